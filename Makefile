@@ -1,0 +1,27 @@
+# `make repro` and `make test` are all that a new checkout needs: both set it up first.
+.PHONY: setup repro test lint bench
+.DEFAULT_GOAL := repro
+SHELL := /bin/sh
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+setup:
+	@./setup.sh
+
+repro: setup
+	dvc repro
+	audiate timings
+
+test: setup
+	@./setup.sh browser
+	python -m pytest -q -m "not slow"
+	python -m pytest -q -m slow
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+bench: setup
+	python -m benchmarks

@@ -1,0 +1,54 @@
+"""Stage ``ingest``: data/sample and data/raw -> data/ingested."""
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.run import STATE, Summary, for_each_take, one_at_a_time, run_stage
+from tasks.errors import DamagedData, PipelineError
+from tasks.ingest import RAW, IngestParams, find_sources, ingest_take, listing, refuse_copies, write_catalog
+from tasks.step import Verified
+
+INGESTED = Path("data/ingested")
+
+
+@flow(name="ingest", flow_run_name="ingest")
+def ingest(params: IngestParams) -> Summary:
+    """Read every raw take once, and write the catalog of those that can be used."""
+    with one_at_a_time("ingest"):
+        if RAW.with_suffix(".dvc").exists() and not RAW.is_dir():
+            raise DamagedData(f"{RAW} is missing, but {RAW}.dvc lists takes: run dvc pull")
+        before = listing()
+        found, refused = find_sources(max_bytes=params.midi.max_bytes)
+        hashed = Verified(STATE / "verified" / "raw.json")
+        sources, copies = refuse_copies(found, hashed)
+        hashed.save()
+        summary = for_each_take(
+            ingest_take,
+            sources,
+            stage="ingest",
+            out_dir=INGESTED,
+            params=params,
+            inputs=lambda source: [Path(source.path)],
+            refused=[*refused, *copies],
+        )
+        write_catalog(INGESTED, summary.names())
+        if listing() != before:
+            raise PipelineError(f"{RAW} changed while it was read: run again")
+    bad = summary.counts()["quarantined"]
+    if bad > params.max_bad_fraction * len(summary.outcomes):
+        raise PipelineError(
+            f"{bad} of {len(summary.outcomes)} takes cannot be used, "
+            f"expected at most ingest.max_bad_fraction = {params.max_bad_fraction}: see {INGESTED / 'quarantine.json'}"
+        )
+    return summary
+
+
+def main() -> int:
+    """Run the stage as dvc.yaml calls it."""
+    return run_stage(ingest, "ingest", {"params": ("ingest", IngestParams)})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

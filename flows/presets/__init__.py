@@ -1,0 +1,48 @@
+"""Presets of params.yaml: ``demo`` whole, ``study`` and ``paper`` as what differs from it."""
+
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tasks.errors import ParamsError
+from tasks.step import write_whole
+
+FOLDER = Path(__file__).parent
+PRESETS = ("demo", "study", "paper")
+
+
+def preset_text(name: str) -> str:
+    """Return a preset as the text of a params.yaml, with the comments of ``demo.yaml``.
+
+    Raises:
+        ParamsError: there is no such preset, or it names a parameter that demo does not have.
+    """
+    if name not in PRESETS:
+        raise ParamsError(f"preset {name!r} is unknown, expected one of {', '.join(PRESETS)}")
+    yaml = YAML()
+    yaml.width = 110
+    yaml.preserve_quotes = True
+    params = yaml.load(FOLDER / "demo.yaml")
+    if name != "demo":
+        _overlay(params, yaml.load(FOLDER / f"{name}.yaml"), name)
+    text = StringIO()
+    yaml.dump(params, text)
+    return text.getvalue().replace("# Preset demo", f"# Preset {name}", 1)
+
+
+def write_preset(name: str, path: Path) -> None:
+    """Write a preset as params.yaml."""
+    write_whole(path, preset_text(name))
+
+
+def _overlay(params: Any, changes: Mapping[str, Any], where: str) -> None:
+    for key, value in changes.items():
+        if key not in params:
+            raise ParamsError(f"preset {where}: {key} is unknown: demo.yaml does not have it")
+        if isinstance(value, Mapping):
+            _overlay(params[key], value, f"{where}.{key}")
+        else:
+            params[key] = value

@@ -1,0 +1,35 @@
+"""Stage ``render``: data/ingested -> data/rendered, for score takes."""
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.run import Summary, for_each_take, one_at_a_time, run_stage
+from tasks.render import RenderParams, render_take
+from tasks.takes import read_catalog
+from tasks.tools import check_tools
+
+
+@flow(name="render", flow_run_name="render")
+def render(params: RenderParams) -> Summary:
+    """Play every score on the simulated piano."""
+    with one_at_a_time("render"):
+        return for_each_take(
+            render_take,
+            [take for take in read_catalog() if take.kind == "score"],
+            stage="render",
+            out_dir=Path("data/rendered"),
+            params=params,
+            inputs=lambda take: [Path("data/ingested") / take.name],
+            tools=check_tools(["fluidsynth", "soundfont"]),
+        )
+
+
+def main() -> int:
+    """Run the stage as dvc.yaml calls it."""
+    return run_stage(render, "render", {"params": ("render", RenderParams)})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

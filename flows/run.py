@@ -1,0 +1,308 @@
+"""How every stage runs: one Prefect task a stale take, every result asked for, a summary that people see."""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from prefect import Flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flows.server import prefect_server
+from tasks.errors import ParamsError, PipelineError
+from tasks.params import Section, read_params, section_values
+from tasks.step import (
+    Item,
+    Job,
+    Outcome,
+    Verified,
+    Work,
+    compute,
+    is_valid,
+    job_key,
+    named_error,
+    prune,
+    write_whole,
+)
+
+STATE = Path(".audiate")
+EXIT_INTERRUPTED = 130  # as shells say it
+
+
+# A flow's keyword argument -> name of the section in params.yaml, and its class.
+Sections = Mapping[str, tuple[str, type[Section]]]
+
+
+class Settings(BaseSettings):
+    """Where the work runs. Nothing here changes a result, so it is not in params.yaml.
+
+    Attributes:
+        runner: ``threads``, or ``dask://host:port`` of an existing cluster whose workers see this folder.
+        workers: takes worked on at once by threads.
+        accelerator: what Lightning trains on: ``auto``, ``cpu``, ``gpu``.
+        debug: show tracebacks.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="AUDIATE_", env_ignore_empty=True)
+
+    runner: str = "threads"
+    workers: int = os.cpu_count() or 1
+    accelerator: str = "auto"
+    debug: bool = False
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_what_is_wrong(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = f"AUDIATE_{'_'.join(map(str, first['loc']))}".upper()
+            raise ParamsError(f"{name}: {first['msg']}, found {first['input']!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a per-take stage did."""
+
+    stage: str
+    outcomes: tuple[Outcome, ...]
+    pruned: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """Return the takes that have a valid folder now."""
+        return [outcome.name for outcome in self.outcomes if outcome.state != "quarantined"]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many takes were computed, reused, quarantined and pruned."""
+        found = Counter(outcome.state for outcome in self.outcomes)
+        return {
+            "computed": found["computed"],
+            "reused": found["reused"],
+            "quarantined": found["quarantined"],
+            "pruned": len(self.pruned),
+        }
+
+
+def runner() -> TaskRunner[Any]:
+    """Return the runner that the settings name.
+
+    Raises:
+        ParamsError: the setting is neither ``threads`` nor an address of Dask.
+    """
+    settings = Settings()
+    if settings.runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=settings.workers)
+    if settings.runner.startswith("dask://"):
+        from prefect_dask import DaskTaskRunner
+
+        dask_runner: TaskRunner[Any] = DaskTaskRunner(address=settings.runner.replace("dask://", "tcp://", 1))
+        return dask_runner
+    raise ParamsError(f"AUDIATE_RUNNER is {settings.runner!r}, expected threads or dask://host:port")
+
+
+@contextmanager
+def one_at_a_time(stage: str) -> Iterator[None]:
+    """Hold the stage for this process: a second run of it in the same project waits, and says for whom.
+
+    The kernel frees the lock when its holder ends, however it ends. DVC has locks of its own; this one also stands
+    between a schedule and a run by hand.
+    """
+    path = STATE / "locks" / stage
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            print(f"{stage}: waiting for {holder}, which runs this stage here", file=sys.stderr)  # noqa: T201
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _can_pass_on_a_second_try(_task: object, _run: object, state: Any) -> bool:
+    # A lost worker or a connection that broke; wrong input and a full disk fail the same way twice.
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ConnectionError | TimeoutError | InterruptedError)
+
+
+@task(
+    task_run_name="{take}",
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_condition_fn=_can_pass_on_a_second_try,
+    log_prints=False,
+)
+def compute_take(take: str, job: Job, key: str) -> Outcome:  # noqa: ARG001 - Prefect shows the name of the take
+    """Compute one take of one stage."""
+    return compute(job, key)
+
+
+def for_each_take(
+    work: Work,
+    items: Iterable[Item],
+    *,
+    stage: str,
+    out_dir: Path,
+    params: Section,
+    inputs: Callable[[Any], Sequence[Path]],
+    tools: Mapping[str, str] | None = None,
+    refused: Iterable[Outcome] = (),
+) -> Summary:
+    """Bring ``out_dir`` up to date: compute the takes that are stale, keep the others, prune what is gone.
+
+    Args:
+        work: the verb's function on one take.
+        items: the takes.
+        stage: name of the stage.
+        out_dir: folder that holds one folder a take.
+        params: the stage's section.
+        inputs: the files and upstream folders that the work on an item reads.
+        tools: name to version of the programs it uses, as ``check_tools`` returns them.
+        refused: takes that were found unusable before any work.
+
+    Raises:
+        PipelineError: the work on a take failed; all others were finished first.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    verified = Verified(STATE / "verified" / f"{stage}.json")
+    jobs = [
+        Job(
+            stage=stage,
+            item=item,
+            work=work,
+            params=params,
+            inputs=tuple(inputs(item)),
+            out_dir=out_dir,
+            tools=tools or {},
+        )
+        for item in sorted(items, key=lambda item: item.name)
+    ]
+    with ThreadPoolExecutor(Settings().workers) as pool:  # hashing releases the GIL
+        keys = list(pool.map(lambda job: job_key(job, verified), jobs))
+        valid = list(pool.map(lambda job, key: is_valid(job.folder, key, verified), jobs, keys))
+    stale = [(job, key) for job, key, is_fresh in zip(jobs, keys, valid, strict=True) if not is_fresh]
+    reused = [
+        Outcome(name=job.item.name, state="reused") for job, is_fresh in zip(jobs, valid, strict=True) if is_fresh
+    ]
+    outcomes = [*refused, *reused, *_compute_all(stage, stale)]
+    outcomes.sort(key=lambda outcome: outcome.name)
+    pruned = prune(out_dir, [outcome.name for outcome in outcomes if outcome.state != "quarantined"])
+    quarantine = [
+        {"take": outcome.name, "kind": outcome.kind, "reason": outcome.reason}
+        for outcome in outcomes
+        if outcome.state == "quarantined"
+    ]
+    write_whole(out_dir / "quarantine.json", json.dumps(quarantine, indent=1) + "\n")
+    verified.save()
+    return Summary(stage=stage, outcomes=tuple(outcomes), pruned=tuple(pruned))
+
+
+def _compute_all(stage: str, stale: Sequence[tuple[Job, str]]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    failures: list[tuple[Job, Exception]] = []
+    with progress_bar() as bar:
+        shown = bar.add_task(stage, total=len(stale), visible=bool(stale))
+        futures = [(job, compute_take.submit(job.item.name, job, key)) for job, key in stale]
+        for job, future in futures:
+            try:
+                outcomes.append(future.result())
+            except Exception as error:
+                failures.append((job, error))
+            bar.advance(shown)
+    if failures:
+        job, cause = failures[0]
+        others = f" ({len(failures) - 1} more takes failed)" if len(failures) > 1 else ""
+        what = str(cause) if isinstance(cause, PipelineError) else f"{type(cause).__name__}: {cause}"
+        raise PipelineError(f"{stage}: take {job.item.name}: {what}{others}") from cause
+    return outcomes
+
+
+def progress_bar() -> Progress:
+    """Return a bar that draws on a terminal and keeps quiet in a log."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
+    """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, say what was done.
+
+    Args:
+        flow: the stage's flow.
+        stage: its name, and a family's behind ``@`` where there is one.
+        sections: the flow's keyword arguments.
+        arguments: the flow's positional arguments.
+
+    Returns:
+        The exit code: 0, or 1 after one line on what went wrong, or 130 when it was interrupted.
+    """
+    started, cpu = time.perf_counter(), time.process_time()
+    try:
+        params = read_params()
+        typed = {key: cls.parse(section_values(params, name), name) for key, (name, cls) in sections.items()}
+        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+            done = flow.with_options(task_runner=runner())(*arguments, **typed)
+    except KeyboardInterrupt:
+        print(f"{stage}: stopped; what was finished is kept, run it again to go on", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
+    except (PipelineError, OSError) as error:
+        named = named_error(error, STATE) if isinstance(error, OSError) else error
+        if Settings().debug or not isinstance(named, PipelineError):
+            raise
+        print(f"{stage}: {named}" if not str(named).startswith(f"{stage}:") else named, file=sys.stderr)  # noqa: T201
+        return 1
+    _tell(stage, done, wall_s=time.perf_counter() - started, cpu_s=time.process_time() - cpu)
+    return 0
+
+
+def _tell(stage: str, done: object, *, wall_s: float, cpu_s: float) -> None:
+    counts = done.counts() if isinstance(done, Summary) else {}
+    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "pruned") or "done"
+    print(f"{stage}: {said} in {wall_s:.1f} s")  # noqa: T201
+    if isinstance(done, Summary):
+        for outcome in done.outcomes:
+            if outcome.state == "quarantined":
+                print(f"{stage}: quarantined {outcome.name}: {outcome.kind}: {outcome.reason}")  # noqa: T201
+    folder = STATE / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (
+        {state: [o.name for o in done.outcomes if o.state == state] for state in counts}
+        if isinstance(done, Summary)
+        else {}
+    )
+    record = {
+        "stage": stage,
+        "wall_s": wall_s,
+        "cpu_s": cpu_s,
+        "finished_at": time.time(),
+        "counts": counts,
+        "takes": names,
+    }
+    write_whole(folder / f"{stage}.json", json.dumps(record) + "\n")

@@ -1,0 +1,74 @@
+"""A keyboard's picture to its keys: one small network looks at every key through a window of the same size.
+
+The weights are shared along the keyboard, so a key that was seldom played is read as well as the others. What
+differs between keys, the shape that their neighbours leave them, repeats each octave and is learned per
+class.
+
+Shapes: B pictures, K keys, R rows that a picture is averaged to, W columns of a window, H hidden features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReaderConfig:
+    """Sizes of a `KeyReader` and where the keys are.
+
+    Attributes:
+        height: of a picture, in pixels.
+        width: of a picture, in pixels.
+        key_column: (K,) the pixel column in the middle of each key.
+        key_class: (K,) which keys look alike: 0 to 11, the pitch class.
+        n_rows: that a picture is averaged to.
+        window_width: pixels; wide enough to see resting neighbours.
+        n_hidden: features of each hidden layer.
+    """
+
+    height: int
+    width: int
+    key_column: tuple[int, ...]
+    key_class: tuple[int, ...]
+    n_rows: int
+    window_width: int
+    n_hidden: int
+
+
+class KeyReader(nn.Module):
+    """Says of each key whether it is pressed, and how hard it was struck."""
+
+    windows: Tensor
+    key_class: Tensor
+
+    def __init__(self, config: KeyReaderConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_inputs, n_classes = config.n_rows * config.window_width, max(config.key_class) + 1
+        self.look = nn.Linear(n_inputs, config.n_hidden)
+        self.shape = nn.Embedding(n_classes, config.n_hidden)
+        self.think = nn.Linear(config.n_hidden, config.n_hidden)
+        self.say = nn.Linear(config.n_hidden, 2)
+        columns = torch.tensor(config.key_column)[:, None] + torch.arange(config.window_width)
+        self.register_buffer("windows", columns, persistent=False)  # (K, W), in the padded picture
+        self.register_buffer("key_class", torch.tensor(config.key_class), persistent=False)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Map luma (B, height, width), 0 to 255, to the keys.
+
+        Returns:
+            The logit that a key is pressed, and the velocity if it is, 1.0 for 127: (B, K) each.
+        """
+        rows = functional.adaptive_avg_pool2d(pictures.float()[:, None], (self.config.n_rows, self.config.width))
+        rows = rows[:, 0]  # (B, R, width)
+        # The darkest and the lightest place are a black and a white key at rest: exposure falls out here.
+        darkest, lightest = rows.amin(dim=(1, 2), keepdim=True), rows.amax(dim=(1, 2), keepdim=True)
+        rows = (rows - darkest) / (lightest - darkest).clamp(min=1.0) - 0.5
+        half = self.config.window_width // 2
+        seen = functional.pad(rows, (half, half))[:, :, self.windows]  # (B, R, K, W)
+        seen = seen.transpose(1, 2).flatten(2)  # (B, K, R * W)
+        hidden = torch.relu(self.look(seen) + self.shape(self.key_class))  # (B, K, H)
+        pressed, velocity = self.say(torch.relu(self.think(hidden))).unbind(dim=-1)
+        return pressed, velocity

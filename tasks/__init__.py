@@ -1,0 +1,1 @@
+"""The work: one module a verb, one package a subject."""

@@ -1,0 +1,40 @@
+"""Base classes of errors. A typed error stands in the noun that raises it and derives from one of these.
+
+A message is one line: what was wrong, where, what was found and what was expected.
+"""
+
+
+class PipelineError(Exception):
+    """Something audiate can name went wrong; the message is all a user needs."""
+
+
+class BadInput(PipelineError):
+    """An input that cannot be used. Its take is quarantined and the rest of the work goes on.
+
+    Attributes:
+        kind: short upper-case code of the reason, the same for the same fault (``TRUNCATED``).
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error cross from a worker process, which needs a way to make it again."""
+        return _remake, (type(self), str(self), self.kind)
+
+
+def _remake(error: "type[BadInput]", message: str, kind: str) -> "BadInput":
+    return error(message, kind=kind)
+
+
+class ParamsError(PipelineError):
+    """A value in params.yaml is missing, unknown, of the wrong type or out of range."""
+
+
+class ToolError(PipelineError):
+    """A program, library or SoundFont that a stage needs is missing, differs, or did not do what was asked."""
+
+
+class DamagedData(PipelineError):
+    """An artifact is not what its receipt or its checksum says: truncated, edited or never finished."""

@@ -1,0 +1,207 @@
+"""Verb ``evaluate``: how near each system's performances of the test takes are to the truth.
+
+Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that a
+system says it played, or else those that ``tasks.features.polyphony`` hears in its sound.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.families import load_family
+from tasks.features.polyphony import TranscribeParams, transcribe
+from tasks.features.resample import resample
+from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
+from tasks.instruments.notes import Notes, sorted_notes
+from tasks.metrics.intervals import paired_interval
+from tasks.metrics.notes import fundamental_hz, note_scores, pitch_counts
+from tasks.metrics.sound import sound_scores
+from tasks.params import Section
+from tasks.render import RENDERED, read_notes
+from tasks.step import whole_folder, write_whole
+from tasks.store.audio import read_audio
+from tasks.store.segments import ScoreSet
+from tasks.store.tables import read_table, write_table
+
+
+class EvaluateParams(Section):
+    """How performances are scored."""
+
+    onset_tolerance_s: float
+    n_resamples: int  # draws behind an interval
+    seed: int  # of those draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One system's performance of one take, scored."""
+
+    system: str
+    take: str
+    piece: str
+    notes_from: str  # "model", or "sound" where they were heard in it
+    scores: Mapping[str, float]  # a figure that has no value is left out
+    pitches: Mapping[int, tuple[int, int, int]]  # hits, false alarms, misses of each pitch
+    segment_ids: Sequence[str]
+
+
+def evaluate_family(
+    name: str,
+    *,
+    data: Path,
+    trained: Path,
+    synthesized: Path,
+    out: Path,
+    params: EvaluateParams,
+    transcribe_params: TranscribeParams,
+    workers: int,
+    accelerator: str,
+) -> dict[str, dict[str, float]]:
+    """Write ``takes.parquet`` and ``pitches.parquet``, and return each system's means over the test takes.
+
+    Raises:
+        DamagedData: the data set, the weights or a performance are not whole.
+        ToolError: the disk is full.
+    """
+    scores = ScoreSet(data)
+    family = load_family(name)
+    rows = scores.segments("test")
+    nats = family.nats(trained, scores, rows, accelerator=accelerator)
+    jobs = [(system, take) for system in family.systems for take in scores.takes("test")]
+
+    def score(job: tuple[str, str]) -> Evaluation:
+        system, take = job
+        chosen = np.array([row.take == take for row in rows], bool)
+        known = {"nats_per_sample": float(nats[system][chosen].mean())} if system in nats and chosen.any() else {}
+        return _score(
+            synthesized / system / take,
+            system,
+            take,
+            piece=scores.piece(take),
+            code_rate=scores.code_rate,
+            known=known,
+            segment_ids=[row.segment_id for row in rows if row.take == take],
+            params=params,
+            transcribe_params=transcribe_params,
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(pool.map(score, jobs))
+    with whole_folder(out) as half:
+        _write(half, found)
+    return {
+        system: _means([one for one in found if one.system == system], _first(found, family.systems), params)
+        for system in family.systems
+    }
+
+
+def write_metrics(path: Path, means: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the figures that ``dvc metrics`` compares."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(means, indent=1) + "\n")
+
+
+def _score(
+    folder: Path,
+    system: str,
+    take: str,
+    *,
+    piece: str,
+    code_rate: int,
+    known: Mapping[str, float],
+    segment_ids: Sequence[str],
+    params: EvaluateParams,
+    transcribe_params: TranscribeParams,
+) -> Evaluation:
+    true_audio = _at(code_rate, *read_audio(RENDERED / take / "audio.flac"))
+    audio = _at(code_rate, *read_audio(folder / "audio.flac"))
+    # A rate that does not divide the duration leaves one sample more or less.
+    n_samples = min(len(true_audio), len(audio))
+    sound = sound_scores(true_audio[:n_samples], audio[:n_samples], sample_rate=code_rate)
+    truth, _ = read_notes(take)
+    said = folder / "notes.parquet"
+    notes = Notes(**read_table(said)) if said.exists() else _hear(audio, code_rate, transcribe_params)
+    limits: dict[str, Any] = {"onset_tolerance_s": params.onset_tolerance_s, "max_frequency_hz": code_rate / 2}
+    return Evaluation(
+        system=system,
+        take=take,
+        piece=piece,
+        notes_from="model" if said.exists() else "sound",
+        scores={**known, **sound, **note_scores(truth, notes, **limits)},
+        pitches={pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()},
+        segment_ids=segment_ids,
+    )
+
+
+def _at(rate: int, audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    return audio if sample_rate == rate else resample(audio, sample_rate, rate)
+
+
+def _hear(audio: NDArray[np.float32], sample_rate: int, params: TranscribeParams) -> Notes:
+    keys = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
+    heard = transcribe(
+        audio, sample_rate=sample_rate, pitches=keys[fundamental_hz(keys) < sample_rate / 2], params=params
+    )
+    return sorted_notes(
+        np.asarray(heard["onset_s"], np.float64),
+        np.asarray(heard["offset_s"], np.float64),
+        np.asarray(heard["pitch"], np.uint8),
+        np.asarray(heard["velocity"], np.uint8),
+    )
+
+
+def _write(out: Path, found: Sequence[Evaluation]) -> None:
+    figures = sorted({name for one in found for name in one.scores})
+    write_table(
+        out / "takes.parquet",
+        {
+            "system": [one.system for one in found],
+            "take": [one.take for one in found],
+            "piece": [one.piece for one in found],
+            "notes_from": [one.notes_from for one in found],
+            **{name: np.array([one.scores.get(name, np.nan) for one in found]) for name in figures},
+            "segment_ids": [list(one.segment_ids) for one in found],
+        },
+    )
+    pitches = [(one.system, one.take, pitch, *counts) for one in found for pitch, counts in one.pitches.items()]
+    names = ("system", "take", "pitch", "tp", "fp", "fn")
+    columns: list[list[Any]] = [list(column) for column in zip(*pitches, strict=True)] or [[] for _ in names]
+    write_table(
+        out / "pitches.parquet",
+        {
+            name: column if name in ("system", "take") else np.array(column, np.int64)
+            for name, column in zip(names, columns, strict=True)
+        },
+    )
+
+
+def _first(found: Sequence[Evaluation], systems: Sequence[str]) -> list[Evaluation]:
+    return [one for one in found if one.system == systems[0]]
+
+
+def _means(own: Sequence[Evaluation], first: Sequence[Evaluation], params: EvaluateParams) -> dict[str, float]:
+    names = sorted({name for one in own for name in one.scores})
+    means = {name: float(np.mean([one.scores[name] for one in own if name in one.scores])) for name in names}
+    pairs = [
+        (a, b)
+        for a, b in zip(own, first, strict=True)
+        if "nats_per_sample" in a.scores and "nats_per_sample" in b.scores
+    ]
+    groups = [a.piece for a, _ in pairs]
+    if own[0].system != first[0].system and len(set(groups)) > 1:
+        # A variant beside the family's own system: the difference that only the same takes can show.
+        difference, low, high = paired_interval(
+            [a.scores["nats_per_sample"] for a, _ in pairs],
+            [b.scores["nats_per_sample"] for _, b in pairs],
+            groups,
+            n_resamples=params.n_resamples,
+            rng=np.random.default_rng(params.seed),
+        )
+        means |= {"nats_above_first": difference, "nats_above_first_low": low, "nats_above_first_high": high}
+    return {name: round(value, 6) for name, value in means.items()}

@@ -1,0 +1,35 @@
+"""Families: one adapter a kind of model, from its training data to its sound.
+
+The table names classes as strings: importing one family neither imports the others nor depends on them.
+"""
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import ParamsError
+
+if TYPE_CHECKING:
+    from tasks.families.base import Family
+
+FAMILIES: Mapping[str, str] = MappingProxyType(
+    {
+        "baselines": "tasks.families.baselines:Baselines",
+        "deepsynth": "tasks.families.deepsynth:DeepSynthFamily",
+        "piano_roll": "tasks.families.piano_roll:PianoRollFamily",
+    }
+)
+
+
+def load_family(name: str) -> "Family[Any]":
+    """Import and make the family called ``name``.
+
+    Raises:
+        ParamsError: there is no such family.
+    """
+    if name not in FAMILIES:
+        raise ParamsError(f"family {name!r} is unknown, expected one of {', '.join(FAMILIES)}")
+    module, _, class_name = FAMILIES[name].partition(":")
+    family: Family[Any] = getattr(importlib.import_module(module), class_name)()
+    return family

@@ -1,0 +1,239 @@
+"""What every family is to the stages: fitted, heard on silent films, scored in nats if it makes codes."""
+
+import csv
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from tasks.errors import DamagedData
+from tasks.instruments.notes import Notes
+from tasks.params import Section
+
+if TYPE_CHECKING:
+    from tasks.store.segments import ScoreSet, Segment
+
+P = TypeVar("P", bound=Section)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """A silent video, as its changes.
+
+    Attributes:
+        pictures: (P, 57, 780) luma, one per change of the keyboard.
+        time_s: (P,) when each picture comes up; the first is 0.0. A picture stays until the next.
+        duration_s: when the last picture goes, and how long the sound must be.
+    """
+
+    pictures: NDArray[np.uint8]
+    time_s: NDArray[np.float64]
+    duration_s: float
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.time_s) or not len(self.time_s):
+            raise ValueError(f"a film has {len(self.pictures)} pictures at {len(self.time_s)} times, expected as many")
+        if self.time_s[0] != 0.0 or (np.diff(self.time_s) <= 0).any() or not self.duration_s > 0:
+            raise ValueError("a film's times must start at 0.0 and grow, and its duration be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """What one system made of one film.
+
+    Attributes:
+        system: the row in the tables that made it.
+        take: the film's name.
+        audio: (n,) in [-1, 1], mono, ``round(duration_s * sample_rate)`` samples.
+        sample_rate: of ``audio``, in Hz.
+        notes: what the system says was played; None where it makes sound only.
+    """
+
+    system: str
+    take: str
+    audio: NDArray[np.float32]
+    sample_rate: int
+    notes: Notes | None
+
+
+class Family(ABC, Generic[P]):
+    """A kind of model: one or more systems that share data, parameters and code.
+
+    Attributes:
+        params_class: its section of params.yaml.
+        systems: its rows in the tables, in order.
+        upper_bounds: the systems that are handed the true notes: labelled, never ranked.
+    """
+
+    params_class: ClassVar[type[Section]]
+    systems: ClassVar[tuple[str, ...]]
+    upper_bounds: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:
+        """Train every system and write ``SYSTEM.safetensors``, ``SYSTEM.json`` and ``curves/SYSTEM.csv``.
+
+        Args:
+            data: the training and validation takes; test takes are never opened here.
+            out: an empty folder.
+            params: typed values of the family's section.
+            resume: a folder outside the stage's outputs, named by the stage's key, where checkpoints survive
+                a kill; made when needed, and deleted by the caller once the stage is finished.
+            accelerator: Lightning's word: ``cpu``, ``gpu`` or ``auto``.
+        """
+
+    @abstractmethod
+    def perform(
+        self,
+        trained: Path,
+        films: Mapping[str, Film],
+        *,
+        accelerator: str,
+        truth: Mapping[str, Notes] | None,
+    ) -> Iterator[Performance]:
+        """Give whole silent films their sound: every system of every film.
+
+        Args:
+            trained: what `fit` wrote.
+            films: by take.
+            accelerator: as in `fit`.
+            truth: the notes really played, for ``upper_bounds`` alone; with None those are left out.
+        """
+
+    @abstractmethod
+    def nats(
+        self, trained: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return each system's negative log likelihood of the true codes, teacher-forced.
+
+        Args:
+            trained: what `fit` wrote.
+            data: the takes that the segments lie in.
+            rows: segments, as ``ScoreSet.segments`` lists them.
+            accelerator: as in `fit`.
+
+        Returns:
+            Mean nats per sample of each segment, by system; systems that make no codes are not in it.
+        """
+
+
+def n_samples_of(film: Film, sample_rate: int) -> int:
+    """Return how many samples the sound of ``film`` has."""
+    return max(1, round(film.duration_s * sample_rate))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is either absent or whole: beside it, flushed, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def save_network(stem: Path, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
+    """Write weights to ``stem.safetensors`` and their config to ``stem.json``, same bytes every time.
+
+    Args:
+        stem: the path without its suffix, ``out / SYSTEM``.
+        state: tensors by name, on any accelerator.
+        config: what JSON can hold: sizes, fitted thresholds.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_whole(stem.with_name(f"{stem.name}.safetensors"), tensors_to_bytes(tensors))
+    write_whole(stem.with_name(f"{stem.name}.json"), text.encode())
+
+
+def load_network(stem: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `save_network` wrote. Nothing is unpickled.
+
+    Raises:
+        DamagedData: a file is missing, truncated, or not what its suffix says.
+    """
+    weights, config = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.json")
+    try:
+        state = tensors_from_bytes(weights.read_bytes())
+    except FileNotFoundError:
+        raise DamagedData(f"{weights} is missing: train the family first") from None
+    except (SafetensorError, ValueError) as error:
+        raise DamagedData(f"{weights} is not a whole safetensors file: {' '.join(str(error).split())}") from None
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedData(f"{config} is missing: train the family first") from None
+    except ValueError as error:
+        raise DamagedData(f"{config} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise DamagedData(f"{config} holds {type(values).__name__}, expected an object")
+    return state, values
+
+
+def fill_network(network: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path) -> None:
+    """Give ``network`` the weights of ``state``, read from ``source``.
+
+    Raises:
+        DamagedData: a weight is missing, unknown, of another shape, or not finite.
+    """
+    wanted = network.state_dict()
+    if strange := sorted(wanted.keys() ^ state.keys()):
+        where = "missing from the file" if strange[0] in wanted else "unknown to the network"
+        raise DamagedData(f"{source}: weight {strange[0]} is {where}")
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            found, expected = tuple(tensor.shape), tuple(wanted[name].shape)
+            raise DamagedData(f"{source}: weight {name} has shape {found}, expected {expected}")
+        if not torch.isfinite(tensor).all():
+            raise DamagedData(f"{source}: weight {name} is not finite")
+    network.load_state_dict(dict(state))
+
+
+def write_curve(path: Path, columns: Sequence[str], rows: Iterable[Sequence[float | int | None]]) -> None:
+    """Write a training curve as CSV: a line per validation, empty where a value was not measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow("" if v is None else v if isinstance(v, int) else f"{v:.6g}" for v in row)
+
+
+def torch_device(accelerator: str) -> torch.device:
+    """Return where Lightning's word puts a network: ``cpu``, ``gpu``, or ``auto``, a GPU if there is one."""
+    if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+@contextmanager
+def deterministic_torch(*, seed: int, n_threads: int) -> Iterator[None]:
+    """Let torch give the same numbers every time inside the block, and leave its state as it was.
+
+    Weights are drawn from torch's global generator, so that is forked for the block. One CPU thread count
+    gives one result; on a GPU, kernels without a deterministic form still run.
+    """
+    threads = torch.get_num_threads()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(mode=not torch.cuda.is_available())
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(mode=was_deterministic, warn_only=warned_only)

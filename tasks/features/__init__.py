@@ -1,0 +1,1 @@
+"""Features: what a model is asked to predict, computed from sound."""

@@ -1,0 +1,298 @@
+"""Sound to notes: which keys were struck, when, how loudly, and how long they sounded.
+
+Four steps, each in its own module:
+
+1. ``note_spectrum``: a log-frequency magnitude spectrum every 10 ms, windows shorter towards the treble.
+2. ``note_activity``: non-negative factorization with one harmonic template a key, fitted to the recording.
+3. ``note_evidence``: every rise of a key's activation is a candidate, with evidence for and against it.
+4. A sum of decision trees weighs the evidence; what passes becomes a note, and its offset is looked for.
+
+The trees were fitted by ``benchmarks/fit_notes.py`` to music that the program makes up itself.
+
+Shapes: F frequency bins, T spectrum columns, P pitches, C candidates.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tasks.features.decision_trees import DecisionTrees
+from tasks.features.note_activity import Templates, activations, learn_templates
+from tasks.features.note_evidence import Candidates, find_candidates
+from tasks.features.note_spectrum import (
+    Partials,
+    Resonator,
+    SpectrumGrid,
+    partials_of,
+    pitch_to_hz,
+    spectrum,
+    spectrum_grid,
+)
+from tasks.features.resample import resample
+from tasks.params import Section
+
+Columns = dict[str, NDArray[Any]]
+
+ANALYSIS_RATE = 16_000  # Hz; partials above 8 kHz tell little
+LOWEST_RATE = 4000  # Hz
+SILENCE = 1e-5  # of full scale: nothing louder than this in a recording, and there is nothing to hear
+LEARNING_S = 60.0  # templates are learnt from this much of a recording, evenly spread
+_LEARNING_PIECE_S = 5.0
+_BLOCK_S = 60.0  # worked on at a time, so that memory does not grow with the recording
+_MARGIN_COLUMNS = 60  # around a block: more than a window and the farthest look of the evidence
+SHORTEST_NOTE_S = 0.02
+_REFERENCE_VELOCITY = 64  # of a note of median level: a recording does not tell how loud the room was
+
+
+class TranscribeParams(Section):
+    """How sound becomes notes.
+
+    Attributes:
+        threshold: probability from which a candidate is a note.
+        restrike_gap_s: two notes of one key are at least this far apart.
+        n_iterations: steps of the factorization.
+        release_db: a note ends where its activation is this far below its loudest.
+        longest_note_s: a note ends after this long at the latest.
+    """
+
+    threshold: float = Field(gt=0, lt=1)
+    restrike_gap_s: float = Field(ge=0.02, le=1)
+    n_iterations: int = Field(ge=1, le=1000)
+    release_db: float = Field(gt=0, le=100)
+    longest_note_s: float = Field(gt=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What a stretch of a recording shows: its candidates and, for their offsets, the activations.
+
+    Attributes:
+        candidates: whose columns count from ``start``.
+        activity: (P, T) activations.
+        start: column of the recording at which the stretch starts.
+        core: first and last-but-one column of the stretch whose candidates count; the rest is margin.
+    """
+
+    candidates: Candidates
+    activity: NDArray[np.float32]
+    start: int
+    core: tuple[int, int]
+
+
+def transcribe(
+    audio: NDArray[np.float32],
+    *,
+    sample_rate: int,
+    pitches: NDArray[np.integer],
+    params: TranscribeParams,
+    resonator: Resonator = "string",
+) -> Columns:
+    """Find the notes in a recording.
+
+    Args:
+        audio: (n,) mono samples, full scale 1.
+        sample_rate: 4000 Hz or more; above 16 kHz the audio is resampled first.
+        pitches: MIDI numbers that may occur, ascending, all with their fundamental below Nyquist.
+        params: see there.
+        resonator: what sounds: strings have a harmonic series, bars do not.
+
+    Returns:
+        Columns in order of onset, then pitch: ``onset_s``, ``offset_s`` (float64), ``pitch`` (uint8), ``amplitude``
+        (float64, of the note's strongest partial: 0.5 for a sine of half of full scale) and ``velocity`` (uint8, an
+        estimate: a note of median level is given 64).
+
+    Raises:
+        ValueError: the audio is not (n,) finite samples; the rate is too low; pitches are empty, not ascending, or
+            one has its fundamental above Nyquist.
+    """
+    pitches = _checked(audio, sample_rate, pitches)
+    peak = float(np.abs(audio).max(initial=0.0))
+    if peak < SILENCE:
+        return _as_columns(np.zeros(0), np.zeros(0), pitches[:0], np.zeros(0), np.zeros(0, np.uint8))
+    trees, lateness = fitted_trees(resonator), fitted_lateness(resonator)
+    onset_s, offset_s, pitch, amplitude = [], [], [], []
+    for analysis, templates, grid in analyses(
+        audio / np.float32(peak), sample_rate, pitches, resonator, params.n_iterations
+    ):
+        candidates = analysis.candidates
+        probability = trees.probability(candidates.evidence)
+        chosen = _choose(candidates, probability, params, grid)
+        ends = _offsets(analysis.activity, candidates, chosen, params, grid)
+        inside = (candidates.column[chosen] >= analysis.core[0]) & (candidates.column[chosen] < analysis.core[1])
+        chosen, ends = chosen[inside], ends[inside]
+        row = candidates.row[chosen]
+        seen_s = (analysis.start + candidates.time_column[chosen]) * grid.hop_s
+        struck_s = np.maximum(seen_s - lateness.total(candidates.evidence[chosen]), 0.0)
+        onset_s.append(struck_s)
+        offset_s.append(np.maximum((analysis.start + ends) * grid.hop_s, struck_s + SHORTEST_NOTE_S))
+        pitch.append(pitches[row])
+        amplitude.append(candidates.level[chosen] * templates.level * templates.peak[row] * peak)
+    return _as_columns(
+        np.concatenate(onset_s),
+        np.concatenate(offset_s),
+        np.concatenate(pitch),
+        np.concatenate(amplitude),
+        _velocity(np.concatenate(amplitude)),
+    )
+
+
+def analyses(
+    audio: NDArray[np.float32],
+    sample_rate: int,
+    pitches: NDArray[np.integer],
+    resonator: Resonator,
+    n_iterations: int,
+) -> Iterator[tuple[Analysis, Templates, SpectrumGrid]]:
+    """Yield what each minute of a recording shows, with the templates of the whole.
+
+    Args:
+        audio: (n,) samples with a peak of about 1.
+        sample_rate: of the audio, Hz.
+        pitches: checked MIDI numbers.
+        resonator: what sounds.
+        n_iterations: steps of the factorization.
+    """
+    if sample_rate > ANALYSIS_RATE:
+        audio, sample_rate = resample(audio, sample_rate, ANALYSIS_RATE), ANALYSIS_RATE
+    grid = spectrum_grid(sample_rate)
+    partials = partials_of(pitches, grid, resonator)
+    n_columns = len(audio) // grid.hop_length + 1
+    templates = _learn(audio, grid, partials, n_columns)
+    block = round(_BLOCK_S / grid.hop_s)
+    for first in range(0, n_columns, block):
+        start = first - _MARGIN_COLUMNS
+        stop = min(first + block, n_columns) + _MARGIN_COLUMNS
+        magnitudes = spectrum(audio, grid, start=start, count=stop - start)
+        activity = activations(magnitudes, templates, n_iterations=n_iterations)
+        candidates = find_candidates(magnitudes, activity, templates, partials, pitches)
+        core = (_MARGIN_COLUMNS, stop - start - _MARGIN_COLUMNS)
+        yield (
+            Analysis(candidates=candidates, activity=activity[: len(pitches)], start=start, core=core),
+            templates,
+            grid,
+        )
+
+
+@cache
+def fitted_trees(resonator: Resonator) -> DecisionTrees:
+    """Return the trees that weigh the evidence for one kind of instrument."""
+    return DecisionTrees.load(trees_path(resonator))
+
+
+def trees_path(resonator: Resonator) -> Path:
+    """Return the file of the fitted trees."""
+    return Path(__file__).with_name(f"polyphony_{resonator}.npz")
+
+
+@cache
+def fitted_lateness(resonator: Resonator) -> DecisionTrees:
+    """Return the trees that say how many seconds after its onset a note is seen."""
+    return DecisionTrees.load(lateness_path(resonator))
+
+
+def lateness_path(resonator: Resonator) -> Path:
+    """Return the file of the fitted lateness."""
+    return Path(__file__).with_name(f"polyphony_{resonator}_lateness.npz")
+
+
+def _checked(audio: NDArray[np.float32], sample_rate: int, pitches: NDArray[np.integer]) -> NDArray[np.uint8]:
+    if audio.ndim != 1:
+        raise ValueError(f"audio has shape {audio.shape}, expected (n,): channels not mixed?")
+    if not np.isfinite(audio).all():
+        raise ValueError("audio has samples that are not numbers, expected finite ones")
+    if sample_rate < LOWEST_RATE:
+        raise ValueError(f"sample rate is {sample_rate} Hz, expected at least {LOWEST_RATE}")
+    if len(pitches) == 0 or pitches.min() < 0 or pitches.max() > 127 or (np.diff(pitches.astype(int)) <= 0).any():
+        raise ValueError("pitches are not ascending MIDI numbers from 0 to 127, at least one")
+    highest_hz = float(pitch_to_hz(pitches[-1:])[0])
+    if highest_hz >= sample_rate / 2:
+        raise ValueError(
+            f"pitch {pitches[-1]} is {highest_hz:.0f} Hz, expected below Nyquist, {sample_rate / 2:.0f} Hz"
+        )
+    checked: NDArray[np.uint8] = pitches.astype(np.uint8)
+    return checked
+
+
+def _learn(audio: NDArray[np.float32], grid: SpectrumGrid, partials: Partials, n_columns: int) -> Templates:
+    """Learn templates from all of a recording, or from pieces evenly spread over a long one."""
+    piece = round(_LEARNING_PIECE_S / grid.hop_s)
+    n_pieces = round(LEARNING_S / _LEARNING_PIECE_S)
+    if n_columns <= piece * n_pieces:
+        return learn_templates(spectrum(audio, grid, start=0, count=n_columns), partials)
+    starts = np.linspace(0, n_columns - piece, n_pieces).round().astype(int)
+    pieces = [spectrum(audio, grid, start=int(start), count=piece) for start in starts]
+    return learn_templates(np.hstack(pieces), partials)
+
+
+def _choose(
+    candidates: Candidates, probability: NDArray[np.float64], params: TranscribeParams, grid: SpectrumGrid
+) -> NDArray[np.intp]:
+    """Return the candidates that are notes, in order of key and time: the likeliest first, none too near another."""
+    gap = params.restrike_gap_s / grid.hop_s
+    likely = np.flatnonzero(probability >= params.threshold)
+    taken: dict[int, list[float]] = {}
+    chosen = []
+    for index in likely[np.argsort(-probability[likely], kind="stable")]:
+        others = taken.setdefault(int(candidates.row[index]), [])
+        column = float(candidates.time_column[index])
+        if all(abs(column - other) >= gap for other in others):
+            others.append(column)
+            chosen.append(index)
+    order = np.array(chosen, np.intp)
+    return order[np.lexsort((candidates.column[order], candidates.row[order]))]
+
+
+def _offsets(
+    activity: NDArray[np.float32],
+    candidates: Candidates,
+    chosen: NDArray[np.intp],
+    params: TranscribeParams,
+    grid: SpectrumGrid,
+) -> NDArray[np.float64]:
+    """Return the column at which each chosen note, in order of key and time, has died away or is struck again."""
+    n_columns = activity.shape[1]
+    longest = round(params.longest_note_s / grid.hop_s)
+    ends = np.empty(len(chosen))
+    for k, index in enumerate(chosen):
+        row, column = candidates.row[index], candidates.column[index]
+        stop = min(column + longest, n_columns - 1)
+        if k + 1 < len(chosen) and candidates.row[chosen[k + 1]] == row:
+            stop = min(stop, candidates.column[chosen[k + 1]])
+        track = activity[row, column : stop + 1]
+        loudest = int(track[:15].argmax())
+        quiet = np.flatnonzero(track[loudest:] < track[loudest] * 10 ** (-params.release_db / 20))
+        end = column + loudest + int(quiet[0]) if len(quiet) else stop
+        ends[k] = max(float(end), candidates.time_column[index] + 1)
+    return ends
+
+
+def _velocity(amplitude: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Estimate velocities: amplitude goes with the square of velocity in General MIDI synthesizers."""
+    if len(amplitude) == 0:
+        return np.zeros(0, np.uint8)
+    velocity = _REFERENCE_VELOCITY * np.sqrt(amplitude / np.median(amplitude))
+    whole: NDArray[np.uint8] = np.clip(np.rint(velocity), 1, 127).astype(np.uint8)
+    return whole
+
+
+def _as_columns(
+    onset_s: NDArray[np.float64],
+    offset_s: NDArray[np.float64],
+    pitch: NDArray[np.uint8],
+    amplitude: NDArray[np.float64],
+    velocity: NDArray[np.uint8],
+) -> Columns:
+    order = np.lexsort((pitch, onset_s))
+    return {
+        "onset_s": onset_s[order],
+        "offset_s": offset_s[order],
+        "pitch": pitch[order],
+        "amplitude": amplitude.astype(np.float64)[order],
+        "velocity": velocity[order],
+    }

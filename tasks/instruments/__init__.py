@@ -1,0 +1,1 @@
+"""Instruments: MIDI, the keyboard and its picture, FluidSynth."""

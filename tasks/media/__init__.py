@@ -1,0 +1,1 @@
+"""Media: the only package that runs ffmpeg and ffprobe."""

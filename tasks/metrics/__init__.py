@@ -1,0 +1,1 @@
+"""Metrics: how near a performance is to the truth, and how sure one can be."""

@@ -1,0 +1,111 @@
+"""Notes by hand: a sound file to the notes that are heard in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import BadInput
+from tasks.features.note_spectrum import Resonator, pitch_to_hz
+from tasks.features.polyphony import LOWEST_RATE, TranscribeParams, transcribe
+from tasks.store.audio import read_audio
+
+InstrumentName = Literal["piano", "marimba", "marimba-18"]
+
+
+class NotesParams(TranscribeParams):
+    """Section ``notes``: how sound becomes notes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """What can be played.
+
+    Attributes:
+        pitches: MIDI numbers, ascending.
+        resonator: what sounds.
+    """
+
+    pitches: tuple[int, ...]
+    resonator: Resonator
+
+
+INSTRUMENTS: dict[InstrumentName, Instrument] = {
+    "piano": Instrument(pitches=tuple(range(21, 109)), resonator="string"),
+    "marimba": Instrument(pitches=tuple(range(45, 97)), resonator="bar"),
+    # The black keys from F sharp 4 to B flat 7 that the marimba recordings of Deep Auditory Hallucinations use.
+    "marimba-18": Instrument(
+        pitches=(66, 68, 70, 73, 75, 78, 80, 82, 85, 87, 90, 92, 94, 97, 99, 102, 104, 106), resonator="bar"
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundNotes:
+    """Notes heard in a file, in order of onset, then pitch.
+
+    Attributes:
+        onset_s: (n,) when a note begins.
+        offset_s: (n,) when it has died away.
+        pitch: (n,) MIDI number.
+        amplitude: (n,) of its strongest partial, full scale 1.
+        velocity: (n,) an estimate; a note of median level is given 64.
+        above_nyquist: pitches of the instrument that the file's sample rate cannot hold; they were not looked for.
+    """
+
+    onset_s: NDArray[np.float64]
+    offset_s: NDArray[np.float64]
+    pitch: NDArray[np.uint8]
+    amplitude: NDArray[np.float64]
+    velocity: NDArray[np.uint8]
+    above_nyquist: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.onset_s)
+
+    def as_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return ``{"notes": [{"pitch", "onset_s", "offset_s", "amplitude"}, ...]}``, times to 0.1 ms."""
+        rows = zip(self.pitch, self.onset_s, self.offset_s, self.amplitude, strict=True)
+        return {
+            "notes": [
+                {
+                    "pitch": int(pitch),
+                    "onset_s": round(float(onset_s), 4),
+                    "offset_s": round(float(offset_s), 4),
+                    "amplitude": float(f"{amplitude:.4g}"),
+                }
+                for pitch, onset_s, offset_s, amplitude in rows
+            ]
+        }
+
+
+def notes_of_file(path: Path, *, instrument: InstrumentName, params: NotesParams) -> FoundNotes:
+    """Find the notes in a sound file.
+
+    Args:
+        path: WAV, FLAC, Ogg or MP3; channels are mixed.
+        instrument: what plays; only its pitches are looked for.
+        params: see there.
+
+    Raises:
+        BadInput: the file cannot be used (see `read_audio`), or its sample rate is below 4 kHz (``LOW_RATE``).
+    """
+    audio, sample_rate = read_audio(path)
+    if sample_rate < LOWEST_RATE:
+        raise BadInput(f"{path}: sample rate is {sample_rate} Hz, expected at least {LOWEST_RATE}", kind="LOW_RATE")
+    played = INSTRUMENTS[instrument]
+    pitches = np.array(played.pitches, np.uint8)
+    audible = pitch_to_hz(pitches) < sample_rate / 2
+    found = transcribe(
+        audio, sample_rate=sample_rate, pitches=pitches[audible], params=params, resonator=played.resonator
+    )
+    return FoundNotes(
+        onset_s=found["onset_s"],
+        offset_s=found["offset_s"],
+        pitch=found["pitch"],
+        amplitude=found["amplitude"],
+        velocity=found["velocity"],
+        above_nyquist=tuple(int(pitch) for pitch in pitches[~audible]),
+    )

@@ -1,0 +1,290 @@
+"""Pictures of sound and notes, the same bytes for the same arrays.
+
+Each is drawn for a card of a page: about 440 pixels wide at single density, on no background, with words in
+a grey that can be read on white and on black. `PLOT` says where the time axis of every picture begins and
+ends, so that a page can lay a moving line over it.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.image
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from tasks.instruments.notes import Notes
+from tasks.metrics.notes import match_notes
+from tasks.metrics.sound import FLOOR_DBFS, spectrogram_dbfs
+from tasks.page.text import clock
+
+WIDTH_IN = 4.4
+DPI = 200
+PLOT = (0.095, 0.965)
+"""Left and right end of the time axis, as shares of a picture's width."""
+
+GREY = "#7b828c"
+TRUE = "#3987e5"
+MADE = "#e2711d"
+N_TIME_CELLS = 440
+N_FREQUENCY_CELLS = 120
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.frameon": False,
+    "path.simplify": True,
+}
+
+
+def draw_spectrogram(path: Path, audio: NDArray[np.float32], *, sample_rate: int, max_frequency_hz: float) -> None:
+    """Draw levels from -80 dB (dark) to -10 dB of full scale, frequency on a logarithmic axis from 50 Hz.
+
+    Args:
+        path: the PNG.
+        audio: (n,) at any rate.
+        sample_rate: of ``audio``.
+        max_frequency_hz: top of the axis, also where a sound of a low rate has nothing.
+    """
+    n_fft = int(2 ** np.ceil(np.log2(sample_rate * 0.093)))
+    hop_length = max(1, min(n_fft // 4, len(audio) // N_TIME_CELLS))
+    levels = spectrogram_dbfs(audio, window_length=n_fft, hop_length=hop_length, n_fft=n_fft)
+    edges_hz = np.geomspace(50.0, max_frequency_hz, N_FREQUENCY_CELLS + 1)
+    cells = _louder_of(_on_log_axis(levels, edges_hz, bin_hz=sample_rate / n_fft), N_TIME_CELLS)
+    duration_s = len(audio) / sample_rate
+    with _styled():
+        figure, axes = _figure(1.45, duration_s)
+        axes.imshow(
+            cells,
+            origin="lower",
+            aspect="auto",
+            extent=(0, duration_s, 0, N_FREQUENCY_CELLS),
+            cmap="magma",
+            vmin=FLOOR_DBFS,
+            vmax=-10,
+            interpolation="nearest",
+        )
+        marks_hz = [hz for hz in (100, 300, 1000, 3000, 10000) if hz <= max_frequency_hz]
+        axes.set_yticks(np.interp(np.log(marks_hz), np.log(edges_hz), np.arange(len(edges_hz))))
+        axes.set_yticklabels([f"{hz // 1000} k" if hz >= 1000 else str(hz) for hz in marks_hz])
+        _save(figure, path)
+
+
+def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration_s: float) -> None:
+    """Draw a piano roll; with an estimate, what was found, missed and made up in three colours."""
+    with _styled():
+        figure, axes = _figure(1.6, duration_s)
+        if estimate is None:
+            _bars(axes, reference, TRUE, "played")
+        else:
+            pairs = match_notes(reference, estimate)
+            missed = np.ones(len(reference), np.bool_)
+            missed[pairs[:, 0]] = False
+            extra = np.ones(len(estimate), np.bool_)
+            extra[pairs[:, 1]] = False
+            _bars(axes, reference.take(missed), GREY, "missed")
+            _bars(axes, estimate.take(~extra), TRUE, "found")
+            _bars(axes, estimate.take(extra), MADE, "not played")
+            axes.legend(
+                loc="lower right",
+                bbox_to_anchor=(1.0, 1.0),
+                ncols=3,
+                handlelength=1.0,
+                borderaxespad=0,
+                fontsize=8,
+            )
+        both = np.concatenate([reference.pitch, estimate.pitch if estimate is not None else reference.pitch[:0]])
+        low, high = (int(both.min()), int(both.max())) if len(both) else (60, 72)
+        axes.set_ylim(low - 2, high + 2)
+        octaves = [pitch for pitch in range(12, 128, 12) if low - 2 <= pitch <= high + 2]
+        axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+        for pitch in octaves:
+            axes.axhline(pitch, color=GREY, linewidth=0.3, alpha=0.35, zorder=0)
+        _save(figure, path)
+
+
+def draw_waveforms(
+    path: Path,
+    truth: NDArray[np.float32],
+    estimate: NDArray[np.float32],
+    *,
+    sample_rate: int,
+    zoom_start_s: float,
+    zoom_s: float,
+) -> None:
+    """Draw two sounds over each other: the whole as envelopes, and below it the samples of a short span.
+
+    Args:
+        path: the PNG.
+        truth: samples (n,).
+        estimate: samples (m,) at the same rate.
+        sample_rate: of both.
+        zoom_start_s: where the span begins.
+        zoom_s: how long it is.
+    """
+    duration_s = max(len(truth), len(estimate)) / sample_rate
+    peak = max(1e-3, float(np.abs(truth).max(initial=0)), float(np.abs(estimate).max(initial=0)))
+    with _styled():
+        figure, axes = _figure(2.35, duration_s, bottom=0.62)
+        for sound, colour, name in ((truth, TRUE, "true"), (estimate, MADE, "generated")):
+            time_s, low, high = _envelope(sound, sample_rate)
+            axes.fill_between(time_s, low, high, color=colour, alpha=0.6, linewidth=0, label=name)
+        axes.axvspan(zoom_start_s, zoom_start_s + zoom_s, color=GREY, alpha=0.5, linewidth=0.8)
+        axes.set_ylim(-1.05 * peak, 1.05 * peak)
+        axes.set_yticks([0])
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=2,
+            handlelength=1.0,
+            borderaxespad=0,
+            fontsize=8,
+        )
+        near = figure.add_axes((PLOT[0], 0.105, PLOT[1] - PLOT[0], 0.35))
+        # The truth is the wider line, so that it is seen around a generated sound that equals it.
+        for sound, colour, width in ((truth, TRUE, 2.4), (estimate, MADE, 0.9)):
+            start, end = round(zoom_start_s * sample_rate), round((zoom_start_s + zoom_s) * sample_rate)
+            part = sound[start:end]
+            near.plot(np.arange(len(part)) * 1000 / sample_rate, part, color=colour, linewidth=width)
+        near.set_xlim(0, zoom_s * 1000)
+        near.set_yticks([0])
+        near.axhline(0, color=GREY, linewidth=0.3, zorder=0)
+        near.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        near.xaxis.set_major_locator(MaxNLocator(6))
+        near.set_title(f"milliseconds from {clock_ms(zoom_start_s)}", loc="left", fontsize=8, pad=3)
+        _save(figure, path)
+
+
+def draw_losses(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Draw loss over step, a line for each name.
+
+    Args:
+        path: the PNG.
+        curves: steps and losses by name, training first and validation second.
+    """
+    with _styled():
+        figure, axes = _figure(1.9, 1.0, bottom=0.19)
+        for (name, (steps, losses)), colour in zip(sorted(curves.items()), (TRUE, MADE, GREY) * 9, strict=False):
+            marker = "o" if len(steps) < 60 else None
+            axes.plot(steps, losses, color=colour, linewidth=1.1, marker=marker, markersize=1.8, label=name)
+        longest = max((max(steps, default=1.0) for steps, _ in curves.values()), default=1.0)
+        axes.set_xlim(0, max(1.0, longest) * 1.01)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+        axes.set_xlabel("step", labelpad=1)
+        axes.legend(loc="upper right", fontsize=8, handlelength=1.2)
+        _save(figure, path)
+
+
+def draw_still(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write one grey picture (height, width), pixel for pixel."""
+    image = np.repeat(picture[:, :, None], 3, axis=2)
+    mpl.image.imsave(path, image, format="png", metadata={"Software": "audiate"})
+
+
+def clock_ms(time_s: float) -> str:
+    """Write a moment as minutes, seconds and milliseconds, ``0:12.345``."""
+    minutes, rest_ms = divmod(round(time_s * 1000), 60_000)
+    return f"{minutes}:{rest_ms / 1000:06.3f}"
+
+
+def loudest_span_s(audio: NDArray[np.float32], *, sample_rate: int, length_s: float) -> float:
+    """Return where the loudest span of a length begins; 0 for silence."""
+    length = max(1, round(length_s * sample_rate))
+    if len(audio) <= length:
+        return 0.0
+    power = np.cumsum(np.concatenate([[0.0], np.square(audio, dtype=np.float64)]))
+    return float(np.argmax(power[length:] - power[:-length]) / sample_rate)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Draw with this module's style alone: a matplotlibrc of the user's would be in the bytes."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def _figure(height_in: float, duration_s: float, *, bottom: float | None = None) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.patch.set_alpha(0)
+    low = bottom if bottom is not None else 0.2 / height_in
+    axes = figure.add_axes((PLOT[0], low, PLOT[1] - PLOT[0], 1 - low - 0.17 / height_in))
+    axes.set_xlim(0, max(duration_s, 1e-3))
+    axes.patch.set_alpha(0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 2, 3, 5, 6, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    # No Software entry: it would carry matplotlib's version into the bytes.
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _bars(axes: Axes, notes: Notes, colour: str, name: str) -> None:
+    start = np.stack([notes.onset_s, notes.pitch.astype(np.float64)], axis=1)
+    end = np.stack([notes.offset_s, notes.pitch.astype(np.float64)], axis=1)
+    lines = LineCollection(
+        list(np.stack([start, end], axis=1)),
+        colors=colour,
+        linewidths=1.7,
+        capstyle="butt",
+        label=f"{name} {len(notes)}",
+    )
+    axes.add_collection(lines, autolim=False)
+
+
+def _envelope(
+    audio: NDArray[np.float32], sample_rate: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return times, lowest and highest sample of at most two cells for each pixel column of a card."""
+    starts = np.unique(np.linspace(0, len(audio), min(len(audio), 2 * N_TIME_CELLS), endpoint=False).astype(np.intp))
+    if not len(starts):
+        return np.zeros(0), audio, audio
+    low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
+    return starts / sample_rate, low, high
+
+
+def _on_log_axis(levels: NDArray[np.float32], edges_hz: NDArray[np.float64], *, bin_hz: float) -> NDArray[np.float32]:
+    """Return the loudest bin of each band, or the nearest bin where bands are narrower than bins."""
+    cells = np.full((len(edges_hz) - 1, levels.shape[1]), FLOOR_DBFS, np.float32)
+    for row, (low_hz, high_hz) in enumerate(itertools.pairwise(edges_hz)):
+        first = round(low_hz / bin_hz)
+        last = max(first + 1, round(high_hz / bin_hz))
+        if last <= len(levels):
+            cells[row] = levels[first:last].max(axis=0)
+    return cells
+
+
+def _louder_of(cells: NDArray[np.float32], n_columns: int) -> NDArray[np.float32]:
+    if cells.shape[1] <= n_columns:
+        return cells
+    starts = np.linspace(0, cells.shape[1], n_columns, endpoint=False).astype(np.intp)
+    return np.maximum.reduceat(cells, starts, axis=1)

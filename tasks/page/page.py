@@ -1,0 +1,166 @@
+"""The report as one static page: what stands on it, and its HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from tasks.page.figures import PLOT
+from tasks.page.scores import METRICS, REFERENCE_SYSTEM, Row
+from tasks.page.text import clock, number, signed, visible
+
+TEMPLATES = Path(__file__).parent / "templates"
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogRow:
+    """A take that was accepted. ``part`` is empty where the take is in no data set."""
+
+    take: str
+    piece: str
+    part: str
+    composer: str
+    title: str
+    duration_s: float
+    n_notes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Something that was put aside instead of being ingested."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image beside the page.
+
+    Attributes:
+        src: relative to the page.
+        words: what it shows, for those who do not see it.
+        kind: ``spectrogram``, ``notes``, ``waveform`` or ``loss``.
+        width: in pixels, so that a page keeps the room before the image is there.
+        height: in pixels.
+    """
+
+    src: str
+    words: str
+    kind: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What one system made of a take, or the truth: something to play, and pictures of it.
+
+    Attributes:
+        system: its name; empty for the truth.
+        family: its family; empty for the truth.
+        label: a remark beside the name: that it is an upper bound, that it is a baseline.
+        src: a film with sound, or a sound.
+        is_video: which of both.
+        poster: a still of the film.
+        pictures: from top to bottom.
+        figures: names and values, ready to print.
+    """
+
+    system: str
+    family: str
+    label: str
+    src: str
+    is_video: bool
+    poster: str
+    pictures: tuple[Picture, ...]
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performed:
+    """A test take: the truth, and what each system made of it."""
+
+    take: str
+    title: str
+    composer: str
+    duration_s: float
+    truth: Heard
+    systems: tuple[Heard, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """The training of one system."""
+
+    family: str
+    system: str
+    curve: Picture
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Everything on the page.
+
+    Attributes:
+        data_version: short name of the data it was made from; empty when nobody wrote it down.
+        catalog: what was accepted.
+        refused: what was put aside.
+        pipeline: the stages as SVG.
+        scores: the table of figures.
+        learned: loss curves.
+        performed: test takes, all of them or the first.
+        n_test_takes: how many there are.
+    """
+
+    data_version: str
+    catalog: Sequence[CatalogRow]
+    refused: Sequence[Refused]
+    pipeline: Markup
+    scores: Sequence[Row]
+    learned: Sequence[Learned]
+    performed: Sequence[Performed]
+    n_test_takes: int
+
+
+def render_page(page: Page) -> str:
+    """Return the page's HTML: one file without scripts, styles or fonts from elsewhere.
+
+    Every name and message is escaped, and characters that cannot be seen are written as their codes.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=visible,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(clock=clock, number=number, signed=signed, url=quote)
+    shown = [metric for metric in METRICS if any(cell.metric is metric for row in page.scores for cell in row.cells)]
+    return environment.get_template("report.html").render(
+        page=page,
+        metrics=shown,
+        reference=REFERENCE_SYSTEM,
+        minutes=_minutes_by_part(page.catalog),
+        plot_left=PLOT[0],
+        plot_right=PLOT[1],
+        # Ours, not data: they must not be escaped.
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+    )
+
+
+def _minutes_by_part(catalog: Sequence[CatalogRow]) -> Mapping[str, float]:
+    minutes = dict.fromkeys(PARTS, 0.0)
+    for row in catalog:
+        if row.part in minutes:
+            minutes[row.part] += row.duration_s / 60
+    return minutes

@@ -1,0 +1,330 @@
+"""Verb ``report``: everything that was made, on one page to look at and listen to.
+
+The page needs no network: ``index.html`` with its style and script inside, and films and pictures beside it.
+"""
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import DamagedData
+from tasks.features.resample import resample
+from tasks.instruments.keyboard import draw_keyboard, shown_at
+from tasks.instruments.notes import Notes
+from tasks.media.ffmpeg import encode_film
+from tasks.page.figures import draw_losses, draw_notes, draw_spectrogram, draw_still, draw_waveforms, loudest_span_s
+from tasks.page.page import CatalogRow, Heard, Learned, Page, Performed, Picture, Refused, render_page
+from tasks.page.pipeline import draw_pipeline, read_stages
+from tasks.page.scores import METRICS, UPPER_BOUNDS, Evaluation, score_rows
+from tasks.page.text import number
+from tasks.params import Section
+from tasks.step import write_whole
+from tasks.store.audio import read_audio
+from tasks.store.tables import read_table
+from tasks.takes import TAKE_NAME
+
+
+class ReportParams(Section):
+    """How the page shows what was made."""
+
+    frame_rate: Fraction  # of the films with the true sound
+    max_frequency_hz: float  # top of every spectrogram
+    max_takes: int  # test takes on the page, the first in order of name; the figures are over all of them
+    zoom_s: float  # how much of a waveform is shown sample by sample
+    n_resamples: int  # draws behind each interval
+    seed: int  # of those draws
+
+
+def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[str, Any], params: ReportParams) -> None:
+    """Write ``index.html`` and its media; the same bytes for the same data.
+
+    Args:
+        out: an empty folder.
+        data: the folder that the stages write to, with ingested, rendered, chunked, trained, synthesized,
+            evaluated and metrics in it. A family that is not there yet is not on the page.
+        dvc_file: the stages.
+        all_params: params.yaml, for what the stages take from it.
+        params: its section ``report``.
+
+    Raises:
+        DamagedData: a file is missing or is not what its stage writes.
+        ToolError: ffmpeg is missing or did not write what was asked for.
+    """
+    catalog = _read_catalog(data)
+    evaluations = _read_evaluations(data)
+    test_takes = [row for row in catalog if row.part == "test"]
+    page = Page(
+        data_version=str(_read_json(data / "metrics" / "data.json").get("data_version", "")),
+        catalog=catalog,
+        refused=_read_refused(data),
+        pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
+        scores=score_rows(evaluations, n_resamples=params.n_resamples, seed=params.seed),
+        learned=list(_learned(out, data)),
+        performed=[_performed(out, data, row, evaluations, params) for row in test_takes[: params.max_takes]],
+        n_test_takes=len(test_takes),
+    )
+    write_whole(out / "index.html", render_page(page))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedData(f"{path} is missing, expected what its stage writes") from None
+    except ValueError as error:
+        raise DamagedData(f"{path} is not JSON: {error}") from None
+
+
+def _read_catalog(data: Path) -> list[CatalogRow]:
+    path = data / "ingested" / "catalog.json"
+    described = _read_json(data / "chunked" / "scores" / "takes.json")
+    rows = []
+    for row in _read_json(path):
+        if not TAKE_NAME.fullmatch(str(row.get("take"))):  # it becomes a folder's name
+            raise DamagedData(f"{path}: take {row.get('take')!r} is no take's name")
+        rows.append(
+            CatalogRow(
+                take=row["take"],
+                piece=row["piece"],
+                part=described.get(row["take"], {}).get("part", ""),
+                composer=row.get("composer") or "",
+                title=row.get("title") or row["take"],
+                duration_s=float(row["duration_s"]),
+                n_notes=int(row["n_notes"]),
+            )
+        )
+    return sorted(rows, key=lambda row: row.take)
+
+
+def _read_refused(data: Path) -> list[Refused]:
+    rows = _read_json(data / "ingested" / "quarantine.json")
+    refused = [
+        Refused(name=row.get("file") or row.get("take") or "", kind=row["kind"], reason=row["reason"]) for row in rows
+    ]
+    return sorted(refused, key=lambda row: (row.name, row.kind, row.reason))
+
+
+def _read_evaluations(data: Path) -> list[Evaluation]:
+    return [
+        Evaluation(
+            family=folder.name,
+            figures=_read_json(data / "metrics" / f"{folder.name}.json"),
+            takes=read_table(folder / "takes.parquet"),
+        )
+        for folder in _folders(data / "evaluated")
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    # A name with a dot is what a killed stage left.
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+
+
+def _learned(out: Path, data: Path) -> Iterator[Learned]:
+    """Draw the curve of each system that was trained in steps."""
+    for family in _folders(data / "trained"):
+        for path in sorted((family / "curves").glob("*.csv")):
+            columns = _read_curve(path)
+            steps = columns.pop("step", [])
+            curves = {
+                _words(name): _without_gaps(steps, values) for name, values in columns.items() if _is_loss(name, values)
+            }
+            if not curves:
+                continue
+            folder = out / "media" / "training"
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"{family.name}.{path.stem}.png"
+            draw_losses(file, curves)
+            best = {name: min(losses) for name, (_, losses) in curves.items()}
+            lowest = ", ".join(f"{name} {number(value, 3)}" for name, value in sorted(best.items()))
+            yield Learned(
+                family=family.name,
+                system=path.stem,
+                curve=_picture(file, out, f"Loss of {path.stem} over {number(max(steps), 0)} steps", "loss"),
+                summary=f"{number(max(steps), 0)} steps; lowest {lowest}",
+            )
+
+
+def _read_curve(path: Path) -> dict[str, list[float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else {})}
+    except (TypeError, ValueError) as error:
+        raise DamagedData(f"{path} is not a curve: {error}") from None
+
+
+def _is_loss(name: str, values: Sequence[float]) -> bool:
+    return name.startswith(("train", "validation")) and any(math.isfinite(value) for value in values)
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _without_gaps(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    kept = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    return [step for step, _ in kept], [value for _, value in kept]
+
+
+def _performed(
+    out: Path, data: Path, row: CatalogRow, evaluations: Sequence[Evaluation], params: ReportParams
+) -> Performed:
+    """Write the media of one test take."""
+    folder = out / "media" / row.take
+    folder.mkdir(parents=True)
+    audio, sample_rate = read_audio(data / "rendered" / row.take / "audio.flac")
+    notes = Notes(**read_table(data / "ingested" / row.take / "notes.parquet"))
+    duration_s = len(audio) / sample_rate
+    film, poster = folder / "truth.mp4", folder / "poster.png"
+    _write_film(film, data / "rendered" / row.take, audio, sample_rate, frame_rate=params.frame_rate)
+    draw_still(poster, _fullest(data / "rendered" / row.take))
+    spectrogram, roll = folder / "truth.spectrogram.png", folder / "truth.notes.png"
+    draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=params.max_frequency_hz)
+    draw_notes(roll, notes, None, duration_s=duration_s)
+    truth = Heard(
+        system="",
+        family="",
+        label="",
+        src=film.relative_to(out).as_posix(),
+        is_video=True,
+        poster=poster.relative_to(out).as_posix(),
+        pictures=(
+            _picture(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram"),
+            _picture(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"),
+        ),
+        figures=(),
+    )
+    systems = [
+        _heard(out, system, row, audio, sample_rate, notes, evaluations, params)
+        for family in _folders(data / "synthesized")
+        for system in _folders(family)
+        if (system / row.take).is_dir()
+    ]
+    return Performed(
+        take=row.take,
+        title=row.title,
+        composer=row.composer,
+        duration_s=duration_s,
+        truth=truth,
+        systems=tuple(systems),
+    )
+
+
+def _heard(
+    out: Path,
+    system: Path,
+    row: CatalogRow,
+    true_audio: NDArray[np.float32],
+    true_rate: int,
+    true_notes: Notes,
+    evaluations: Sequence[Evaluation],
+    params: ReportParams,
+) -> Heard:
+    """Copy what one system made of one take, and draw it."""
+    made, name = system / row.take, f"{system.parent.name}.{system.name}"
+    folder = out / "media" / row.take
+    audio, sample_rate = read_audio(made / "audio.flac")
+    film = made / "video.mp4"
+    source = film if film.exists() else made / "audio.flac"
+    copy = folder / f"{name}{source.suffix}"
+    shutil.copyfile(source, copy)
+    spectrogram, waveform = folder / f"{name}.spectrogram.png", folder / f"{name}.waveform.png"
+    draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=params.max_frequency_hz)
+    draw_waveforms(
+        waveform,
+        resample(true_audio, true_rate, sample_rate),
+        audio,
+        sample_rate=sample_rate,
+        zoom_start_s=loudest_span_s(true_audio, sample_rate=true_rate, length_s=params.zoom_s),
+        zoom_s=params.zoom_s,
+    )
+    pictures = [
+        _picture(spectrogram, out, f"Spectrogram of what {system.name} made of {row.title}", "spectrogram"),
+        _picture(waveform, out, f"Waveforms of {row.title}: the truth, and {system.name} over it", "waveform"),
+    ]
+    if (made / "notes.parquet").exists():
+        roll = folder / f"{name}.notes.png"
+        estimate = Notes(**read_table(made / "notes.parquet"))
+        draw_notes(roll, true_notes, estimate, duration_s=len(true_audio) / true_rate)
+        words = f"Piano roll of {row.title}: the notes {system.name} found, missed and added"
+        pictures.insert(1, _picture(roll, out, words, "notes"))
+    return Heard(
+        system=system.name,
+        family=system.parent.name,
+        label="upper bound" if system.name in UPPER_BOUNDS else "",
+        src=copy.relative_to(out).as_posix(),
+        is_video=source is film,
+        poster=(folder / "poster.png").relative_to(out).as_posix(),
+        pictures=tuple(pictures),
+        figures=_figures_of(system, row.take, evaluations),
+    )
+
+
+def _figures_of(system: Path, take: str, evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:
+    """Return what was measured of one system on one take, ready to print."""
+    family = next((found for found in evaluations if found.family == system.parent.name), None)
+    if family is None:
+        return ()
+    rows = np.flatnonzero((family.takes["system"] == system.name) & (family.takes["take"] == take))
+    shown = []
+    for metric in METRICS:
+        value = float(family.takes[metric.key][rows[0]]) if len(rows) and metric.key in family.takes else math.nan
+        if math.isfinite(value):
+            shown.append((metric.label, f"{number(value, metric.digits)} {metric.unit}".strip()))
+    return tuple(shown)
+
+
+def _write_film(
+    path: Path, rendered: Path, audio: NDArray[np.float32], sample_rate: int, *, frame_rate: Fraction
+) -> None:
+    """Write the keyboard's film with the true sound."""
+    facts = _read_json(rendered / "render.json")
+    states = read_table(rendered / "states.parquet")
+    n_frames = max(1, round(Fraction(len(audio), sample_rate) * frame_rate))
+    shown = shown_at(states["time_s"], rate=frame_rate, start=0, count=n_frames)
+    encode_film(
+        path,
+        _drawn(states["velocity"], shown, lit=facts["lit"]),
+        frame_rate=frame_rate,
+        audio=audio,
+        sample_rate=sample_rate,
+    )
+
+
+def _fullest(rendered: Path) -> NDArray[np.uint8]:
+    """Return the first of the pictures with the most keys down."""
+    velocity = read_table(rendered / "states.parquet")["velocity"]
+    fullest = int(np.argmax(np.count_nonzero(velocity, axis=1)))
+    lit = _read_json(rendered / "render.json")["lit"]
+    picture: NDArray[np.uint8] = draw_keyboard(velocity[fullest : fullest + 1], lit=lit)[0]
+    return picture
+
+
+def _drawn(velocity: NDArray[np.uint8], shown: NDArray[np.intp], *, lit: Any) -> Iterator[NDArray[np.uint8]]:
+    """Yield the picture of each tick, drawing each change once."""
+    starts = np.flatnonzero(np.diff(shown, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
+        picture = draw_keyboard(velocity[shown[start] : shown[start] + 1], lit=lit)[0]
+        for _ in range(start, end):
+            yield picture
+
+
+def _picture(path: Path, out: Path, words: str, kind: str) -> Picture:
+    header = path.read_bytes()[16:24]  # of the IHDR chunk, which comes first in every PNG
+    return Picture(
+        src=path.relative_to(out).as_posix(),
+        words=words,
+        kind=kind,
+        width=int.from_bytes(header[:4]),
+        height=int.from_bytes(header[4:]),
+    )

@@ -1,0 +1,395 @@
+"""The step: how one take's folder is made, proven whole, and reused.
+
+A take's folder is valid only with its ``_receipt.json``, which holds a key and every output's size and sha256.
+The key names all that the outputs follow from: the stage, the digest of every project module that its work
+imports, its parameters, the contents of its inputs, and the tools and libraries it used. Work happens in a
+sibling folder; outputs are flushed, the receipt is written last, and a rename makes the folder valid. So a kill
+at any moment leaves either the old folder, the new one, or none.
+"""
+
+import ast
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from threadpoolctl import threadpool_limits
+
+from tasks.errors import BadInput, DamagedData, PipelineError, ToolError
+from tasks.params import Section
+
+RECEIPT = "_receipt.json"
+LOCK_FILE = Path("constraints.txt")
+PACKAGES = ("flows", "tasks", "models")
+PROJECT = Path(__file__).resolve().parents[1]
+
+_PARSING = threading.Lock()  # Python 3.11 cannot parse in two threads at once (CPython issue 106905)
+
+
+class Item(Protocol):
+    """What a per-take stage maps over: a frozen dataclass that bears the take's name."""
+
+    @property
+    def name(self) -> str:
+        """The name of the take, and of its folder."""
+
+
+# A verb's function on one take: writes the item's outputs into a folder, as the stage's section says.
+Work = Callable[[Any, Path, Any], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One take of one stage: everything its outputs follow from.
+
+    Attributes:
+        stage: the stage's name.
+        item: the take, and whatever the work needs to know of it.
+        work: module-level function that writes the outputs.
+        params: the stage's section.
+        inputs: files, and folders of upstream takes, that the work reads.
+        out_dir: folder that holds one folder a take.
+        tools: name to version or sha256 of every program the work uses.
+    """
+
+    stage: str
+    item: Item
+    work: Work
+    params: Section
+    inputs: tuple[Path, ...]
+    out_dir: Path
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the outputs stand once they are whole."""
+        return self.out_dir / self.item.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one job; ``kind`` and ``reason`` say why a take was quarantined."""
+
+    name: str
+    state: Literal["computed", "reused", "quarantined"]
+    kind: str = ""
+    reason: str = ""
+
+
+class Verified:
+    """Remembers which files were hashed, so that an untouched file is not read again.
+
+    A file is taken for untouched while its size, mtime, ctime and inode stay the same: rewriting one in place
+    and setting its mtime back still changes its ctime. The memory is local and disposable: without it everything
+    is hashed once more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digests: dict[str, list[int | str]] = {}
+        if path.exists():
+            try:
+                self.digests = json.loads(path.read_text())
+            except ValueError:  # cut short by a kill: worth nothing, costs one rehash
+                self.digests = {}
+
+    def sha256(self, path: Path) -> str:
+        """Return the sha256 of a file, read only when its metadata changed since the last time."""
+        stat = path.stat()
+        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        known = self.digests.get(str(path))
+        if known is not None and known[:4] == seen:
+            return str(known[4])
+        digest = file_sha256(path)
+        self.digests[str(path)] = [*seen, digest]
+        return digest
+
+    def save(self) -> None:
+        """Keep what is known about the files that still exist."""
+        kept = {path: entry for path, entry in self.digests.items() if Path(path).exists()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, json.dumps(kept))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: object) -> str:
+    """Return the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small text file so that it is either the old one or the new one, and leave it alone when equal."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    half = path.with_name(f".{path.name}.partial")
+    try:
+        half.write_text(text, encoding="utf-8")
+        _flush(half)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise named_error(error, path) from error
+    half.replace(path)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Lend an empty sibling of ``out`` to write to; it takes the place of ``out`` when the block succeeds.
+
+    When the block fails, the sibling is removed and ``out`` stays what it was.
+
+    Raises:
+        ToolError: the disk is full.
+    """
+    half = out.with_name(f".{out.name}.partial")
+    _remove(half)
+    try:
+        half.mkdir(parents=True)
+        yield half
+        for path in _files_in(half):
+            _flush(path)
+        _remove(out)
+        half.rename(out)
+    except OSError as error:
+        _remove(half)
+        raise named_error(error, out) from error
+    except BaseException:
+        _remove(half)
+        raise
+
+
+@cache
+def imported_modules(module: str) -> tuple[str, ...]:
+    """Return the project modules that ``module`` imports, itself included, however deep, sorted by name.
+
+    Imports inside functions count: what runs late runs all the same. Modules loaded by a computed name do not
+    show here; whoever loads one so adds it to its key (a family's adapter does).
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or module_file(name) is None:
+            continue
+        found.add(name)
+        waiting.extend(_imports_of(name))
+        waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
+    return tuple(sorted(found))
+
+
+def module_file(module: str) -> Path | None:
+    """Return the file of a project module, or None when there is no such module in the project."""
+    if module.split(".", 1)[0] not in PACKAGES:
+        return None
+    stem = PROJECT.joinpath(*module.split("."))
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Return one digest of every project file that the modules import, themselves included.
+
+    Raises:
+        ValueError: one of them is not a module of the project.
+    """
+    names = sorted({name for module in modules for name in imported_modules(module)})
+    for module in modules:
+        if module not in names:
+            raise ValueError(f"{module} is not a module of {', '.join(PACKAGES)}")
+    files = {name: module_file(name) for name in names}
+    return json_sha256({name: file_sha256(file) for name, file in files.items() if file is not None})
+
+
+def contents_digest(path: Path, verified: Verified) -> str:
+    """Return the digest of an input: a file's bytes, or a take folder's outputs (its receipt left out).
+
+    Raises:
+        DamagedData: the input is missing, has no receipt, or is not what its receipt says.
+    """
+    if path.is_file():
+        return verified.sha256(path)
+    if not path.exists():
+        raise DamagedData(f"{path} is missing: run the stage that makes it, or dvc pull")
+    return json_sha256({name: output["sha256"] for name, output in read_receipt(path, verified)["outputs"].items()})
+
+
+def job_key(job: Job, verified: Verified) -> str:
+    """Return the digest of all that the job's outputs follow from."""
+    return json_sha256(
+        {
+            "stage": job.stage,
+            "item": asdict(job.item),  # type: ignore[call-overload]  # an Item is a dataclass
+            "code": code_digest(job.work.__module__),
+            "params": job.params.model_dump(mode="json"),
+            "inputs": {path.as_posix(): contents_digest(path, verified) for path in job.inputs},
+            "tools": dict(job.tools),
+            "libraries": file_sha256(PROJECT / LOCK_FILE),
+        }
+    )
+
+
+def read_receipt(folder: Path, verified: Verified) -> dict[str, Any]:
+    """Read a take folder's receipt and hold every output against it.
+
+    Raises:
+        DamagedData: names the first output that is missing, too many, truncated or edited.
+    """
+    try:
+        receipt: dict[str, Any] = json.loads((folder / RECEIPT).read_text())
+        outputs = {name: (int(output["size"]), str(output["sha256"])) for name, output in receipt["outputs"].items()}
+    except FileNotFoundError:
+        raise DamagedData(f"{folder} has no {RECEIPT}: it was never finished") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedData(f"{folder / RECEIPT} is not a receipt") from None
+    present = {path.relative_to(folder).as_posix() for path in _files_in(folder)} - {RECEIPT}
+    for name in sorted(present ^ outputs.keys()):
+        raise DamagedData(f"{folder / name} is {'not in the receipt' if name in present else 'missing'}")
+    for name, (expected_size, sha256) in outputs.items():
+        size = (folder / name).stat().st_size
+        if size != expected_size:
+            raise DamagedData(f"{folder / name} has {size} bytes, its receipt says {expected_size}")
+        if verified.sha256(folder / name) != sha256:
+            raise DamagedData(f"{folder / name} was changed after it was made: its sha256 is not the receipt's")
+    return receipt
+
+
+def is_valid(folder: Path, key: str, verified: Verified) -> bool:
+    """Say whether the folder is whole and was made from what the key names."""
+    try:
+        return bool(read_receipt(folder, verified)["key"] == key)
+    except DamagedData:
+        return False
+
+
+def compute(job: Job, key: str) -> Outcome:
+    """Run a job's work and make its folder valid, or leave nothing.
+
+    Returns:
+        ``computed``, or ``quarantined`` when the work found its input unusable.
+
+    Raises:
+        ToolError: the disk is full.
+        PipelineError: whatever else the work raises.
+    """
+    _single_thread()
+    half = job.out_dir / f".{job.item.name}.partial"
+    _remove(half)
+    try:
+        half.mkdir(parents=True)
+        job.work(job.item, half, job.params)
+        _commit(half, job, key)
+    except BadInput as error:
+        _remove(half)
+        _remove(job.folder)
+        return Outcome(name=job.item.name, state="quarantined", kind=error.kind, reason=str(error))
+    except OSError as error:
+        _remove(half)
+        raise named_error(error, job.folder) from error
+    except BaseException:
+        _remove(half)
+        raise
+    return Outcome(name=job.item.name, state="computed")
+
+
+def prune(out_dir: Path, keep: Iterable[str]) -> list[str]:
+    """Remove the folders of takes that are gone and whatever a killed run left; return the takes' names."""
+    kept = set(keep)
+    gone = []
+    for path in sorted(out_dir.iterdir()) if out_dir.is_dir() else []:
+        left_behind = path.name.startswith(".") and path.name.endswith((".partial", ".replaced"))
+        if left_behind or (path.is_dir() and path.name not in kept):
+            _remove(path)
+            if not left_behind:
+                gone.append(path.name)
+    return gone
+
+
+def _commit(half: Path, job: Job, key: str) -> None:
+    outputs = {}
+    for path in sorted(_files_in(half)):
+        _flush(path)
+        outputs[path.relative_to(half).as_posix()] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+    if not outputs:
+        raise PipelineError(f"{job.stage} wrote nothing for take {job.item.name}, expected at least one file")
+    receipt = {"stage": job.stage, "take": job.item.name, "key": key, "outputs": outputs}
+    (half / RECEIPT).write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
+    _flush(half / RECEIPT)
+    for folder, _, _ in os.walk(half):
+        _flush(Path(folder))
+    # A folder cannot be renamed over a full one: the old one steps aside first. Killed in between, the take has no
+    # folder and is computed again.
+    old = job.out_dir / f".{job.item.name}.replaced"
+    _remove(old)
+    if job.folder.exists():
+        job.folder.rename(old)
+    half.rename(job.folder)
+    _flush(job.out_dir)
+    _remove(old)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent) / name
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def named_error(error: OSError, path: Path) -> Exception:
+    """Return a full disk as an error in words, and any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ToolError(
+            f"the disk is full while writing {path}: nothing was kept of it; free some space and run again"
+        )
+    if error.errno == errno.EFBIG:
+        return ToolError(f"{path} would be larger than this process may write (ulimit -f); nothing was kept of it")
+    return error
+
+
+@cache
+def _single_thread() -> None:
+    # One take a thread already fills the cores, and a product summed by two threads has other last bits than by one.
+    threadpool_limits(limits=1)
+
+
+def _imports_of(module: str) -> Sequence[str]:
+    path = module_file(module)
+    if path is None:
+        return ()
+    found = []
+    with _PARSING:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found

@@ -1,0 +1,37 @@
+"""Verb ``train``: a family's systems, fitted to the training takes and chosen on the validation takes."""
+
+import shutil
+from pathlib import Path
+
+from tasks.families import FAMILIES, load_family
+from tasks.params import Section
+from tasks.step import code_digest, file_sha256, json_sha256, whole_folder
+from tasks.store.segments import ScoreSet
+
+
+def train_family(name: str, params: Section, *, data: Path, out: Path, resume_root: Path, accelerator: str) -> None:
+    """Write weights, configs and curves of every system of a family into ``out``.
+
+    A training that was killed goes on from its checkpoint in ``resume_root``, in a folder named by the digest of all
+    that the result follows from: another data version, parameter or line of code starts afresh.
+
+    Raises:
+        ParamsError: there is no such family.
+        DamagedData: the data set is not whole.
+        ToolError: the disk is full.
+    """
+    family = load_family(name)
+    scores = ScoreSet(data)
+    key = json_sha256(
+        {
+            "code": code_digest(FAMILIES[name].partition(":")[0]),
+            "params": params.model_dump(mode="json"),
+            "takes": file_sha256(data / "takes.json"),
+            "segments": file_sha256(data / "segments.parquet"),
+        }
+    )
+    resume = resume_root / f"{name}-{key[:16]}"
+    with whole_folder(out) as half:
+        family.fit(scores, half, params=params, resume=resume, accelerator=accelerator)
+    for stale in resume_root.glob(f"{name}-*"):
+        shutil.rmtree(stale)

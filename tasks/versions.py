@@ -1,0 +1,30 @@
+"""Versions of the data: the only module that calls DVC and git."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tasks.errors import PipelineError
+
+
+def repro(
+    stages: Sequence[str], *, single: bool = True, force: bool = False, dry: bool = False, quiet: bool = False
+) -> None:
+    """Run DVC stages, so that dvc.lock stays true.
+
+    Args:
+        stages: their names; none means the whole pipeline.
+        single: run these alone, without the stages that they rest on.
+        force: run them though nothing changed.
+        dry: say what would run.
+        quiet: keep what DVC and the stages print away from standard output, for a caller that prints JSON.
+
+    Raises:
+        PipelineError: a stage failed; it has said why.
+    """
+    options = [*(["--single-item"] if single and stages else []), *(["--force"] if force else [])]
+    options += ["--dry"] if dry else []
+    command = [sys.executable, "-m", "dvc", "repro", *options, *stages]
+    done = subprocess.run(command, check=False, stdout=sys.stderr if quiet else None)
+    if done.returncode:
+        raise PipelineError(f"dvc repro {' '.join(stages)} ended with {done.returncode}: see the lines above")

@@ -1,0 +1,270 @@
+"""The command line: what it prints for people and programs, its exit codes, and errors of one line."""
+
+import importlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from flows.cli import main
+from flows.presets import PRESETS, preset_text, write_preset
+from tasks.chunk import ChunkParams, SegmentParams
+from tasks.errors import ParamsError
+from tasks.evaluate import EvaluateParams
+from tasks.extract import ExtractParams
+from tasks.families import load_family
+from tasks.ingest import IngestParams
+from tasks.instruments.keyboard import draw_keyboard
+from tasks.media.ffmpeg import MediaPolicy, encode_film, probe
+from tasks.notes import NotesParams
+from tasks.params import read_params
+from tasks.perform import PerformParams
+from tasks.render import RenderParams
+from tasks.report import ReportParams
+from tasks.store.audio import write_flac
+from tasks.store.tables import write_table
+from tasks.takes import SplitParams
+
+PROJECT = Path(__file__).resolve().parents[2]
+STAGES = list(yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"])
+SECTIONS = {
+    "ingest": IngestParams,
+    "render": RenderParams,
+    "extract": ExtractParams,
+    "chunk": ChunkParams,
+    "segments": SegmentParams,
+    "split": SplitParams,
+    "perform": PerformParams,
+    "evaluate": EvaluateParams,
+    "report": ReportParams,
+    "notes": NotesParams,
+}
+
+
+@pytest.fixture
+def audiate(tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command line in an empty folder: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUDIATE_DEBUG", "")  # --debug sets it; so it is put back
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["audiate", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def write_note(path, *, pitch, onset_s, sample_rate=16_000):
+    """Write two seconds in which one string is struck."""
+    time_s = np.arange(2 * sample_rate) / sample_rate - onset_s
+    envelope = np.where(time_s >= 0, np.exp(-np.maximum(time_s, 0) / 0.5), 0)
+    hz = 440 * 2 ** ((pitch - 69) / 12)
+    audio = sum(0.2 * 0.5**n * np.sin(2 * np.pi * hz * (n + 1) * time_s) for n in range(6)) * envelope
+    soundfile.write(path, audio.astype(np.float32), sample_rate)
+
+
+def test_help_is_there_at_once():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = Path(sys.executable).with_name("audiate")
+    said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    assert said.startswith("Usage: audiate")
+
+
+def test_help_imports_nothing_heavy():
+    ask = "import sys, flows.cli\ntry: flows.cli.main()\nexcept SystemExit: print(*sys.modules, sep='\\n')"
+    said = subprocess.run([sys.executable, "-c", ask, "--help"], capture_output=True, text=True, check=True).stdout
+    heavy = {"dvc", "lightning", "numba", "numpy", "prefect", "pydantic", "rich", "scipy", "torch", "yaml", "zarr"}
+    assert heavy & set(said.split()) == set()
+    assert "flows.cli" in said.split()
+
+
+def test_every_stage_has_a_command(audiate):
+    listed = audiate("--help")[1]
+    for stage in STAGES:
+        assert f"\n  {stage} " in listed, stage
+        code, said, _ = audiate(stage, "--help")
+        assert code == 0
+        assert all(option in said for option in ("--json", "--force", "--dry-run"))
+
+
+@pytest.mark.parametrize("arguments", [("hallucinate",), ("notes",), ("ingest", "--deep"), ("preset", "demo", "study")])
+def test_wrong_use_is_exit_code_2(audiate, arguments):
+    code, out, error = audiate(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage: audiate" in error
+
+
+def test_an_instrument_that_is_not_known_is_wrong_use(audiate):
+    code, _, error = audiate("notes", "a.wav", "--instrument", "kazoo")
+    assert code == 2
+    assert "'kazoo', expected one of piano, marimba, marimba-18" in " ".join(error.split())
+
+
+FAILING = {
+    "nothing has run": (("timings",), "no stage has run here yet: run dvc repro first"),
+    "no such preset": (("preset", "huge"), "preset 'huge' is unknown, expected one of demo, study, paper"),
+    "no such recording": (("notes", "none.wav"), "none.wav"),
+    "no such video": (("perform", "none.mp4", "-o", "out.mp4"), "none.mp4"),
+    "no such take": (("render", "--preview", "none"), "data/rendered has no take 'none'"),
+    "not a take's name": (("render", "--preview", "../none"), "data/rendered has no take '../none'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), FAILING.values(), ids=FAILING)
+def test_an_error_is_one_line_and_exit_code_1(audiate, arguments, reason):
+    code, out, error = audiate(*arguments)
+    assert (code, out) == (1, "")
+    assert error.count("\n") == 1, error
+    assert error.startswith("audiate: ")
+    assert reason in error
+
+
+def test_debug_shows_where_an_error_came_from():
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "--debug", "preset", "huge"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "in preset_text" in done.stderr
+    quiet = subprocess.run([*command[:3], *command[4:]], capture_output=True, text=True, check=False)
+    assert (quiet.returncode, quiet.stderr.count("\n"), "Traceback" in quiet.stderr) == (1, 1, False)
+
+
+def test_a_stage_that_fails_is_exit_code_1_and_says_which(audiate):
+    code, _, error = audiate("train", "nobody")
+    assert code == 1
+    assert "dvc repro train@nobody ended with" in error.splitlines()[-1]
+
+
+def test_a_setting_that_makes_no_sense_is_one_line(audiate, monkeypatch):
+    monkeypatch.setenv("AUDIATE_WORKERS", "many")
+    code, _, error = audiate("perform", "none.mp4", "-o", "out.mp4")
+    assert code == 1
+    assert error.startswith("audiate: AUDIATE_WORKERS: ")
+    assert error.endswith("found 'many'\n")
+
+
+def test_params_yaml_is_preset_demo():
+    assert (PROJECT / "params.yaml").read_text() == preset_text("demo")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tmp_path):
+    write_preset(name, tmp_path / "params.yaml")
+    params = read_params(tmp_path / "params.yaml")
+    assert set(params) == {*SECTIONS, "families", "train"}
+    for section, its_class in SECTIONS.items():
+        its_class.parse(params[section], section)
+    assert set(params["train"]) == set(params["families"])
+    for family, values in params["train"].items():
+        load_family(family).params_class.parse(values, f"train.{family}")
+        assert all((PROJECT / path).is_file() for path in params["families"][family].values())
+    assert params["perform"]["family"] in params["families"]
+
+
+def test_preset_replaces_params_yaml_and_says_so_on_its_first_line(audiate, tmp_path):
+    (tmp_path / "params.yaml").write_text("notes: {}\n")
+    assert audiate("preset", "study") == (0, "params.yaml is now preset study\n", "")
+    text = (tmp_path / "params.yaml").read_text()
+    assert text.startswith("# Preset study.")
+    assert "# Hz; FluidSynth takes" in text  # demo's comments come with its values
+    assert yaml.safe_load(text)["train"]["piano_roll"]["n_steps"] == 2000
+
+
+def test_a_preset_can_change_only_what_demo_has(monkeypatch, tmp_path):
+    presets = importlib.import_module("flows.presets")
+    shutil.copy(presets.FOLDER / "demo.yaml", tmp_path)
+    (tmp_path / "study.yaml").write_text("render: {sample_rat: 8000}\n")
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    with pytest.raises(ParamsError, match=r"preset study.render: sample_rat is unknown"):
+        preset_text("study")
+
+
+def test_notes_are_a_table_for_people_and_json_for_programs(audiate, tmp_path):
+    write_note(tmp_path / "note.wav", pitch=64, onset_s=0.5)
+    code, out, _ = audiate("notes", "note.wav", "--json")
+    [note] = json.loads(out)["notes"]
+    assert code == 0
+    assert (note["pitch"], note["onset_s"]) == (64, pytest.approx(0.5, abs=0.03))
+    code, table, _ = audiate("notes", "note.wav")
+    assert code == 0
+    head, row = (line for line in table.splitlines() if any(letter.isalnum() for letter in line))
+    assert "onset s" in head
+    assert row.split()[1::2][:3] == [f"{note['onset_s']:.3f}", f"{note['offset_s']:.3f}", "64"]
+
+
+def test_notes_follow_the_params_of_the_project_one_stands_in(audiate, tmp_path):
+    write_note(tmp_path / "note.wav", pitch=64, onset_s=0.5)
+    params = yaml.safe_load(preset_text("demo"))
+    params["notes"]["threshold"] = "high"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    code, _, error = audiate("notes", "note.wav")
+    assert code == 1
+    assert error.startswith("audiate: params.yaml: notes.threshold: ")
+    assert "found 'high'" in error
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("piano_roll", "data/trained/piano_roll/piano_roll.safetensors is missing: train the family first"),
+        ("kazoo", "family 'kazoo' is unknown, expected one of "),
+    ],
+)
+def test_perform_needs_a_trained_family(audiate, tmp_path, family, reason):
+    encode_film(
+        tmp_path / "silent.mp4", draw_keyboard(np.zeros((5, 88), np.uint8), lit="velocity"), frame_rate=Fraction(25)
+    )
+    code, out, error = audiate("perform", "silent.mp4", "-o", "heard.mp4", "--family", family)
+    assert (code, out) == (1, "")
+    assert reason in error.splitlines()[-1]
+    assert not (tmp_path / "heard.mp4").exists()
+
+
+def test_timings_give_each_stage_its_share(audiate, tmp_path):
+    runs = tmp_path / ".audiate" / "runs"
+    runs.mkdir(parents=True)
+    for finished_at, (stage, wall_s, counts) in enumerate(
+        [("ingest", 1.0, {"computed": 3, "reused": 0}), ("train@roll", 3.0, {})]
+    ):
+        row = {"stage": stage, "wall_s": wall_s, "cpu_s": 0.5, "finished_at": finished_at, "counts": counts}
+        (runs / f"{stage}.json").write_text(json.dumps(row))
+    code, table, _ = audiate("timings")
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in table.splitlines()]
+    assert code == 0
+    assert ["ingest", "1.0", "25 %", "0.5", "3 computed"] in rows
+    assert ["train@roll", "3.0", "75 %", "0.5", ""] in rows
+    assert ["all", "4.0", "100 %", "", ""] in rows
+    stages = [row["stage"] for row in json.loads(audiate("timings", "--json")[1])]
+    assert stages == ["ingest", "train@roll"]
+
+
+def test_render_previews_a_take_that_is_there(audiate, tmp_path):
+    folder = tmp_path / "data" / "rendered" / "a"
+    folder.mkdir(parents=True)
+    velocity = np.zeros((2, 88), np.uint8)
+    velocity[1, 40] = 90
+    write_table(folder / "states.parquet", {"time_s": np.array([0.0, 1.0]), "velocity": velocity})
+    write_flac(folder / "audio.flac", np.zeros(2 * 48_000, np.float32), 48_000)
+    (folder / "render.json").write_text(json.dumps({"duration_s": 2.0, "lit": "velocity"}))
+    code, out, _ = audiate("render", "--preview", "a", "-o", "a.mp4", "--json")
+    assert (code, json.loads(out)) == (0, {"video": "a.mp4"})
+    facts = probe(Path("a.mp4"), policy=MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8))
+    assert facts.duration_s == pytest.approx(2.0, abs=0.001)
+    assert facts.video is not None
+    assert facts.audio_rate == 48_000

@@ -1,0 +1,84 @@
+"""A take on its way through the verbs, called as plain functions in an empty project."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.chunk import ChunkParams, chunk_take
+from tasks.extract import ExtractParams, extract_take
+from tasks.ingest import IngestParams, Source, ingest_take, write_catalog
+from tasks.instruments.midi import MidiPolicy, write_midi
+from tasks.instruments.notes import sorted_notes
+from tasks.render import RenderParams, render_take
+
+INGEST = IngestParams(
+    max_bad_fraction=0.9,
+    midi=MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut"),
+)
+RENDER = RenderParams(sample_rate=48_000, gain=1.0, program=0, tail_s=1.0, restrike_gap_s=0.05, lit="velocity")
+EXTRACT = ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256)
+CHUNK = ChunkParams(pictures_per_chunk=2)
+
+
+@pytest.fixture
+def notes_of():
+    """Return a function that makes notes of (onset s, offset s, pitch, velocity) rows."""
+    return lambda *rows: sorted_notes(*map(np.array, zip(*rows, strict=True)))
+
+
+@pytest.fixture
+def ingest_params():
+    return INGEST
+
+
+@pytest.fixture
+def render_params():
+    return RENDER
+
+
+@pytest.fixture
+def extract_params():
+    return EXTRACT
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def ingest(project):
+    """Return a function that ingests notes as a take and returns it."""
+
+    def run(name, notes, *, pedal=None, part=None):
+        midi = Path("data/raw") / name / "x.mid"
+        midi.parent.mkdir(parents=True)
+        write_midi(midi, notes, pedal=pedal)
+        source = Source(name=name, kind="score", path=str(midi), piece=name, part=part, about=())
+        out = Path("data/ingested")
+        (out / name).mkdir(parents=True)
+        ingest_take(source, out / name, INGEST)
+        takes = write_catalog(out, [path.name for path in out.iterdir() if path.is_dir()])
+        return next(take for take in takes if take.name == name)
+
+    return run
+
+
+@pytest.fixture
+def chunked(ingest):
+    """Return a function that brings notes through ingest, render, extract and chunk, and returns the take."""
+
+    def run(name, notes, *, part):
+        take = ingest(name, notes, part=part)
+        works = (("rendered", render_take, RENDER), ("extracted", extract_take, EXTRACT))
+        for folder, work, params in (*works, ("chunked/scores", chunk_take, CHUNK)):
+            out = Path("data") / folder / name
+            out.mkdir(parents=True)
+            work(take, out, params)
+        return take
+
+    return run

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from tasks.instruments.notes import sorted_notes
+from tasks.page.figures import (
+    DPI,
+    PLOT,
+    WIDTH_IN,
+    clock_ms,
+    draw_losses,
+    draw_notes,
+    draw_spectrogram,
+    draw_still,
+    draw_waveforms,
+    loudest_span_s,
+)
+
+RATE = 8000
+WIDTH = round(WIDTH_IN * DPI)
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image  # (height, width, blue green red alpha)
+
+
+def tone(hz: float, *, start_s: float, duration_s: float = 4.0) -> np.ndarray:
+    time_s = np.arange(round(RATE * duration_s)) / RATE
+    audible = (time_s >= start_s) & (time_s < start_s + 1)
+    return (0.5 * np.sin(2 * np.pi * hz * time_s) * audible).astype(np.float32)
+
+
+def bright_columns(image: np.ndarray) -> np.ndarray:
+    """Columns inside the axes that hold a warm, bright pixel of the colour map."""
+    return np.flatnonzero(((image[..., 2] > 200) & (image[..., 3] == 255)).any(axis=0))
+
+
+def test_a_tone_is_drawn_where_it_sounds(tmp_path):
+    path = tmp_path / "s.png"
+    draw_spectrogram(path, tone(1000, start_s=2), sample_rate=RATE, max_frequency_hz=4000)
+    share = bright_columns(read(path)) / WIDTH
+    left, right = PLOT
+    middle = (share - left) / (right - left) * 4.0
+    assert middle.min() == pytest.approx(2.0, abs=0.1)
+    assert middle.max() == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_higher_tone_is_drawn_higher(tmp_path):
+    rows = []
+    for hz in (200, 2000):
+        draw_spectrogram(tmp_path / "s.png", tone(hz, start_s=1), sample_rate=RATE, max_frequency_hz=4000)
+        image = read(tmp_path / "s.png")
+        rows.append(np.flatnonzero(((image[..., 2] > 200) & (image[..., 3] == 255)).any(axis=1)).mean())
+    assert rows[1] < rows[0] - 50
+
+
+def test_silence_is_dark(tmp_path):
+    draw_spectrogram(tmp_path / "s.png", np.zeros(RATE, np.float32), sample_rate=RATE, max_frequency_hz=4000)
+    assert len(bright_columns(read(tmp_path / "s.png"))) == 0
+
+
+NOTES = sorted_notes(np.array([0.5, 1.5]), np.array([1.0, 2.0]), np.array([60, 72]), np.array([64, 64]))
+NONE = NOTES.take(np.zeros(2, bool))
+
+
+@pytest.mark.parametrize("estimate", [None, NOTES, NONE], ids=["truth", "found", "nothing found"])
+@pytest.mark.parametrize("reference", [NOTES, NONE], ids=["two notes", "no note"])
+def test_a_piano_roll_can_be_drawn_of(tmp_path, reference, estimate):
+    draw_notes(tmp_path / "n.png", reference, estimate, duration_s=2.5)
+    assert read(tmp_path / "n.png").shape[1] == WIDTH
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 100, RATE])
+def test_waveforms_of_any_length_can_be_drawn(tmp_path, n_samples):
+    sound = tone(440, start_s=0)[:n_samples]
+    draw_waveforms(tmp_path / "w.png", sound, -sound, sample_rate=RATE, zoom_start_s=0.0, zoom_s=0.05)
+    assert read(tmp_path / "w.png").shape[1] == WIDTH
+
+
+def test_losses_can_be_drawn_of_one_step_and_of_many(tmp_path):
+    curves = {"train": ([0.0], [3.0]), "validation": ([float(step) for step in range(500)], [1.0] * 500)}
+    draw_losses(tmp_path / "l.png", curves)
+    assert read(tmp_path / "l.png").shape[1] == WIDTH
+
+
+def test_the_page_shows_through_behind_a_picture(tmp_path):
+    draw_notes(tmp_path / "n.png", NOTES, None, duration_s=2.5)
+    assert read(tmp_path / "n.png")[0, 0, 3] == 0
+
+
+def test_a_still_is_the_picture_pixel_for_pixel(tmp_path):
+    picture = np.arange(57 * 780, dtype=np.uint32).reshape(57, 780).astype(np.uint8)
+    draw_still(tmp_path / "p.png", picture)
+    assert np.array_equal(read(tmp_path / "p.png")[..., 0], picture)
+
+
+def test_the_same_sound_gives_the_same_bytes_whatever_the_user_likes(tmp_path):
+    for name, size in (("a.png", 8.0), ("b.png", 30.0)):
+        with mpl.rc_context({"font.size": size, "axes.grid": True}):
+            draw_waveforms(
+                tmp_path / name,
+                tone(440, start_s=0),
+                tone(220, start_s=1),
+                sample_rate=RATE,
+                zoom_start_s=1.0,
+                zoom_s=0.05,
+            )
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert b"atplotlib" not in (tmp_path / "a.png").read_bytes()
+
+
+def test_the_loudest_span_begins_where_the_planted_burst_does():
+    audio = 0.01 * np.ones(RATE, np.float32)
+    audio[3000:3400] = 0.9
+    assert loudest_span_s(audio, sample_rate=RATE, length_s=0.05) == pytest.approx(3000 / RATE)
+
+
+@pytest.mark.parametrize("n_samples", [0, 10, RATE])
+def test_silence_and_short_sounds_begin_at_nothing(n_samples):
+    assert loudest_span_s(np.zeros(n_samples, np.float32), sample_rate=RATE, length_s=0.05) == 0.0
+
+
+@pytest.mark.parametrize(("time_s", "shown"), [(0, "0:00.000"), (12.3456, "0:12.346"), (125.5, "2:05.500")])
+def test_a_moment_in_milliseconds(time_s, shown):
+    assert clock_ms(time_s) == shown

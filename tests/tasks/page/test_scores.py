@@ -1,0 +1,137 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.metrics.intervals import paired_interval
+from tasks.page.scores import METRICS, Cell, Evaluation, Row, score_rows
+
+BY_TAKE = {  # system: nats of four takes
+    "mean": [5.0, 5.1, 5.2, 5.3],
+    "good": [4.0, 4.2, 4.1, 4.3],
+    "same": [5.1, 5.0, 5.3, 5.2],
+    "upper_bound": [0.1, 0.1, 0.1, 0.1],
+}
+
+
+def evaluation(family: str, *systems: str, **more: dict[str, Any]) -> Evaluation:
+    takes = ["t1", "t2", "t3", "t4"]
+    columns = {
+        "system": np.repeat(np.array(systems, object), 4),
+        "take": np.array(takes * len(systems), object),
+        "piece": np.array(["p1", "p1", "p2", "p3"] * len(systems), object),
+        "nats_per_sample": np.concatenate([BY_TAKE[system] for system in systems]),
+    }
+    figures = {
+        system: {"nats_per_sample": float(np.mean(BY_TAKE[system])), **more.get(system, {})} for system in systems
+    }
+    return Evaluation(family=family, figures=figures, takes=columns)
+
+
+def rows_of(*evaluations: Evaluation) -> dict[str, Row]:
+    return {row.system: row for row in score_rows(evaluations, n_resamples=200, seed=3)}
+
+
+def cell(row: Row, key: str = "nats_per_sample") -> Cell:
+    return next(cell for cell in row.cells if cell.metric.key == key)
+
+
+ALL = (evaluation("base", "mean", "upper_bound"), evaluation("net", "good", "same"))
+
+
+def test_the_upper_bound_is_labelled_and_never_the_best():
+    rows = rows_of(*ALL)
+    assert rows["upper_bound"].is_upper_bound
+    assert not cell(rows["upper_bound"]).is_best
+    assert [name for name, row in rows.items() if cell(row).is_best] == ["good"]
+
+
+def test_best_is_highest_where_higher_is_better():
+    rows = rows_of(evaluation("net", "mean", "good", mean={"onset_f1": 0.2}, good={"onset_f1": 0.9}))
+    assert cell(rows["good"], "onset_f1").is_best
+    assert not cell(rows["mean"], "onset_f1").is_best
+
+
+def test_a_lag_is_best_nearest_to_nothing():
+    rows = rows_of(evaluation("net", "mean", "good", mean={"onset_lag_ms": -40.0}, good={"onset_lag_ms": 3.0}))
+    assert cell(rows["good"], "onset_lag_ms").is_best
+
+
+def test_what_looks_equal_is_equally_best():
+    rows = rows_of(evaluation("net", "mean", "good", mean={"onset_f1": 0.90001}, good={"onset_f1": 0.90004}))
+    assert cell(rows["good"], "onset_f1").is_best
+    assert cell(rows["mean"], "onset_f1").is_best
+
+
+def test_one_system_alone_is_not_the_best():
+    assert not cell(rows_of(evaluation("net", "good"))["good"]).is_best
+
+
+def test_a_lead_is_the_paired_interval_over_pieces_against_the_mean():
+    lead = cell(rows_of(*ALL)["good"]).lead
+    assert lead is not None
+    expected = paired_interval(
+        BY_TAKE["good"], BY_TAKE["mean"], ["p1", "p1", "p2", "p3"], n_resamples=200, rng=np.random.default_rng(3)
+    )
+    assert (lead.difference, lead.low, lead.high) == expected
+    assert lead.verdict == "better"
+
+
+@pytest.mark.parametrize(("system", "verdict"), [("good", "better"), ("same", "open")])
+def test_a_verdict_needs_an_interval_without_zero(system, verdict):
+    lead = cell(rows_of(*ALL)[system]).lead
+    assert lead is not None
+    assert lead.verdict == verdict
+
+
+def test_more_nats_are_worse():
+    worse = Evaluation(
+        family="net",
+        figures={"good": {"nats_per_sample": 7.0}},
+        takes={**ALL[1].takes, "nats_per_sample": 3 + ALL[1].takes["nats_per_sample"]},
+    )
+    lead = cell(rows_of(ALL[0], worse)["good"]).lead
+    assert lead is not None
+    assert lead.verdict == "worse"
+
+
+def test_the_mean_leads_over_nobody():
+    assert cell(rows_of(*ALL)["mean"]).lead is None
+
+
+def test_one_piece_gives_no_interval():
+    one = evaluation("net", "mean", "good")
+    alone = Evaluation(family="net", figures=one.figures, takes={**one.takes, "piece": np.full(8, "p", object)})
+    assert cell(rows_of(alone)["good"]).lead is None
+
+
+def test_takes_without_the_figure_are_left_out_of_the_pairs():
+    columns = dict(ALL[1].takes)
+    columns["nats_per_sample"] = columns["nats_per_sample"].copy()
+    columns["nats_per_sample"][0] = np.nan
+    lead = cell(rows_of(ALL[0], Evaluation(family="net", figures=ALL[1].figures, takes=columns))["good"]).lead
+    assert lead is not None
+    assert lead.difference == pytest.approx(np.mean([-0.9, -1.1, -1.0]))
+
+
+def test_a_system_more_does_not_move_the_others_figures():
+    alone = rows_of(ALL[0], evaluation("net", "good"))["good"]
+    assert alone == rows_of(*ALL)["good"]
+
+
+def test_a_figure_that_nobody_has_is_no_column():
+    assert [found.metric.key for found in rows_of(*ALL)["mean"].cells] == ["nats_per_sample"]
+
+
+def test_a_figure_that_one_system_lacks_is_empty():
+    rows = rows_of(evaluation("net", "mean", "good", good={"onset_f1": 0.9}))
+    assert cell(rows["mean"], "onset_f1").value is None
+
+
+def test_nothing_evaluated_is_an_empty_table():
+    assert score_rows([], n_resamples=10, seed=0) == []
+
+
+def test_every_figure_has_its_own_key_and_a_meaning():
+    assert len({metric.key for metric in METRICS}) == len(METRICS)
+    assert all(len(metric.meaning) > 10 for metric in METRICS)

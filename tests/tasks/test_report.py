@@ -1,0 +1,386 @@
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from tasks.errors import DamagedData
+from tasks.instruments.keyboard import key_states
+from tasks.instruments.notes import Notes, sorted_notes
+from tasks.media.ffmpeg import encode_film
+from tasks.report import ReportParams, write_report
+from tasks.store.audio import write_flac
+from tasks.store.tables import write_table
+
+PARAMS = ReportParams(
+    frame_rate=Fraction(25), max_frequency_hz=8000.0, max_takes=5, zoom_s=0.05, n_resamples=200, seed=1
+)
+EVIL = "<img src=x onerror=alert(1)>\x1b[31m\n\u202e.mid"
+TRUE_RATE, MADE_RATE = 16000, 4000
+FIGURES = ("nats_per_sample", "mr_stft", "log_spectral_distance_db", "onset_f1", "onset_lag_ms")
+SYSTEMS = {  # family: system: a figure, and whether it says what it played
+    "baselines": {"mean": (5.2, False), "silence": (6.0, False), "upper_bound": (0.1, True)},
+    "roll": {"roll": (4.1, True)},
+}
+DVC = """\
+stages:
+  ingest:
+    cmd: python -m flows.ingest
+    deps: [data/sample]
+    outs: [{data/ingested: {persist: true}}]
+  train:
+    matrix: {family: "${families}"}
+    cmd: python -m flows.train ${item.family}
+    deps: [data/ingested]
+    outs: ["data/trained/${item.family}"]
+  report:
+    cmd: python -m flows.report
+    deps: [data/ingested, data/trained]
+    outs: [data/report]
+"""
+
+
+def play(notes: Notes, *, duration_s: float, sample_rate: int) -> np.ndarray:
+    """Plucked sines: a sound with onsets, pitches and silence in it."""
+    audio = np.zeros(round(duration_s * sample_rate))
+    for onset_s, offset_s, pitch in zip(notes.onset_s, notes.offset_s, notes.pitch, strict=True):
+        start, end = round(onset_s * sample_rate), min(len(audio), round((offset_s + 0.2) * sample_rate))
+        time_s = np.arange(end - start) / sample_rate
+        hz = 440 * 2 ** ((float(pitch) - 69) / 12)
+        for harmonic in (h for h in (1, 2, 3, 4) if h * hz < sample_rate / 2):
+            audio[start:end] += 0.12 / harmonic * np.exp(-4 * time_s) * np.sin(2 * np.pi * harmonic * hz * time_s)
+    return np.clip(audio, -1, 1).astype(np.float32)
+
+
+def music(seed: int, *, duration_s: float) -> Notes:
+    rng = np.random.default_rng(seed)
+    onset_s = np.arange(0.1, duration_s - 0.6, 0.25)
+    pitch = rng.choice([48, 52, 55, 60, 62, 64, 67, 72, 76, 79], len(onset_s))
+    return sorted_notes(onset_s, onset_s + 0.24, pitch, rng.integers(30, 110, len(onset_s)))
+
+
+def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float) -> dict[str, Any]:
+    notes = music(seed, duration_s=duration_s)
+    for stage in ("ingested", "rendered"):
+        (data / stage / take).mkdir(parents=True)
+    write_table(data / "ingested" / take / "notes.parquet", notes.columns())
+    time_s, velocity = key_states(notes, restrike_gap_s=0.05)
+    write_table(data / "rendered" / take / "states.parquet", {"time_s": time_s, "velocity": velocity})
+    audio = play(notes, duration_s=duration_s, sample_rate=TRUE_RATE)
+    write_flac(data / "rendered" / take / "audio.flac", audio, TRUE_RATE)
+    facts = {"duration_s": duration_s, "lit": "velocity"}
+    (data / "rendered" / take / "render.json").write_text(json.dumps(facts))
+    for family, systems in SYSTEMS.items():
+        for system, (_, says_notes) in systems.items():
+            if part == "test":
+                write_performance(data / "synthesized" / family / system / take, system, notes, duration_s, says_notes)
+    return {
+        "take": take,
+        "kind": "score",
+        "piece": take,
+        "part": part,
+        "composer": "J. S. Bach",
+        "title": f"Piece <{take}> & others",
+        "duration_s": duration_s,
+        "n_notes": len(notes),
+        "digest": "0" * 64,
+        "media": [],
+    }
+
+
+def write_performance(folder: Path, system: str, notes: Notes, duration_s: float, says_notes: bool) -> None:
+    folder.mkdir(parents=True)
+    kept = notes.take(np.arange(len(notes)) % 7 != 3)
+    audio = play(kept, duration_s=duration_s, sample_rate=MADE_RATE) * (system != "silence")
+    write_flac(folder / "audio.flac", audio, MADE_RATE)
+    first = folder.parent.parent.parent / "baselines" / "mean" / folder.name / "video.mp4"
+    if system == "mean":
+        pictures = iter(np.full((round(25 * duration_s), 57, 780), 90, np.uint8))
+        encode_film(first, pictures, frame_rate=Fraction(25), audio=audio, sample_rate=MADE_RATE)
+    elif system != "silence":  # that one is sound alone
+        shutil.copy(first, folder / "video.mp4")
+    if says_notes:
+        write_table(folder / "notes.parquet", kept.columns())
+
+
+def write_evaluation(data: Path, family: str, takes: list[str]) -> None:
+    systems = SYSTEMS[family]
+    rows = [(system, take) for system in systems for take in takes]
+    rng = np.random.default_rng(len(family))
+    columns: dict[str, Any] = {
+        "system": [system for system, _ in rows],
+        "take": [take for _, take in rows],
+        "piece": [take for _, take in rows],
+    }
+    for figure in FIGURES:
+        columns[figure] = np.array([systems[system][0] for system, _ in rows]) + 0.1 * rng.random(len(rows))
+    columns["onset_lag_ms"][[system == "silence" for system, _ in rows]] = np.nan
+    columns["segment_ids"] = [["a", "b"] for _ in rows]
+    (data / "evaluated" / family).mkdir(parents=True)
+    write_table(data / "evaluated" / family / "takes.parquet", columns)
+    means = {
+        system: {
+            figure: float(np.mean(columns[figure][[name == system for name, _ in rows]]))
+            for figure in FIGURES
+            if np.isfinite(columns[figure][[name == system for name, _ in rows]]).all()
+        }
+        for system in systems
+    }
+    (data / "metrics" / f"{family}.json").write_text(json.dumps(means))
+
+
+def write_data(root: Path, *, duration_s: float = 2.0) -> Path:
+    """Write small files of every stage, as the stages do."""
+    data = root / "data"
+    parts = {"etude": "train", "fugue": "validation", "menuet": "test", "walzer": "test"}
+    catalog = [
+        write_take(data, take, part=part, seed=seed, duration_s=duration_s)
+        for seed, (take, part) in enumerate(parts.items())
+    ]
+    (data / "ingested" / "catalog.json").write_text(json.dumps(catalog))
+    refused = [{"take": EVIL, "kind": "TRUNCATED", "reason": f"{EVIL}: 3 bytes, <b>expected</b> more"}]
+    (data / "ingested" / "quarantine.json").write_text(json.dumps(refused))
+    described = {row["take"]: {"piece": row["piece"], "part": row["part"]} for row in catalog}
+    (data / "chunked" / "scores").mkdir(parents=True)
+    (data / "chunked" / "scores" / "takes.json").write_text(json.dumps(described))
+    (data / "metrics").mkdir()
+    (data / "metrics" / "data.json").write_text(json.dumps({"data_version": "ab" * 8}))
+    for family in SYSTEMS:
+        write_evaluation(data, family, ["menuet", "walzer"])
+    (data / "trained" / "roll" / "curves").mkdir(parents=True)
+    curve = "step,train_loss,validation_loss\n0,3.5,3.6\n50,2.0,\n100,1.0,1.25\n"
+    (data / "trained" / "roll" / "curves" / "roll.csv").write_text(curve)
+    (root / "dvc.yaml").write_text(DVC)
+    return data
+
+
+def report(root: Path, name: str = "report", params: ReportParams = PARAMS) -> Path:
+    out = root / name
+    out.mkdir()
+    all_params = {"families": list(SYSTEMS)}
+    write_report(out, data=root / "data", dvc_file=root / "dvc.yaml", all_params=all_params, params=params)
+    return out
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_data(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> Path:
+    return report(root)
+
+
+class Browser:
+    """A page in headless Chromium, spoken to over its DevTools socket."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+        self.ids = count(1)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        number = next(self.ids)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv(timeout=30))
+            self.note(message)
+            if message.get("id") == number:
+                if "error" in message:
+                    raise AssertionError(f"{method}: {message['error']}")
+                return message["result"]
+
+    def note(self, message: dict[str, Any]) -> None:
+        what = message.get("method")
+        if what == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
+        elif what == "Runtime.exceptionThrown" or (
+            what == "Runtime.consoleAPICalled" and message["params"]["type"] in ("error", "warning", "assert")
+        ):
+            self.complaints.append(json.dumps(message["params"])[:500])
+        elif what == "Log.entryAdded" and message["params"]["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(message["params"]["entry"]["text"])
+
+    def evaluate(self, expression: str) -> Any:
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        deadline = time.monotonic() + 30
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.05)
+
+    def open(self, page: Path, *, width: int, dark: bool = False) -> None:
+        self.complaints.clear()
+        self.requests.clear()
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        self.call("Page.navigate", url=(page / "index.html").as_uri())
+        self.until(f"location.href.startsWith('{page.as_uri()}') && document.readyState === 'complete'")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.fail("Chromium is not installed, and the page is tested in it: sudo apt-get install chromium")
+    profile = tmp_path_factory.mktemp("chromium")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --disable-dev-shm-usage --mute-audio "
+        "--autoplay-policy=no-user-gesture-required --remote-debugging-port=0"
+    )
+    with (profile / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, *flags.split(), f"--user-data-dir={profile}", "about:blank"], stdout=log, stderr=log
+        )
+    try:
+        port = profile / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not (port.exists() and port.read_text().count("\n")):
+            assert process.poll() is None, (profile / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "Chromium did not open its DevTools socket within 60 s"
+            time.sleep(0.05)
+        with urlopen(f"http://127.0.0.1:{port.read_text().split()[0]}/json/list") as answer:
+            targets = json.load(answer)
+        address = next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page")
+        with connect(address, max_size=None, proxy=None) as socket:
+            yield Browser(socket)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_page_opens_without_a_complaint_or_the_network(browser, page):
+    browser.open(page, width=1280)
+    browser.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    browser.until("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert browser.complaints == []
+    assert browser.requests
+    assert all(url.startswith(("file:", "data:")) for url in browser.requests)
+
+
+def test_every_film_and_sound_loads_and_has_the_length_of_its_take(browser, page):
+    browser.open(page, width=1280)
+    browser.until("[...document.querySelectorAll('video, audio')].every(player => player.readyState >= 1)")
+    found = browser.evaluate("[...document.querySelectorAll('video, audio')].map(p => [p.localName, p.duration])")
+    # Two takes: the truth and four systems each, of which silence comes without a film.
+    assert sorted(kind for kind, _ in found) == ["audio"] * 2 + ["video"] * 8
+    assert [duration for _, duration in found] == pytest.approx([2.0] * 10, abs=0.05)
+
+
+def test_a_film_really_plays_and_moves_the_line_in_its_pictures(browser, page):
+    browser.open(page, width=1280)
+    browser.evaluate("document.querySelector('video').play()")
+    browser.until("document.querySelector('video').currentTime > 0.2")
+    line = "parseFloat(document.querySelector('.card .now').style.left)"
+    assert 10 < browser.evaluate(line) < 99
+    browser.evaluate("document.querySelectorAll('video')[1].play()")
+    assert browser.evaluate("document.querySelector('video').paused")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, False), (375, True), (768, False), (1280, True)])
+def test_nothing_overflows(browser, page, width, dark):
+    browser.open(page, width=width, dark=dark)
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate("innerWidth") == width
+
+
+def test_every_link_of_the_contents_leads_somewhere(browser, page):
+    browser.open(page, width=1280)
+    targets = browser.evaluate("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))")
+    assert {"results", "listen", "training", "pipeline", "catalog", "quarantine", "take-menuet"} <= set(targets)
+    assert browser.evaluate(f"{json.dumps(targets)}.every(id => document.getElementById(id))")
+
+
+def test_what_scrolls_and_plays_can_be_reached_by_keyboard(browser, page):
+    browser.open(page, width=375)
+    assert browser.evaluate("[...document.querySelectorAll('.scroll')].every(region => region.tabIndex === 0)")
+    assert browser.evaluate("[...document.images].every(image => image.alt.length > 10)")
+    assert browser.evaluate("[...document.querySelectorAll('video, audio')].every(p => p.controls && p.ariaLabel)")
+
+
+def test_a_hostile_name_is_shown_and_does_nothing(browser, page):
+    browser.open(page, width=1280)
+    shown = browser.evaluate("document.querySelector('.refused code').textContent")
+    assert shown == r"<img src=x onerror=alert(1)>\x1b[31m\x0a\u202e.mid"
+    assert browser.evaluate("document.querySelectorAll('.refused img, .refused b').length") == 0
+
+
+def test_same_data_gives_the_same_bytes(root, page):
+    again = report(root, "again")
+    files = sorted(path.relative_to(page) for path in page.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert [name for name in files if (page / name).read_bytes() != (again / name).read_bytes()] == []
+
+
+def test_systems_and_takes_are_all_there(page):
+    html = (page / "index.html").read_text()
+    assert all(f'<span class="system">{system}</span>' in html for row in SYSTEMS.values() for system in row)
+    assert html.count("Piece &lt;menuet&gt; &amp; others") >= 2
+    assert {path.name for path in (page / "media").iterdir()} == {"menuet", "training", "walzer"}
+    assert "abababababababab" in html
+
+
+def test_no_more_takes_are_shown_than_asked_for_and_the_page_says_so(root):
+    out = report(root, "short", PARAMS.model_copy(update={"max_takes": 1}))
+    assert {path.name for path in (out / "media").iterdir()} == {"menuet", "training"}
+    assert "These are the first 1 of 2 in order of name" in (out / "index.html").read_text()
+
+
+def test_a_family_that_was_not_evaluated_yet_is_no_fault(tmp_path, root):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    for stage in ("evaluated", "synthesized", "trained"):
+        shutil.rmtree(tmp_path / "data" / stage)
+    html = (report(tmp_path) / "index.html").read_text()
+    assert "No system has been evaluated yet." in html
+
+
+def spoil_name(data: Path) -> None:
+    path = data / "ingested" / "catalog.json"
+    path.write_text(path.read_text().replace('"take": "menuet"', '"take": "../menuet"'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: (data / "ingested" / "catalog.json").unlink(), "catalog.json is missing"),
+        (lambda data: (data / "metrics" / "roll.json").write_text("{"), "roll.json is not JSON"),
+        (
+            lambda data: (data / "trained/roll/curves/roll.csv").write_text("step,train\n0,x\n"),
+            "is not a curve",
+        ),
+        (spoil_name, "take '../menuet' is no take's name"),
+    ],
+)
+def test_damaged_input_is_named(tmp_path: Path, root: Path, spoil: Callable[[Path], Any], message: str):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    spoil(tmp_path / "data")
+    with pytest.raises(DamagedData, match=message):
+        report(tmp_path)

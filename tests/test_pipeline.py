@@ -1,0 +1,196 @@
+"""The whole pipeline from nothing: the files of this checkout, three short pieces, models too small to be any good."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).resolve().parents[1]
+PIECES = ("mozart_sonata_k545", "clementi_sonatina_c_major", "etude_thirds")  # one a part
+MUSIC_S = 8.0  # kept of each
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+
+# What makes a family small. One that is not named here is trained as params.yaml says.
+SMALL = {
+    "baselines": {"n_pictures": 64},
+    "piano_roll": {
+        "n_hidden": 8,
+        "n_steps": 4,
+        "steps_per_epoch": 2,
+        "batch_size": 4,
+        "n_pictures": 64,
+        "n_validation_pictures": 32,
+    },
+    "deepsynth": {
+        "n_layers": 4,
+        "n_channels": 8,
+        "n_features": 8,
+        "n_steps": 4,
+        "steps_per_epoch": 2,
+        "batch_size": 2,
+        "crop_s": 0.25,
+        "n_decays": 1,
+        "n_warmup_steps": 1,
+        "n_validation_segments": 2,
+        "precision": "32-true",
+    },
+}
+FAMILIES = list(yaml.safe_load((PROJECT / "params.yaml").read_text())["families"])
+STAGES = ["ingest", "render", "extract", "chunk"]
+STAGES += [f"{stage}@{family}" for stage in ("train", "synthesize", "evaluate") for family in FAMILIES] + ["report"]
+
+
+def of_family(family):
+    return {stage for stage in STAGES if stage.endswith(f"@{family}")}
+
+
+class Clone:
+    """A project of its own: the checkout's files, under its own git and DVC."""
+
+    def __init__(self, folder, prefect_home):
+        self.folder = folder
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AUDIATE_")}
+        self.environment |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_HOME": str(prefect_home),
+            "DVC_NO_ANALYTICS": "1",
+            "AUDIATE_ACCELERATOR": "cpu",
+        }
+        self.environment.pop("PREFECT_API_URL", None)
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split("\0")
+        for name in sorted({*names} - {""}):
+            source, target = PROJECT / name, folder / name
+            # What DVC tracks here, a user's own takes and results, is no part of a new clone's music.
+            if name.startswith(("tests/", "data/metrics/", "data/raw.dvc")) or name == "dvc.lock":
+                continue
+            if source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+        self.make_small()
+        self.run("git", "init", "-q")
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "start")
+        self.run("python", "-m", "tasks.tools")
+
+    def make_small(self):
+        sample = self.folder / "data" / "sample"
+        for path in (sample / "midi").iterdir():
+            if path.stem not in PIECES:
+                path.unlink()
+                continue
+            notes = read_midi(path, POLICY).notes
+            write_midi(path, notes.take(notes.offset_s < MUSIC_S))
+        pieces = yaml.safe_load((sample / "pieces.yaml").read_text())
+        (sample / "pieces.yaml").write_text(yaml.safe_dump({name: pieces[name] for name in PIECES}))
+        params = yaml.safe_load((self.folder / "params.yaml").read_text())
+        params["split"]["min_pieces"] = 1
+        params["train"] = {name: params["train"][name] | SMALL.get(name, {}) for name in FAMILIES}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+    def run(self, *command):
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=540, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def repro(self, *options):
+        """Reproduce, and return DVC's words and the stages that it ran."""
+        said = self.run("dvc", "repro", *options)
+        return said, {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage '")}
+
+    def stale(self):
+        """Return the stages of which something changed that they directly rest on."""
+        status = yaml.safe_load(self.run("dvc", "status", "--json"))
+        return set(status)
+
+    def lock(self):
+        return (self.folder / "dvc.lock").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def clones(tmp_path_factory):
+    """Make two clones, reproduce both from nothing, side by side, and keep their first lock files."""
+    root = tmp_path_factory.mktemp("clones")
+    made = [Clone(root / name, root / "prefect") for name in ("first", "second")]
+    with ThreadPoolExecutor(2) as pool:
+        for _, ran in pool.map(Clone.repro, made):
+            assert ran == set(STAGES)
+    for clone in made:
+        clone.first_lock = clone.lock()
+    return made
+
+
+@pytest.fixture
+def clone(clones):
+    return clones[0]
+
+
+def test_two_clones_give_the_same_lock_byte_for_byte(clones):
+    first, second = clones
+    assert first.first_lock == second.first_lock
+    assert set(yaml.safe_load(first.first_lock)["stages"]) == set(STAGES)
+
+
+def test_from_nothing_every_stage_leaves_its_result(clone):
+    data = clone.folder / "data"
+    assert {path.name for path in (data / "ingested").iterdir() if path.is_dir()} == set(PIECES)
+    assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", *FAMILIES}
+    for family in FAMILIES:
+        videos = list((data / "synthesized" / family).glob("*/etude_thirds/video.mp4"))
+        assert len(videos) == len(list((data / "synthesized" / family).iterdir())) > 0
+    assert "etude_thirds" in (data / "report" / "index.html").read_text()
+
+
+def test_every_curve_that_dvc_plots_is_there_with_its_columns(clone):
+    for group in yaml.safe_load((clone.folder / "dvc.yaml").read_text())["plots"]:
+        for plot in group.values():
+            for path, columns in plot["y"].items():
+                header, *rows = (clone.folder / path).read_text().splitlines()
+                assert {plot["x"], *([columns] if isinstance(columns, str) else columns)} <= set(header.split(","))
+                assert len(rows) == 2  # an epoch each
+
+
+def test_a_second_run_does_nothing(clone):
+    said, ran = clone.repro()
+    assert ran == set()
+    assert "Data and pipelines are up to date." in said
+    assert clone.lock() == clone.first_lock
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edited_adapter_makes_its_own_family_stale_and_no_other(clone, family):
+    path = clone.folder / "tasks" / "families" / f"{family}.py"
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    try:
+        assert clone.stale() == of_family(family)
+    finally:
+        path.write_text(before)
+    assert clone.stale() == set()
+
+
+def test_another_seed_runs_its_own_family_and_the_report_and_nothing_else(clone):
+    path, family = clone.folder / "params.yaml", "piano_roll"
+    text, before = path.read_text(), yaml.safe_load(clone.lock())["stages"]
+    params = yaml.safe_load(text)
+    params["train"][family]["seed"] += 1
+    path.write_text(yaml.safe_dump(params))
+    try:
+        assert clone.stale() == {f"train@{family}"}
+        ran = clone.repro()[1]
+    finally:
+        path.write_text(text)
+    after = yaml.safe_load(clone.lock())["stages"]
+    assert ran == of_family(family) | {"report"}
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == ran
