@@ -14,8 +14,8 @@ repro: setup
 
 test: setup
 	@./setup.sh browser
-	python -m pytest -q -m "not slow"
-	python -m pytest -q -m slow
+	timeout --signal=INT --kill-after=60 30m python -m pytest -q --durations=10 -m "not slow"
+	timeout --signal=INT --kill-after=60 45m python -m pytest -q --durations=10 -m slow
 
 lint: setup
 	ruff check .

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,17 +132,6 @@ def n_samples_of(film: Film, sample_rate: int) -> int:
     return max(1, round(film.duration_s * sample_rate))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is either absent or whole: beside it, flushed, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
 def save_network(stem: Path, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
     """Write weights to ``stem.safetensors`` and their config to ``stem.json``, same bytes every time.
 
@@ -154,8 +142,10 @@ def save_network(stem: Path, state: Mapping[str, torch.Tensor], config: Mapping[
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_whole(stem.with_name(f"{stem.name}.safetensors"), tensors_to_bytes(tensors))
-    write_whole(stem.with_name(f"{stem.name}.json"), text.encode())
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # Neither flushed nor renamed here: the stage writes into a sibling folder that becomes the family's when whole.
+    stem.with_name(f"{stem.name}.safetensors").write_bytes(tensors_to_bytes(tensors))
+    stem.with_name(f"{stem.name}.json").write_text(text)
 
 
 def load_network(stem: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -3,7 +3,6 @@
 Apart from the index (``segments``), so that what needs no tensors does not wait for torch.
 """
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -39,6 +38,9 @@ class SegmentDataset(Dataset[dict[str, Tensor]]):
         frame_start: () int64, the number in the take of the first of those frames: row
             ``frame_start + i`` of the take's amplitudes belongs to stack i.
     The past of a take's first segments reaches before its sound: silence, under its first picture.
+
+    Several workers read at once when a ``DataLoader`` spawns them (``multiprocessing_context="spawn"``). A forked
+    one inherits zarr's locks without the threads that hold them, and may wait for ever.
     """
 
     def __init__(self, scores: ScoreSet, part: str, *, n_past: int) -> None:
@@ -90,8 +92,7 @@ class SegmentDataset(Dataset[dict[str, Tensor]]):
         }
 
     def _take(self, name: str) -> "_OpenTake":
-        # A forked worker begins with its parent's handles: it opens its own.
-        if self._opened is None or self._opened.process != os.getpid():
+        if self._opened is None:
             self._opened = _OpenTakes(self.scores)
         return self._opened.take(name)
 
@@ -140,7 +141,6 @@ class _OpenTakes:
     """The takes that one process has open, the least recently used closed first."""
 
     def __init__(self, scores: ScoreSet) -> None:
-        self.process = os.getpid()
         self.take = lru_cache(maxsize=_TAKES_KEPT_OPEN)(lambda name: _OpenTake(scores.open(name)))
 
 

@@ -36,6 +36,12 @@ class Music:
             duration_s=arrays.attributes["duration_s"],
         )
 
+    def fit(self, family, out: Path, resume: Path, params) -> dict[str, bytes]:
+        """Fit a family and return what it wrote, by path."""
+        out.mkdir()
+        family.fit(self.scores, out, params=params, resume=resume, accelerator="cpu")
+        return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
 
 def random_notes(rng, n_notes, duration_s):
     """Notes over all keys and velocities, also chords and keys that are struck again."""

@@ -62,9 +62,7 @@ PAPER = PARAMS.model_copy(
 
 
 def fit(music, out, resume, params=PARAMS):
-    out.mkdir()
-    DeepSynthFamily().fit(music.scores, out, params=params, resume=resume, accelerator="cpu")
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+    return music.fit(DeepSynthFamily(), out, resume, params)
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,7 @@ SHORT = PARAMS.model_copy(
 
 
 def fit(music, out, resume, params=SHORT):
-    out.mkdir()
-    PianoRollFamily().fit(music.scores, out, params=params, resume=resume, accelerator="cpu")
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+    return music.fit(PianoRollFamily(), out, resume, params)
 
 
 @pytest.fixture(scope="module")

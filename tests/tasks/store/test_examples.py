@@ -83,11 +83,13 @@ def test_only_the_pictures_of_the_segment_are_read(scores):
     assert int(max(item["picture_index"].max(), item["frame_index"].max())) == len(item["pictures"]) - 1
 
 
-@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
-def test_workers_read_what_one_process_reads(scores, context):
+@pytest.mark.slow
+def test_workers_read_what_one_process_reads(scores):
     alone = SegmentDataset(scores, "train", n_past=100)
-    expected = [alone[index] for index in range(len(alone))]  # opens takes before workers are forked
-    loader = DataLoader(alone, batch_size=None, num_workers=2, multiprocessing_context=context, persistent_workers=True)
+    expected = [alone[index] for index in range(len(alone))]  # opens takes before the workers start
+    loader = DataLoader(
+        alone, batch_size=None, num_workers=2, multiprocessing_context="spawn", persistent_workers=True, timeout=60
+    )
     for _ in range(2):
         for found, known in zip(loader, expected, strict=True):
             assert found.keys() == known.keys()
