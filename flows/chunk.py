@@ -1,4 +1,4 @@
-"""Stage ``chunk``: data/rendered and data/extracted -> data/chunked/scores, and the figures of the data version."""
+"""Stage ``chunk``: everything before it -> data/chunked, and the figures of the data version."""
 
 import json
 import sys
@@ -7,33 +7,56 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Sections, Summary, for_each_take, one_at_a_time, run_stage
-from tasks.chunk import ChunkParams, SegmentParams, chunk_take, data_metrics, index_takes
+from tasks.captures.record import read_capture
+from tasks.chunk import ChunkParams, SegmentParams, chunk_capture, chunk_take, data_metrics, index_takes
 from tasks.step import write_whole
-from tasks.takes import SplitParams, takes_of
+from tasks.takes import SplitParams, Take, captures, read_catalog, scores, takes_of
+from tasks.tools import check_tools
 
-SCORES = Path("data/chunked/scores")
+SCORES, CAPTURES = Path("data/chunked/scores"), Path("data/chunked/captures")
+INGESTED, RENDERED, EXTRACTED = Path("data/ingested"), Path("data/rendered"), Path("data/extracted")
+SYNCHRONIZED = Path("data/synchronized")
 METRICS = Path("data/metrics/data.json")
 
 
 @flow(name="chunk", flow_run_name="chunk")
 def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> Summary:
     """Store every take's arrays once, then index the segments over them."""
-    ingested, rendered, extracted = Path("data/ingested"), Path("data/rendered"), Path("data/extracted")
     with one_at_a_time("chunk"):
-        takes = takes_of(rendered, extracted)
-        summary = for_each_take(
+        takes = takes_of(RENDERED, SYNCHRONIZED, EXTRACTED)
+        of_scores = for_each_take(
             chunk_take,
-            takes,
+            scores(takes),
             stage="chunk",
             out_dir=SCORES,
             params=params,
-            inputs=lambda take: [rendered / take.name, extracted / take.name],
+            inputs=lambda take: [RENDERED / take.name, EXTRACTED / take.name],
         )
-        index_takes(SCORES, takes, split, segments)
-        n_quarantined = len(json.loads((ingested / "quarantine.json").read_text()))
+        index_takes(SCORES, scores(takes), split, segments)
+        of_captures = for_each_take(
+            chunk_capture,
+            captures(takes),
+            stage="chunk",
+            out_dir=CAPTURES,
+            params=params,
+            inputs=_inputs,
+            tools=check_tools(["ffmpeg"]),
+        )
+        index_takes(CAPTURES, captures(takes), split, segments)
+        n_quarantined = len(json.loads((INGESTED / "quarantine.json").read_text()))
         METRICS.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(METRICS, json.dumps(data_metrics(SCORES, takes, n_quarantined), indent=1) + "\n")
-    return summary
+        figures = data_metrics(SCORES, CAPTURES, read_catalog(), n_quarantined)
+        write_whole(METRICS, json.dumps(figures, indent=1) + "\n")
+    return Summary(
+        stage="chunk",
+        outcomes=(*of_scores.outcomes, *of_captures.outcomes),
+        pruned=(*of_scores.pruned, *of_captures.pruned),
+    )
+
+
+def _inputs(take: Take) -> list[Path]:
+    cameras = [device.path for device in read_capture(take.name).devices if device.role == "camera"]
+    return [INGESTED / take.name, SYNCHRONIZED / take.name, EXTRACTED / take.name, *cameras]
 
 
 def main() -> int:

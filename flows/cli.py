@@ -42,9 +42,17 @@ def options(
 
 
 @app.command()
+def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Record scores with virtual cameras and microphones, whose truth is known."""
+    _stage("film", as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
 def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
     """Read the raw takes: notes, facts, catalog and quarantine."""
     from rich.table import Table
+
+    from tasks.captures.record import refused_devices
 
     _repro("ingest", as_json=as_json, force=force, dry=dry_run)
     if dry_run:
@@ -52,23 +60,26 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
     folder = Path("data/ingested")
     catalog = json.loads((folder / "catalog.json").read_text())
     quarantine = json.loads((folder / "quarantine.json").read_text())
+    devices = [device for row in catalog for device in refused_devices(row)]
     if as_json:
         _print_json({"takes": catalog, "quarantine": quarantine})
     else:
         table = Table("take", "composer", "part", "minutes", "notes", "pedalled")
         for row in catalog:
             minutes = f"{row['duration_s'] / 60:.2f}"
-            pedal = str(row["counts"]["sustained"])
+            pedal = str(row["counts"].get("sustained", ""))
             table.add_row(
                 row["take"], row.get("composer", ""), row["part"] or "by hash", minutes, str(row["n_notes"]), pedal
             )
         _print_table(table)
-        if quarantine:
+        if quarantine or devices:
             bad = Table("quarantined", "kind", "reason")
             for row in quarantine:
                 bad.add_row(row["take"], row["kind"], row["reason"])
+            for device in devices:
+                bad.add_row(f"{device.take}/{device.name}", device.kind, device.reason)
             _print_table(bad)
-    if quarantine:
+    if quarantine or devices:
         raise typer.Exit(EXIT_QUARANTINED)
 
 
@@ -93,6 +104,12 @@ def render(
     path = out or Path(f"{preview}.mp4")
     write_preview(preview, path, frame_rate=Fraction(25))
     _print_json({"video": str(path)}) if as_json else typer.echo(f"wrote {path}")
+
+
+@app.command()
+def synchronize(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Place the devices of every capture on one clock."""
+    _stage("synchronize", as_json=as_json, force=force, dry=dry_run)
 
 
 @app.command()
@@ -190,6 +207,154 @@ def perform(
 
 
 @app.command()
+def sync(
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="The recording whose clock the others are put on.")],
+    others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Recordings of the same event.")],
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="OUT.mkv", help="Write all that lock side by side, aligned.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell when recordings began on another one's clock, how they drift, and how sure that is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tasks.synchronize import SynchronizeParams, sync_files, write_aligned
+
+    params = _section("synchronize", SynchronizeParams)
+    with Console(stderr=True).status("listening"):
+        report = sync_files(reference, others, params=params)
+        left_out = write_aligned(report, write) if write is not None else []
+    told = report.as_json()
+    if as_json:
+        _print_json(told)
+    else:
+        table = Table("file", "status", "delay s", "drift ppm", "error ms", "p95 ms", "by", "why")
+        for row in told["others"]:
+            numbers = [
+                "" if row.get(key) is None else f"{row[key]:.{digits}f}"
+                for key, digits in (("delay_s", 6), ("drift_ppm", 2), ("error_ms", 2), ("residual_p95_ms", 3))
+            ]
+            why = row["reason"]
+            if row["status"] == "ambiguous":
+                why += ": " + ", ".join(f"{rival['delay_s']:.3f} s" for rival in row["rivals"][:5])
+            table.add_row(Path(row["file"]).name, row["status"], *numbers, row.get("method", ""), why)
+        _print_table(table)
+        if write is not None:
+            typer.echo(f"wrote {write}" + (f", without {', '.join(map(str, left_out))}" if left_out else ""))
+    if any(row["status"] == "unreadable" for row in told["others"]):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
+@app.command()
+def add(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of takes, or single recordings.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let a take with other files take another's place.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail when another run is at work.")] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Take recordings in: check, copy, hash and record them in data/raw."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from tasks.add import add_takes
+    from tasks.ingest import IngestParams
+
+    params = _section("ingest", IngestParams).of_a_take()
+    summary = add_takes(
+        folders,
+        params=params,
+        dry_run=dry_run,
+        replace=replace,
+        wait=not no_wait,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    counts = summary.counts()
+    if as_json:
+        _print_json({"rows": [asdict(row) for row in summary.rows], "counts": counts, "dry_run": dry_run})
+    else:
+        table = Table("take", "device", "state", "kind", "reason")
+        for row in summary.rows:
+            table.add_row(row.take, row.device, row.state, row.kind, row.reason)
+        _print_table(table)
+        would = "would be " if dry_run else ""
+        typer.echo(", ".join(f"{count} {would}{state}" for state, count in counts.items()))
+    if counts["quarantined"]:
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
+@app.command()
+def watch(
+    inbox: Annotated[Path, typer.Argument(metavar="INBOX", help="Folder that recordings arrive in; only read.")],
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Go on by a schedule until stopped; once now without.")
+    ] = False,
+    interval_s: Annotated[float | None, typer.Option("--interval", help="Seconds between two runs.")] = None,
+    cron: Annotated[str | None, typer.Option(help="Schedule as cron writes it: '0 2 * * *'.")] = None,
+    settle_s: Annotated[
+        float, typer.Option("--settle", help="Seconds that a folder must have stayed as it is.")
+    ] = 60.0,
+    commit: Annotated[bool, typer.Option(help="Make one git commit of each new data version.")] = True,
+    push: Annotated[bool, typer.Option(help="Push the data where a remote is configured.")] = True,
+    notify: Annotated[
+        str | None, typer.Option(help="Command that is given what happened as JSON on its standard input.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take in what has settled in a folder, reproduce, compare, commit and push: now, or every night."""
+    import shlex
+
+    from flows.watch import watch_forever, watch_once
+
+    command = shlex.split(notify) if notify else []
+    if serve:
+        watch_forever(
+            inbox,
+            interval_s=interval_s,
+            cron=cron,
+            settle_s=settle_s,
+            commit=commit,
+            push_data=push,
+            notify=command,
+        )
+        return
+    done = watch_once(inbox, settle_s=settle_s, commit=commit, push_data=push, notify=command, quiet=as_json)
+    if as_json:
+        _print_json(done)
+
+
+@app.command()
+def compare(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A git revision.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A git revision, or WORKSPACE for what stands here.")],
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of tables.")] = False,
+) -> None:
+    """Tell what changed between two data versions: takes, params, and every figure with its interval."""
+    from rich.table import Table
+
+    from tasks.compare import CompareParams, advice, compare_versions, markdown_of, tables_of
+    from tasks.versions.history import read_version
+
+    comparison = compare_versions(read_version(old), read_version(new), _section("compare", CompareParams))
+    if as_json:
+        _print_json(comparison.as_json())
+    elif markdown:
+        typer.echo(markdown_of(comparison), nl=False)
+    else:
+        for told in tables_of(comparison):
+            table = Table(*told.header, title=told.title, title_justify="left")
+            for row in told.rows:
+                table.add_row(*row)
+            _print_table(table)
+        typer.echo(advice(comparison))
+
+
+@app.command()
 def preset(name: Annotated[str, typer.Argument(help="demo, study or paper")]) -> None:
     """Write params.yaml: demo takes minutes on 2 cores, study is for accuracy, paper has the published sizes."""
     from flows.presets import write_preset
@@ -241,7 +406,7 @@ def _section(name: str, section: "type[S]") -> "S":
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
-    from tasks.versions import repro
+    from tasks.versions.repro import repro
 
     repro([stage], force=force, dry=dry, quiet=as_json)
 

@@ -1,4 +1,4 @@
-"""Stage ``extract``: data/rendered -> data/extracted."""
+"""Stage ``extract``: data/rendered, data/synchronized and the captures' masters -> data/extracted."""
 
 import sys
 from pathlib import Path
@@ -6,23 +6,36 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Summary, for_each_take, one_at_a_time, run_stage
+from tasks.captures.record import read_capture
+from tasks.clock.record import read_clocks
 from tasks.extract import ExtractParams, extract_take
-from tasks.takes import takes_of
+from tasks.takes import Take, takes_of
+from tasks.tools import check_tools
+
+RENDERED, SYNCHRONIZED = Path("data/rendered"), Path("data/synchronized")
 
 
 @flow(name="extract", flow_run_name="extract")
 def extract(params: ExtractParams) -> Summary:
     """Compute what models are asked to predict from every take's sound."""
-    rendered = Path("data/rendered")
     with one_at_a_time("extract"):
         return for_each_take(
             extract_take,
-            takes_of(rendered),
+            takes_of(RENDERED, SYNCHRONIZED),
             stage="extract",
             out_dir=Path("data/extracted"),
             params=params,
-            inputs=lambda take: [rendered / take.name],
+            inputs=_inputs,
+            tools=check_tools(["ffmpeg"]),
         )
+
+
+def _inputs(take: Take) -> list[Path]:
+    if take.kind == "score":
+        return [RENDERED / take.name]
+    master, _ = read_clocks(take.name)
+    sound = read_capture(take.name).device(master).path
+    return [Path("data/ingested") / take.name, SYNCHRONIZED / take.name, sound]
 
 
 def main() -> int:

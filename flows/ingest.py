@@ -1,14 +1,27 @@
-"""Stage ``ingest``: data/sample and data/raw -> data/ingested."""
+"""Stage ``ingest``: data/sample, data/filmed and data/raw -> data/ingested."""
 
 import sys
 from pathlib import Path
 
 from prefect import flow
 
-from flows.run import STATE, Summary, for_each_take, one_at_a_time, run_stage
+from flows.run import STATE, Settings, Summary, for_each_take, one_at_a_time, run_stage
+from tasks.captures.copies import StreamDigests
 from tasks.errors import DamagedData, PipelineError
-from tasks.ingest import RAW, IngestParams, find_sources, ingest_take, listing, refuse_copies, write_catalog
+from tasks.ingest import (
+    RAW,
+    IngestParams,
+    check_filmed,
+    find_sources,
+    hash_files,
+    ingest_take,
+    listing,
+    refuse_copies,
+    refuse_other_parts,
+    write_catalog,
+)
 from tasks.step import Verified
+from tasks.tools import check_tools
 
 INGESTED = Path("data/ingested")
 
@@ -20,18 +33,24 @@ def ingest(params: IngestParams) -> Summary:
         if RAW.with_suffix(".dvc").exists() and not RAW.is_dir():
             raise DamagedData(f"{RAW} is missing, but {RAW}.dvc lists takes: run dvc pull")
         before = listing()
-        found, refused = find_sources(max_bytes=params.midi.max_bytes)
+        found, refused = find_sources(size=params.size)
         hashed = Verified(STATE / "verified" / "raw.json")
-        sources, copies = refuse_copies(found, hashed)
+        streams = StreamDigests(STATE / "verified" / "streams.json", params.media)
+        hash_files(found, hashed, streams, workers=Settings().workers)
+        check_filmed(found, hashed)
+        originals, copies = refuse_copies(found, hashed.sha256, streams)
+        sources, other_parts = refuse_other_parts(originals)
         hashed.save()
+        streams.save()
         summary = for_each_take(
             ingest_take,
             sources,
             stage="ingest",
             out_dir=INGESTED,
-            params=params,
-            inputs=lambda source: [Path(source.path)],
-            refused=[*refused, *copies],
+            params=params.of_a_take(),
+            inputs=lambda source: [Path(file) for file in source.files],
+            tools=check_tools(["ffmpeg"]),
+            refused=[*refused, *copies, *other_parts],
         )
         write_catalog(INGESTED, summary.names())
         if listing() != before:

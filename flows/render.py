@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.run import Summary, for_each_take, one_at_a_time, run_stage
 from tasks.render import RenderParams, render_take
-from tasks.takes import read_catalog
+from tasks.takes import read_catalog, scores
 from tasks.tools import check_tools
 
 
@@ -17,7 +17,7 @@ def render(params: RenderParams) -> Summary:
     with one_at_a_time("render"):
         return for_each_take(
             render_take,
-            [take for take in read_catalog() if take.kind == "score"],
+            scores(read_catalog()),
             stage="render",
             out_dir=Path("data/rendered"),
             params=params,

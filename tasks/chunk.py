@@ -1,5 +1,7 @@
 """Verb ``chunk``: pictures and features into Zarr, once, and the index of segments over them.
 
+A score's pictures are drawn, a capture's are those of its cameras, each at its own moments on the master's clock.
+
 Segments overlap, so they are rows of an index (``segments.parquet``) and not copies. The split is by piece.
 """
 
@@ -12,13 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.captures.record import Device, read_capture
+from tasks.clock.fit import ClockFit
+from tasks.clock.record import read_clocks
 from tasks.instruments.keyboard import HEIGHT, WIDTH, Lit, draw_keyboard
+from tasks.media.pictures import iter_pictures
+from tasks.media.probe import NO_LIMITS
 from tasks.params import Section
 from tasks.step import write_whole
 from tasks.store.arrays import Parts, open_arrays, write_arrays
 from tasks.store.segments import ChunkedTake, ScoreSet, Segment, segment_rows, write_segments
 from tasks.store.tables import read_table
-from tasks.takes import PARTS, SplitParams, Take, data_version, split
+from tasks.takes import PARTS, SplitParams, Take, captures, data_version, split
 
 RENDERED = Path("data/rendered")
 EXTRACTED = Path("data/extracted")
@@ -29,6 +36,8 @@ class ChunkParams(Section):
     """How a take is stored."""
 
     pictures_per_chunk: int  # what one read decompresses at least; 16 are about a second of music
+    camera_width: int  # pixels of a capture's pictures
+    camera_height: int
 
 
 class SegmentParams(Section):
@@ -67,6 +76,78 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
     )
 
 
+def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
+    """Write ``arrays.zarr`` of one capture: each camera's pictures and their times, codes, amplitudes.
+
+    A camera that is not on the master's clock is left out. ``pictures_CAMERA`` are luma, (P, camera_height,
+    camera_width), every picture that the camera took; ``time_s_CAMERA`` are seconds on the master's clock,
+    before 0 where the camera began first.
+
+    Raises:
+        MediaError: a film cannot be read.
+        DamagedData: what the stages before wrote is missing or damaged.
+    """
+    capture = read_capture(take.name)
+    master, clocks = read_clocks(take.name)
+    features = open_arrays(EXTRACTED / take.name / "arrays.zarr")
+    names = [name for name in ("codes", "amplitudes") if name in features]
+    arrays: dict[str, NDArray[Any] | Parts] = {name: features[name][:] for name in names}
+    chunk_lengths = {name: features[name].chunk_length for name in names}
+    cameras = []
+    shape = params.camera_height, params.camera_width
+    for device in capture.devices:
+        if device.role != "camera" or device.name not in clocks or not device.n_pictures:
+            continue
+        film = _Film(device, shape, params.pictures_per_chunk * CHUNKS_DRAWN)
+        pictures, times = f"pictures_{device.name}", f"time_s_{device.name}"
+        arrays[pictures] = Parts((device.n_pictures, *shape), np.dtype(np.uint8), film.parts())
+        # Written behind the pictures, in order of name: by then the times are known.
+        arrays[times] = Parts((device.n_pictures,), np.dtype(np.float64), film.times(clocks[device.name]))
+        chunk_lengths |= {pictures: params.pictures_per_chunk, times: 64 * params.pictures_per_chunk}
+        cameras.append(device.name)
+    write_arrays(
+        out / "arrays.zarr",
+        arrays,
+        chunk_lengths=chunk_lengths,
+        attributes={
+            **features.attributes,
+            "cameras": cameras,
+            "duration_s": len(features["codes"]) / float(features.attributes["code_rate"]),
+            "instrument": capture.instrument,
+            "master": master,
+        },
+    )
+
+
+class _Film:
+    """A camera's pictures as they are decoded, and then their times."""
+
+    def __init__(self, device: Device, shape: tuple[int, int], n_at_a_time: int) -> None:
+        self._device = device
+        self._shape = shape
+        self._n_at_a_time = n_at_a_time
+        self._times: list[NDArray[np.float64]] = []
+
+    def parts(self) -> Iterator[NDArray[np.uint8]]:
+        height, width = self._shape
+        waiting: list[NDArray[np.uint8]] = []
+        for pictures, time_s in iter_pictures(
+            self._device.path, width=width, height=height, policy=NO_LIMITS, crop=self._device.crop, lenient=True
+        ):
+            self._times.append(time_s)
+            waiting.append(pictures)
+            together = np.concatenate(waiting)
+            whole = len(together) // self._n_at_a_time * self._n_at_a_time
+            if whole:
+                yield together[:whole]
+            waiting = [together[whole:]]
+        if sum(map(len, waiting)):
+            yield np.concatenate(waiting)
+
+    def times(self, clock: ClockFit) -> Iterator[NDArray[np.float64]]:
+        yield clock.to_reference(np.concatenate(self._times))
+
+
 def _pictures(velocity: NDArray[np.uint8], lit: Lit, n_at_a_time: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(velocity), n_at_a_time):
         yield draw_keyboard(velocity[start : start + n_at_a_time], lit=lit)
@@ -75,11 +156,13 @@ def _pictures(velocity: NDArray[np.uint8], lit: Lit, n_at_a_time: int) -> Iterat
 def index_takes(folder: Path, takes: Sequence[Take], split_params: SplitParams, params: SegmentParams) -> None:
     """Write ``takes.json`` and ``segments.parquet`` over the takes' arrays.
 
+    A folder without takes has an index without rows: a project may have scores alone.
+
     Raises:
         ParamsError: a part of the split has too few pieces.
         LeakError: the parts are not disjoint.
     """
-    parts = split(takes, split_params)
+    parts = split(takes, split_params) if takes else {}
     chunked: dict[str, ChunkedTake] = {}
     segments: list[Segment] = []
     for take in takes:
@@ -105,16 +188,26 @@ def index_takes(folder: Path, takes: Sequence[Take], split_params: SplitParams, 
     write_segments(folder / "segments.parquet", segments)
 
 
-def data_metrics(folder: Path, takes: Sequence[Take], n_quarantined: int) -> dict[str, Any]:
-    """Return what a data version is made of, for ``dvc metrics``: its name, counts and minutes."""
-    scores = ScoreSet(folder)
+def data_metrics(folder: Path, recorded: Path, takes: Sequence[Take], n_quarantined: int) -> dict[str, Any]:
+    """Return what a data version is made of, for ``dvc metrics``: its name, counts, and lengths.
+
+    Args:
+        folder: the chunked scores; the minutes and segments of each part are theirs.
+        recorded: the chunked captures.
+        takes: all that were accepted.
+        n_quarantined: how many were not.
+    """
+    scores, films = ScoreSet(folder), ScoreSet(recorded)
+    recorded_s = sum(films.duration_s(take) for part in PARTS for take in films.takes(part))
     duration_s = {part: sum(scores.duration_s(take) for take in scores.takes(part)) for part in PARTS}
     return {
         "data_version": data_version(takes)[:16],
         "n_takes": len(takes),
+        "n_captures": len(captures(takes)),
         "n_pieces": len({take.piece for take in takes}),
         "n_quarantined": n_quarantined,
         "hours": round(sum(duration_s.values()) / 3600, 4),
+        "capture_hours": round(recorded_s / 3600, 4),
         **{f"{part}_minutes": round(duration_s[part] / 60, 2) for part in PARTS},
         **{f"{part}_segments": len(scores.segments(part)) for part in PARTS},
     }

@@ -1,126 +1,378 @@
 """Verb ``ingest``: raw files in, notes and facts out. Originals are read, never touched.
 
-A score take is one MIDI file: ``data/sample/midi/PIECE.mid``, or the single ``.mid`` in ``data/raw/TAKE/``.
+A score take is one MIDI file: ``data/sample/midi/PIECE.mid``, or the single ``.mid`` in ``data/raw/TAKE/``. A capture
+is a folder of recordings: ``data/raw/TAKE/`` or, of the virtual rig, ``data/filmed/TAKE/``. One device that cannot be
+used is refused by itself; the take goes on while a camera or microphone is left.
 """
 
 import json
-import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from tasks.errors import ParamsError
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.captures.copies import StreamDigests
+from tasks.captures.describe import TakeFile, read_take_file
+from tasks.captures.devices import CaptureParams, examine_device
+from tasks.captures.folder import SCORE_SUFFIXES, TAKE_FILE, FolderSize, Found, Refused, look_into, role_of, shown
+from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
+from tasks.instruments.midi import MidiPolicy, Score, read_midi
+from tasks.media.probe import MediaPolicy
 from tasks.params import Section
-from tasks.step import Outcome, Verified, file_sha256, json_sha256, write_whole
+from tasks.step import RECEIPT, Outcome, Verified, file_sha256, json_sha256, read_receipt, write_whole
 from tasks.store.tables import write_table
-from tasks.takes import PARTS, TAKE_NAME, Part, Take, read_catalog
+from tasks.takes import PARTS, TAKE_NAME, Kind, Part, Take, read_catalog
 
 SAMPLE = Path("data/sample")
+FILMED = Path("data/filmed")
 RAW = Path("data/raw")
 
+Origin = Literal["sample", "filmed", "raw"]
+ORIGINS: tuple[Origin, ...] = ("sample", "filmed", "raw")  # of equal recordings the first one stays
 
-class IngestParams(Section):
+
+class IngestError(BadInput):
+    """A take of which nothing can be used."""
+
+
+class TakeParams(Section):
+    """What is accepted of one take."""
+
+    midi: MidiPolicy
+    media: MediaPolicy
+    captures: CaptureParams
+
+    @property
+    def size(self) -> FolderSize:
+        """How large a file may be before it is refused unread."""
+        return FolderSize(score=self.midi.max_bytes, media=self.media.max_file_bytes)
+
+
+class IngestParams(TakeParams):
     """What is accepted."""
 
     max_bad_fraction: float  # of the takes found; more than this and the stage fails
-    midi: MidiPolicy
+
+    def of_a_take(self) -> TakeParams:
+        """Return what the work on one take follows from: the fraction is not among it."""
+        return TakeParams(midi=self.midi, media=self.media, captures=self.captures)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One take as it was found, before anything of it was read."""
+    """One take as it was found, before any recording of it was read.
+
+    Attributes:
+        name: of the take.
+        kind: of the take.
+        origin: where it was found.
+        files: the raw files that it consists of, in order of name.
+        piece: the composition.
+        part: where its piece is fixed in the split, if it is.
+        about: composer, title, source, as far as they are known.
+        refused: files of its folder that cannot be used.
+    """
 
     name: str
-    kind: Literal["score"]
-    path: str  # of its MIDI file
+    kind: Kind
+    origin: Origin
+    files: tuple[str, ...]
     piece: str
     part: Part | None
-    about: tuple[tuple[str, str], ...]  # composer, title, source, as far as they are known
+    about: tuple[tuple[str, str], ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+    @property
+    def score(self) -> Path | None:
+        """The MIDI file, if there is one."""
+        return next((Path(file) for file in self.files if file.lower().endswith(SCORE_SUFFIXES)), None)
+
+    @property
+    def devices(self) -> list[Path]:
+        """The cameras and microphones."""
+        return [Path(file) for file in self.files if role_of(Path(file).name) in ("camera", "microphone")]
+
+    @property
+    def take_file(self) -> Path | None:
+        """The take.yaml, if there is one."""
+        return next((Path(file) for file in self.files if Path(file).name == TAKE_FILE), None)
 
 
-def find_sources(sample: Path = SAMPLE, raw: Path = RAW, *, max_bytes: int) -> tuple[list[Source], list[Outcome]]:
-    """List the takes of both folders, and refuse what is no take.
+def find_sources(
+    sample: Path = SAMPLE, filmed: Path = FILMED, raw: Path = RAW, *, size: FolderSize
+) -> tuple[list[Source], list[Outcome]]:
+    """List the takes of all folders, and refuse what is no take.
 
     Args:
         sample: the bundled pieces.
+        filmed: the captures of the virtual rig, a folder a take.
         raw: a folder a take.
-        max_bytes: of a MIDI file; a larger one is refused before it is read, even to hash it.
+        size: of files; a larger one is refused before it is read, even to hash it.
 
     Returns:
         The takes in order of name, and an outcome for each thing that cannot be one.
 
     Raises:
         ParamsError: pieces.yaml does not describe the bundled pieces.
+        DamagedData: a filmed take was never finished.
     """
     sources = _sample_sources(sample)
-    taken = {source.name for source in sources}
+    taken = {source.name: "a bundled piece" for source in sources}
     refused: list[Outcome] = []
-    for folder in sorted(raw.iterdir()) if raw.is_dir() else []:
-        if folder.name == ".gitkeep":
-            continue
-        found = _raw_source(folder, taken, max_bytes=max_bytes)
-        if isinstance(found, Source):
-            sources.append(found)
-        else:
-            refused.append(found)
+    folders: tuple[tuple[Path, Origin], ...] = ((filmed, "filmed"), (raw, "raw"))
+    for parent, origin in folders:
+        for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
+            if folder.name == ".gitkeep" or (origin == "filmed" and not _is_a_take_of_the_rig(folder)):
+                continue
+            found = read_source(folder, origin, taken, size=size)
+            if isinstance(found, Source):
+                sources.append(found)
+                taken[found.name] = "a filmed take"
+            else:
+                refused.append(found)
     return sorted(sources, key=lambda source: source.name), refused
 
 
-def refuse_copies(sources: Sequence[Source], verified: Verified) -> tuple[list[Source], list[Outcome]]:
-    """Part the takes from those whose bytes an earlier one has: a piece twice would leak over the split."""
-    first: dict[str, str] = {}
-    kept, refused = [], []
-    for source in sources:
-        original = first.setdefault(verified.sha256(Path(source.path)), source.name)
-        if original == source.name:
-            kept.append(source)
-        else:
-            reason = f"{_shown(source.path)} has the same bytes as take {original}, expected one take a recording"
-            refused.append(Outcome(name=source.name, state="quarantined", kind="DUPLICATE", reason=reason))
-    return kept, refused
+def read_source(folder: Path, origin: Origin, taken: dict[str, str], *, size: FolderSize) -> Source | Outcome:
+    """Read a take's folder, its take.yaml included, or say why it is none.
+
+    Args:
+        folder: the take's.
+        origin: where it stands.
+        taken: names that no take may have, with what has them.
+        size: of files.
+    """
+
+    def refused(kind: str, reason: str) -> Outcome:
+        return Outcome(name=shown(folder.name), state="quarantined", kind=kind, reason=reason)
+
+    known_as = f"data/{origin}/{folder.name!a}"
+    if not TAKE_NAME.fullmatch(folder.name):
+        return refused("BAD_NAME", f"{known_as} is no take's name, expected letters, digits, '.', '_' and '-'")
+    if folder.is_symlink() or not folder.is_dir():
+        return refused("NOT_A_FOLDER", f"{known_as} is not a folder, expected one folder a take")
+    if folder.name in taken:
+        return refused("NAME_TAKEN", f"{known_as} has the name of {taken[folder.name]}, expected another name")
+    try:
+        found = look_into(folder, size)
+        said = read_take_file(found.take_file)
+        check_is_take(folder, found)
+    except BadInput as error:
+        return refused(error.kind, str(error))
+    return Source(
+        name=folder.name,
+        kind="capture" if found.is_capture else "score",
+        origin=origin,
+        files=tuple(path.as_posix() for path in found.files),
+        piece=said.piece or folder.name,
+        part=said.part,
+        refused=found.refused,
+    )
 
 
-def ingest_take(source: Source, out: Path, params: IngestParams) -> None:
-    """Write ``notes.parquet``, ``controls.parquet`` and ``take.json`` of one take.
+def check_is_take(folder: Path, found: Found) -> None:
+    """Refuse a folder that is neither a score nor a capture.
 
     Raises:
-        MidiError: the file cannot be used.
+        IngestError: ``NO_DEVICE``, a capture without a recording that can be used; ``NOT_A_TAKE``, it holds none, nor
+            a single MIDI file; or what is wrong with the one file that would be the take.
     """
-    path = Path(source.path)
-    score = read_midi(path, params.midi)
-    sha256 = file_sha256(path)
-    write_table(out / "notes.parquet", score.notes.columns())
-    controls = score.controls
-    write_table(
-        out / "controls.parquet", {"time_s": controls.time_s, "control": controls.control, "value": controls.value}
+    if found.is_capture:
+        if not found.devices:
+            raise IngestError(found.refused[0].reason, kind="NO_DEVICE")
+        return
+    if found.score is not None and not found.refused:
+        return
+    if len(found.refused) == 1 and found.score is None and found.refused[0].role == "score":
+        raise IngestError(found.refused[0].reason, kind=found.refused[0].kind)
+    names = [path.name for path in found.files] + [Path(row.path).name for row in found.refused]
+    listed = ", ".join(ascii(name) for name in sorted(names)[:5]) or "nothing"
+    raise IngestError(
+        f"{shown(folder)} holds {listed}, expected a single .mid file, or recordings cam_NAME.* and mic_NAME.*",
+        kind="NOT_A_TAKE",
     )
+
+
+def check_filmed(sources: Iterable[Source], verified: Verified, filmed: Path = FILMED) -> None:
+    """Hold the filmed takes against their receipts.
+
+    Raises:
+        DamagedData: a file of one was changed, added or lost since it was made.
+    """
+    for source in sources:
+        if source.origin == "filmed":
+            read_receipt(filmed / source.name, verified)
+
+
+def hash_files(sources: Iterable[Source], verified: Verified, streams: StreamDigests, *, workers: int) -> None:
+    """Hash every file of the takes that changed since it was last seen, several at a time.
+
+    Raises:
+        PipelineError: a file went while this ran.
+    """
+
+    def look(path: Path) -> None:
+        digest = verified.sha256(path)
+        if role_of(path.name) in ("camera", "microphone"):
+            streams.of(path, digest)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for _ in pool.map(look, [Path(file) for source in sources for file in source.files]):
+                pass
+        except FileNotFoundError as error:
+            raise PipelineError(f"{shown(error.filename)} went while it was read: run again") from None
+
+
+def refuse_copies(
+    sources: Sequence[Source], sha256: Callable[[Path], str], streams: StreamDigests | None = None
+) -> tuple[list[Source], list[Outcome]]:
+    """Part the takes from those that are an earlier one once more: a piece twice would leak over the split.
+
+    A take is a copy when a recording of it has the same bytes as one of an earlier take, or the same streams in
+    another container; a score, when its MIDI file has the same bytes as an earlier score's. Bundled pieces come
+    first, then what was filmed, then data/raw, each by name. A capture may come with the MIDI file of a score
+    when both are of one piece.
+
+    Args:
+        sources: the takes.
+        sha256: gives the digest of a file.
+        streams: gives the digest of what a container holds; without it only bytes are compared.
+    """
+    originals = Originals(sha256, streams)
+    kept, refused = [], []
+    for source in in_order(sources):
+        copied = originals.claim(holding_of(source))
+        if copied is None:
+            kept.append(source)
+        else:
+            refused.append(Outcome(name=source.name, state="quarantined", kind=copied[0], reason=copied[1]))
+    return sorted(kept, key=lambda source: source.name), sorted(refused, key=lambda outcome: outcome.name)
+
+
+def in_order(sources: Iterable[Source]) -> list[Source]:
+    """Return the takes in the order in which they have precedence: by origin, then by name."""
+    return sorted(sources, key=lambda source: (ORIGINS.index(source.origin), source.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """What a take holds, wherever its files stand."""
+
+    name: str
+    kind: Kind
+    piece: str
+    devices: tuple[Path, ...]
+    score: Path | None
+
+
+def holding_of(source: Source) -> Holding:
+    """Return what a take that was found holds."""
+    return Holding(
+        name=source.name, kind=source.kind, piece=source.piece, devices=tuple(source.devices), score=source.score
+    )
+
+
+class Originals:
+    """The recordings and scores seen so far, so that what comes again is known; a take is no copy of itself."""
+
+    def __init__(self, sha256: Callable[[Path], str], streams: StreamDigests | None) -> None:
+        self._sha256 = sha256
+        self._streams = streams
+        self._recordings: dict[str, str] = {}  # digest -> take
+        self._scores: dict[str, Holding] = {}
+
+    def claim(self, take: Holding) -> tuple[str, str] | None:
+        """Remember what a take holds; or return, as kind and reason, of which earlier one it is a copy."""
+        held: dict[str, tuple[Path, str]] = {}
+        for path in take.devices:
+            digest = self._sha256(path)
+            held[digest] = path, "the same bytes as"
+            content = self._streams.of(path, digest) if self._streams is not None else None
+            if content is not None:
+                held[content] = path, "the same streams in another container as"
+        for digest, (path, what) in held.items():
+            original = self._recordings.get(digest, take.name)
+            if original != take.name:
+                reason = f"{shown(path)} has {what} a recording of take {original}, expected one take a recording"
+                return "DUPLICATE", reason
+        copied = self._claim_score(take)
+        if copied is None:
+            self._recordings.update(dict.fromkeys(held, take.name))
+        return copied
+
+    def _claim_score(self, take: Holding) -> tuple[str, str] | None:
+        if take.score is None:
+            return None
+        digest = self._sha256(take.score)
+        earlier = self._scores.setdefault(digest, take)
+        if earlier.name == take.name:
+            return None
+        same = f"{shown(take.score)} has the same bytes as take {earlier.name}"
+        if earlier.kind == take.kind == "score":
+            return "DUPLICATE", f"{same}, expected one take a recording"
+        if earlier.piece != take.piece:
+            return "OTHER_PIECE", f"{same}, expected `piece: {earlier.piece}` in {TAKE_FILE}, found {take.piece}"
+        return None
+
+
+def refuse_other_parts(sources: Sequence[Source]) -> tuple[list[Source], list[Outcome]]:
+    """Part the takes from those that fix another part of the split for a piece than an earlier take does."""
+    fixed: dict[str, Source] = {}
+    kept, refused = [], []
+    for source in in_order(sources):
+        earlier = fixed.setdefault(source.piece, source) if source.part is not None else source
+        if earlier.part == source.part:
+            kept.append(source)
+            continue
+        reason = (
+            f"{source.name} is of piece {source.piece} and asks for part {source.part}, expected {earlier.part} as "
+            f"take {earlier.name} has it"
+        )
+        refused.append(Outcome(name=source.name, state="quarantined", kind="OTHER_PART", reason=reason))
+    return sorted(kept, key=lambda source: source.name), refused
+
+
+def digest_of(files: Iterable[Path], sha256: Callable[[Path], str]) -> str:
+    """Return a take's digest: sha256 over the names and digests of its raw files, in order of name."""
+    return json_sha256([[path.name, sha256(path)] for path in sorted(files)])
+
+
+def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
+    """Write ``take.json`` of one take and, when there is MIDI, ``notes.parquet`` and ``controls.parquet``.
+
+    Raises:
+        BadInput: the score cannot be used, or no device of the capture can.
+    """
+    said = read_take_file(source.take_file)
+    facts = _score_facts(source, out, params) if source.kind == "score" else _capture_facts(source, said, out, params)
     about: dict[str, Any] = dict(source.about)
-    media = [{"role": "score", "path": source.path, "sha256": sha256, "size": path.stat().st_size}]
-    facts = {
+    title = about.pop("title", None) or said.title or facts.pop("title", None) or source.name
+    described = {
         "take": source.name,
         "kind": source.kind,
         "piece": source.piece,
         "part": source.part,
-        "digest": json_sha256([[path.name, sha256]]),
-        "duration_s": score.duration_s,
-        "declared_duration_s": score.declared_duration_s,
-        "declared_error_s": score.declared_error_s,
-        "title": about.pop("title", None) or score.title or source.name,
+        "digest": digest_of(map(Path, source.files), file_sha256),
+        **facts,
+        "title": title,
         **about,
-        "n_notes": len(score.notes),
-        "counts": score.counts,
-        "media": media,
+        **({"player": said.player} if said.player or source.kind == "capture" else {}),
     }
-    write_whole(out / "take.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    write_whole(out / "take.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
 
 
 def write_catalog(out_dir: Path, names: Iterable[str]) -> list[Take]:
-    """Write ``catalog.json``, one row a take in order of name, and return the takes."""
-    rows = [json.loads((out_dir / name / "take.json").read_text()) for name in sorted(names)]
+    """Write ``catalog.json``, one row a take in order of name, and return the takes.
+
+    Where one take fixes the part of its piece, all takes of the piece have it here.
+    """
+    rows = [json.loads((out_dir / name / "take.json").read_text(encoding="utf-8")) for name in sorted(names)]
+    parts = {row["piece"]: row["part"] for row in rows if row["part"] is not None}
+    rows = [row | {"part": parts.get(row["piece"])} for row in rows]
     write_whole(out_dir / "catalog.json", json.dumps(rows, indent=1, sort_keys=True) + "\n")
     return read_catalog(out_dir)
 
@@ -129,6 +381,131 @@ def listing(raw: Path = RAW) -> list[tuple[str, int, int]]:
     """List every file under ``data/raw`` with size and mtime, to notice what arrives during a run."""
     files = sorted(path for path in raw.rglob("*") if path.name != ".gitkeep")
     return [(str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in files if not path.is_dir()]
+
+
+def _score_facts(source: Source, out: Path, params: TakeParams) -> dict[str, Any]:
+    path = source.score
+    if path is None:
+        raise ValueError(f"{source.name} is a score without a MIDI file")
+    score = read_midi(path, params.midi)
+    _write_score(score, out)
+    return {
+        "duration_s": score.duration_s,
+        "declared_duration_s": score.declared_duration_s,
+        "declared_error_s": score.declared_error_s,
+        "title": score.title,
+        "n_notes": len(score.notes),
+        "counts": score.counts,
+        "media": [{"role": "score", "path": path.as_posix(), "sha256": file_sha256(path), "size": path.stat().st_size}],
+    }
+
+
+def _write_score(score: Score, out: Path) -> None:
+    write_table(out / "notes.parquet", score.notes.columns())
+    write_table(out / "controls.parquet", score.controls.columns())
+
+
+def _capture_facts(source: Source, said: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:
+    rows = [_refused_row(asdict(refused)) for refused in source.refused]
+    first: dict[str, Path] = {}
+    for path in source.devices:
+        original = first.setdefault(file_sha256(path), path)
+        if original != path:
+            reason = f"{shown(path)} has the same bytes as {original.name}, expected a recording of its own"
+            rows.append(_refused_media(path, "DUPLICATE", reason))
+        else:
+            rows.append(_device_row(path, params))
+    score, score_rows = _score_of_capture(source, params)
+    if score is not None:
+        _write_score(score, out)
+    rows += score_rows
+    used = {row["device"]: row for row in rows if row["state"] == "used" and row["role"] != "score"}
+    if not used:
+        reasons = [row["reason"] for row in rows if row["role"] in ("camera", "microphone")]
+        raise IngestError(f"no device can be used; {reasons[0]}", kind="NO_DEVICE")
+    present = {row["device"] for row in rows}
+    named = [*said.cameras, *([said.master] if said.master else [])]
+    rows += [_missing_row(source, device) for device in sorted(set(named) - present)]
+    duration_s = max(row["facts"]["duration_s"] for row in used.values())
+    for row in used.values():
+        if row["facts"]["duration_s"] < duration_s * params.captures.short_fraction:
+            row["flags"].append("short")
+    return {
+        "duration_s": duration_s,
+        "title": score.title if score is not None else None,
+        "instrument": said.instrument.model_dump(mode="json"),
+        "master": said.master if said.master in used else None,
+        "notes": said.notes,
+        "n_notes": len(score.notes) if score is not None else 0,
+        "counts": score.counts if score is not None else {},
+        "media": sorted(rows, key=lambda row: (row["path"], row["device"])),
+        "cameras": {name: view.model_dump(mode="json") for name, view in said.cameras.items() if name in used},
+    }
+
+
+def _device_row(path: Path, params: TakeParams) -> dict[str, Any]:
+    try:
+        examined = examine_device(path, policy=params.media, params=params.captures)
+    except BadInput as error:
+        return _refused_media(path, error.kind, str(error))
+    return _media_row(path) | {"state": "used", "facts": examined.facts, "flags": list(examined.flags)}
+
+
+def _score_of_capture(source: Source, params: TakeParams) -> tuple[Score | None, list[dict[str, Any]]]:
+    path = source.score
+    if path is None:
+        return None, []
+    try:
+        score = read_midi(path, params.midi)
+    except BadInput as error:
+        return None, [_refused_media(path, error.kind, str(error))]
+    facts = {"container": "midi", "duration_s": score.duration_s, "video": None, "audio": None}
+    return score, [_media_row(path) | {"state": "used", "facts": facts}]
+
+
+def _media_row(path: Path) -> dict[str, Any]:
+    return {
+        "role": role_of(path.name),
+        "device": path.stem,
+        "path": path.as_posix(),
+        "sha256": file_sha256(path),
+        "size": path.stat().st_size,
+        "state": "used",
+        "kind": "",
+        "reason": "",
+        "facts": None,
+        "flags": [],
+    }
+
+
+def _refused_media(path: Path, kind: str, reason: str) -> dict[str, Any]:
+    return _media_row(path) | {"state": "refused", "kind": kind, "reason": reason}
+
+
+def _refused_row(refused: dict[str, str]) -> dict[str, Any]:
+    # Nothing was read of it: there is no digest.
+    return refused | {"sha256": None, "size": None, "state": "refused", "facts": None, "flags": []}
+
+
+def _missing_row(source: Source, device: str) -> dict[str, Any]:
+    folder = Path(source.files[0]).parent
+    role: Literal["camera", "microphone"] = "camera" if device.startswith("cam_") else "microphone"
+    reason = f"{TAKE_FILE} names {device}, but there is no {device}.* in {shown(folder)}"
+    path = (folder / device).as_posix()
+    return _refused_row(asdict(Refused(role=role, device=device, path=path, kind="MISSING", reason=reason)))
+
+
+def _is_a_take_of_the_rig(folder: Path) -> bool:
+    """Say whether this is a take, and not what a killed run left.
+
+    Raises:
+        DamagedData: a take that was never finished.
+    """
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    if not (folder / RECEIPT).is_file():
+        raise DamagedData(f"{folder} has no {RECEIPT}: it was never finished, run audiate film")
+    return True
 
 
 def _sample_sources(sample: Path) -> list[Source]:
@@ -142,7 +519,7 @@ def _sample_sources(sample: Path) -> list[Source]:
     sources = []
     for midi in sorted((sample / "midi").glob("*.mid")):
         if not TAKE_NAME.fullmatch(midi.stem):
-            raise ParamsError(f"{_shown(midi)} is no take's name, expected letters, digits, '.', '_' and '-'")
+            raise ParamsError(f"{shown(midi)} is no take's name, expected letters, digits, '.', '_' and '-'")
         piece = pieces.get(midi.stem)
         if not isinstance(piece, dict) or piece.get("part") not in (*PARTS, None):
             raise ParamsError(
@@ -151,37 +528,13 @@ def _sample_sources(sample: Path) -> list[Source]:
         about = tuple((key, str(piece[key])) for key in ("composer", "title", "source") if key in piece)
         sources.append(
             Source(
-                name=midi.stem, kind="score", path=midi.as_posix(), piece=midi.stem, part=piece.get("part"), about=about
+                name=midi.stem,
+                kind="score",
+                origin="sample",
+                files=(midi.as_posix(),),
+                piece=midi.stem,
+                part=piece.get("part"),
+                about=about,
             )
         )
     return sources
-
-
-def _raw_source(folder: Path, taken: set[str], *, max_bytes: int) -> Source | Outcome:
-    def refused(kind: str, reason: str) -> Outcome:
-        return Outcome(name=_shown(folder.name), state="quarantined", kind=kind, reason=reason)
-
-    shown = ascii(folder.name)
-    if not TAKE_NAME.fullmatch(folder.name):
-        return refused("BAD_NAME", f"data/raw/{shown} is no take's name, expected letters, digits, '.', '_' and '-'")
-    if folder.is_symlink() or not folder.is_dir():
-        return refused("NOT_A_FOLDER", f"data/raw/{shown} is not a folder, expected one folder a take")
-    if folder.name in taken:
-        return refused("NAME_TAKEN", f"data/raw/{shown} has the name of a bundled piece, expected another name")
-    files = sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
-    scores = [path for path in files if path.suffix.lower() in (".mid", ".midi")]
-    if len(scores) != 1 or len(files) != 1:
-        listed = ", ".join(ascii(path.name) for path in files[:5]) or "nothing"
-        return refused("NOT_A_SCORE", f"data/raw/{shown} holds {listed}, expected a single .mid file")
-    found = scores[0].lstat()
-    if not stat.S_ISREG(found.st_mode):
-        return refused("NOT_A_FILE", f"{_shown(scores[0])} is a link or a device, expected a regular file")
-    if found.st_size > max_bytes:
-        return refused("TOO_LARGE", f"{_shown(scores[0])}: {found.st_size} bytes, expected at most {max_bytes}")
-    return Source(name=folder.name, kind="score", path=scores[0].as_posix(), piece=folder.name, part=None, about=())
-
-
-def _shown(path: str | Path) -> str:
-    """Return a name for a message: one with letters that cannot be seen, or that move a cursor, as their codes."""
-    name = str(path)
-    return name if name.isprintable() else ascii(name)[1:-1]

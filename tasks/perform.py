@@ -11,7 +11,9 @@ from tasks.families import load_family
 from tasks.families.base import Film
 from tasks.instruments.keyboard import HEIGHT, WIDTH
 from tasks.instruments.notes import Notes
-from tasks.media.ffmpeg import DecodedFilm, MediaPolicy, check_output, probe, read_film, replace_sound
+from tasks.media.encode import check_output, replace_sound
+from tasks.media.pictures import DecodedFilm, read_film
+from tasks.media.probe import MediaPolicy, probe
 from tasks.params import Section
 
 

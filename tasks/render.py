@@ -20,7 +20,7 @@ from tasks.instruments.keyboard import draw_keyboard, key_states, shown_at
 from tasks.instruments.midi import Controls
 from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
-from tasks.media.ffmpeg import encode_film
+from tasks.media.encode import encode_film
 from tasks.params import Section
 from tasks.step import write_whole
 from tasks.store.audio import read_audio, write_flac

@@ -19,14 +19,26 @@ from tasks.errors import DamagedData
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
-from tasks.media.ffmpeg import encode_film
+from tasks.media.encode import encode_film
 from tasks.page.figures import draw_losses, draw_notes, draw_spectrogram, draw_still, draw_waveforms, loudest_span_s
-from tasks.page.page import CatalogRow, Heard, Learned, Page, Performed, Picture, Refused, render_page
+from tasks.page.page import (
+    Captured,
+    CatalogRow,
+    DeviceRow,
+    Heard,
+    Learned,
+    Page,
+    Performed,
+    Picture,
+    Refused,
+    render_page,
+)
 from tasks.page.pipeline import draw_pipeline, read_stages
 from tasks.page.scores import METRICS, UPPER_BOUNDS, Evaluation, score_rows
 from tasks.page.text import number
 from tasks.params import Section
 from tasks.step import write_whole
+from tasks.store.arrays import open_arrays
 from tasks.store.audio import read_audio
 from tasks.store.tables import read_table
 from tasks.takes import TAKE_NAME
@@ -60,7 +72,7 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
     """
     catalog = _read_catalog(data)
     evaluations = _read_evaluations(data)
-    test_takes = [row for row in catalog if row.part == "test"]
+    test_takes = [row for row in catalog if row.part == "test" and row.kind == "score"]
     page = Page(
         data_version=str(_read_json(data / "metrics" / "data.json").get("data_version", "")),
         catalog=catalog,
@@ -70,6 +82,7 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
         learned=list(_learned(out, data)),
         performed=[_performed(out, data, row, evaluations, params) for row in test_takes[: params.max_takes]],
         n_test_takes=len(test_takes),
+        captured=[_captured(out, data, row) for row in catalog if row.kind == "capture"],
     )
     write_whole(out / "index.html", render_page(page))
 
@@ -86,6 +99,8 @@ def _read_json(path: Path) -> Any:
 def _read_catalog(data: Path) -> list[CatalogRow]:
     path = data / "ingested" / "catalog.json"
     described = _read_json(data / "chunked" / "scores" / "takes.json")
+    if (data / "chunked" / "captures").is_dir():
+        described |= _read_json(data / "chunked" / "captures" / "takes.json")
     rows = []
     for row in _read_json(path):
         if not TAKE_NAME.fullmatch(str(row.get("take"))):  # it becomes a folder's name
@@ -93,6 +108,7 @@ def _read_catalog(data: Path) -> list[CatalogRow]:
         rows.append(
             CatalogRow(
                 take=row["take"],
+                kind=row["kind"],
                 piece=row["piece"],
                 part=described.get(row["take"], {}).get("part", ""),
                 composer=row.get("composer") or "",
@@ -268,6 +284,56 @@ def _heard(
         pictures=tuple(pictures),
         figures=_figures_of(system, row.take, evaluations),
     )
+
+
+def _captured(out: Path, data: Path, row: CatalogRow) -> Captured:
+    """Copy and draw what is known of a capture's clocks."""
+    folder = out / "media" / row.take
+    folder.mkdir(parents=True)
+    clocks = data / "synchronized" / row.take
+    facts = _read_json(clocks / "clock.json")
+    shutil.copyfile(clocks / "residuals.png", folder / "residuals.png")
+    chunked = data / "chunked" / "captures" / row.take / "arrays.zarr"
+    views = []
+    if chunked.exists():
+        arrays = open_arrays(chunked)
+        for camera in arrays.attributes["cameras"]:
+            pictures = arrays[f"pictures_{camera}"]
+            still = folder / f"{camera}.png"
+            draw_still(still, pictures[len(pictures) // 2])
+            views.append(_picture(still, out, f"What {camera} sees in the middle of {row.title}", "view"))
+    return Captured(
+        take=row.take,
+        title=row.title,
+        duration_s=row.duration_s,
+        devices=tuple(_device_rows(facts, read_table(clocks / "clock.parquet"))),
+        views=tuple(views),
+        residuals=_picture(
+            folder / "residuals.png", out, f"Residuals of the clocks of {row.title} over time", "residuals"
+        ),
+    )
+
+
+def _device_rows(facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]) -> Iterator[DeviceRow]:
+    """Yield a row a device; where a clock has several spans, the first one's delay and drift."""
+    for name, about in sorted(facts["devices"].items()):
+        first = int(np.flatnonzero(table["device"] == name)[0])
+        n_spans = int((table["device"] == name).sum())
+        shown = {
+            key: number(float(table[key][first]), digits) if math.isfinite(table[key][first]) else ""
+            for key, digits in (("delay_s", 5), ("drift_ppm", 2), ("residual_p95_ms", 3), ("error_ms", 2))
+        }
+        is_master = name == facts["master"]
+        yield DeviceRow(
+            device=name,
+            verdict="master" if is_master else about["verdict"],
+            method="" if is_master else about["method"],
+            delay=shown["delay_s"] + (f" ({n_spans} spans)" if n_spans > 1 else ""),
+            drift=shown["drift_ppm"],
+            residual=shown["residual_p95_ms"],
+            error=shown["error_ms"],
+            reason=about["reason"],
+        )
 
 
 def _figures_of(system: Path, take: str, evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:

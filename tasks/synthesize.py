@@ -7,7 +7,7 @@ from pathlib import Path
 from tasks.families import load_family
 from tasks.families.base import Film, Performance
 from tasks.instruments.notes import Notes
-from tasks.media.ffmpeg import encode_film, replace_sound
+from tasks.media.encode import encode_film, replace_sound
 from tasks.render import film_frames, read_notes
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays

@@ -16,7 +16,7 @@ TOOLS_FILE = Path("data/tools.json")
 
 
 def _ffmpeg() -> str:
-    from tasks.media.ffmpeg import ffmpeg_version
+    from tasks.media.process import ffmpeg_version
 
     return ffmpeg_version()
 

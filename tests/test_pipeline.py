@@ -45,7 +45,7 @@ SMALL = {
     },
 }
 FAMILIES = list(yaml.safe_load((PROJECT / "params.yaml").read_text())["families"])
-STAGES = ["ingest", "render", "extract", "chunk"]
+STAGES = ["film", "ingest", "render", "synchronize", "extract", "chunk"]
 STAGES += [f"{stage}@{family}" for stage in ("train", "synthesize", "evaluate") for family in FAMILIES] + ["report"]
 
 

@@ -233,7 +233,7 @@ def test_an_array_lies_in_its_own_folder(tmp_path, name):
         open_arrays(tmp_path / "own.zarr")
 
 
-def test_a_media_path_of_a_take_is_said_and_never_followed():
-    # take.json names the files that a take was made of, for people; no source reads that list.
+def test_a_media_path_of_a_take_is_read_in_one_place_that_refuses_what_leads_outside():
+    # tests/tasks/captures/test_record.py has the paths.
     readers = [path for path in SOURCES if '["media"]' in path.read_text() or '.get("media"' in path.read_text()]
-    assert readers == []
+    assert readers == [PROJECT / "tasks" / "captures" / "record.py"]

@@ -2,6 +2,7 @@
 
     python data/sample/perform_scores.py            all pieces of pieces.yaml
     python data/sample/perform_scores.py satie_...  only these
+    python data/sample/perform_scores.py --folder data/sample/marimba   the marimba's, which lie in the same way
 
 README.md beside this file explains the notation and how a performance is made from it.
 """
@@ -29,6 +30,7 @@ SEED = 1
 TICKS_PER_WHOLE = 4 * 480
 PIANO_PITCHES = range(21, 109)
 PARTS = ("train", "validation", "test")
+PROGRAMS = {"piano": 0, "marimba": 12}  # of general MIDI
 HEADERS = {
     *("key", "time", "tempo", "tempo_changes", "dynamics", "balance", "touch", "pedal", "pedal_track"),
     *("play", "lengths", "phrase", "human"),
@@ -83,6 +85,7 @@ class Piece:
     title: str
     source: str
     part: str
+    instrument: str = "piano"
 
 
 @dataclass(frozen=True)
@@ -685,7 +688,7 @@ def midi_file(score: Score, piece: Piece, *, seed: int = SEED) -> mido.MidiFile:
 
     tracks = {voice: Track(voice) for voice in score.voices}
     first = next(iter(tracks.values()))
-    first.events.append((0, 0, mido.Message("program_change", program=0)))
+    first.events.append((0, 0, mido.Message("program_change", program=PROGRAMS[piece.instrument])))
     for note in struck:
         onset = tempo.tick(note.onset_s)
         offset = max(onset + 1, tempo.tick(note.offset_s))
@@ -745,7 +748,9 @@ def read_pieces(path: Path = HERE / "pieces.yaml") -> dict[str, Piece]:
     """
     pieces = {}
     for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-        if not re.fullmatch(r"[a-z0-9_]+", name) or set(row) != set(Piece.__annotations__) or row["part"] not in PARTS:
+        row = {"instrument": "piano", **row}
+        known = set(row) == set(Piece.__annotations__) and row["part"] in PARTS and row["instrument"] in PROGRAMS
+        if not re.fullmatch(r"[a-z0-9_]+", name) or not known:
             raise ScoreError(f"{path.name}: {name}: expected a lower_snake name, {', '.join(Piece.__annotations__)}")
         pieces[name] = Piece(**row)
     return pieces
@@ -766,16 +771,17 @@ def main() -> None:
     """Write the MIDI files of the pieces named on the command line, or of all."""
     parser = argparse.ArgumentParser(description="Play the scores of this folder.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="pieces to play (default: all)")
-    parser.add_argument("--out", type=Path, default=HERE / "midi", help="folder of the MIDI files")
+    parser.add_argument("--folder", type=Path, default=HERE, help="folder of pieces.yaml and of scores/")
+    parser.add_argument("--out", type=Path, help="folder of the MIDI files (default: midi/ in FOLDER)")
     arguments = parser.parse_args()
     try:
-        pieces = read_pieces()
+        pieces = read_pieces(arguments.folder / "pieces.yaml")
         unknown = set(arguments.names) - set(pieces)
         if unknown:
             raise ScoreError(f"{', '.join(sorted(unknown))} not in pieces.yaml")
         for name in arguments.names or pieces:
-            file = midi_file(read_score(HERE / "scores" / f"{name}.txt"), pieces[name])
-            path = arguments.out / f"{name}.mid"
+            file = midi_file(read_score(arguments.folder / "scores" / f"{name}.txt"), pieces[name])
+            path = (arguments.out or arguments.folder / "midi") / f"{name}.mid"
             file.save(path)
             sys.stdout.write(f"{file.length:6.1f} s {path.stat().st_size:7,} bytes  {name}\n")
     except PipelineError as error:

@@ -198,6 +198,40 @@ def draw_losses(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
         _save(figure, path)
 
 
+def draw_residuals(
+    path: Path,
+    residuals: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]],
+    *,
+    duration_s: float,
+) -> None:
+    """Draw by how much each window of a device's recording stands beside its clock, over the master's time.
+
+    Args:
+        path: the PNG.
+        residuals: by device: the windows' middles on the master's clock, their residuals in ms (NaN where a window
+            says nothing), and whether the clock rests on them.
+        duration_s: of the master.
+    """
+    with _styled():
+        figure, axes = _figure(1.9, duration_s)
+        widest = 0.05
+        colours = (TRUE, MADE, "#3a9d5d", "#9a63c9", "#c24a6a", "#8a7a2e", GREY)
+        for (name, (time_s, residual_ms, used)), colour in zip(sorted(residuals.items()), colours * 9, strict=False):
+            axes.plot(
+                time_s[used], residual_ms[used], color=colour, linewidth=0.7, marker="o", markersize=1.6, label=name
+            )
+            axes.plot(time_s[~used], residual_ms[~used], color=colour, linewidth=0, marker="x", markersize=2.2)
+            widest = max(widest, float(np.abs(residual_ms[used]).max(initial=0.0)))
+        axes.axhline(0, color=GREY, linewidth=0.5)
+        axes.set_ylim(-1.3 * widest, 1.3 * widest)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+        if residuals:
+            axes.legend(loc="upper right", fontsize=7, handlelength=1.2, ncols=3)
+        _save(figure, path)
+
+
 def draw_still(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write one grey picture (height, width), pixel for pixel."""
     image = np.repeat(picture[:, :, None], 3, axis=2)

@@ -21,6 +21,7 @@ class CatalogRow:
     """A take that was accepted. ``part`` is empty where the take is in no data set."""
 
     take: str
+    kind: str
     piece: str
     part: str
     composer: str
@@ -45,7 +46,7 @@ class Picture:
     Attributes:
         src: relative to the page.
         words: what it shows, for those who do not see it.
-        kind: ``spectrogram``, ``notes``, ``waveform`` or ``loss``.
+        kind: ``spectrogram``, ``notes``, ``waveform``, ``loss``, ``view`` or ``residuals``.
         width: in pixels, so that a page keeps the room before the image is there.
         height: in pixels.
     """
@@ -95,6 +96,32 @@ class Performed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceRow:
+    """A device of a capture on its master's clock, ready to print; empty where it is not known."""
+
+    device: str
+    verdict: str
+    method: str
+    delay: str
+    drift: str
+    residual: str
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captured:
+    """A capture: its devices' clocks, what its cameras see, and the residuals over time."""
+
+    take: str
+    title: str
+    duration_s: float
+    devices: tuple[DeviceRow, ...]
+    views: tuple[Picture, ...]
+    residuals: Picture
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learned:
     """The training of one system."""
 
@@ -117,6 +144,7 @@ class Page:
         learned: loss curves.
         performed: test takes, all of them or the first.
         n_test_takes: how many there are.
+        captured: the captures, by name.
     """
 
     data_version: str
@@ -127,6 +155,7 @@ class Page:
     learned: Sequence[Learned]
     performed: Sequence[Performed]
     n_test_takes: int
+    captured: Sequence[Captured]
 
 
 def render_page(page: Page) -> str:

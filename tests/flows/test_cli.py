@@ -17,13 +17,16 @@ import yaml
 from flows.cli import main
 from flows.presets import PRESETS, preset_text, write_preset
 from tasks.chunk import ChunkParams, SegmentParams
+from tasks.compare import CompareParams
 from tasks.errors import ParamsError
 from tasks.evaluate import EvaluateParams
 from tasks.extract import ExtractParams
 from tasks.families import load_family
+from tasks.film import FilmParams
 from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
-from tasks.media.ffmpeg import MediaPolicy, encode_film, probe
+from tasks.media.encode import encode_film
+from tasks.media.probe import MediaPolicy, probe
 from tasks.notes import NotesParams
 from tasks.params import read_params
 from tasks.perform import PerformParams
@@ -31,11 +34,15 @@ from tasks.render import RenderParams
 from tasks.report import ReportParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
+from tasks.synchronize import SynchronizeParams
 from tasks.takes import SplitParams
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES = list(yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"])
 SECTIONS = {
+    "film": FilmParams,
+    "synchronize": SynchronizeParams,
+    "compare": CompareParams,
     "ingest": IngestParams,
     "render": RenderParams,
     "extract": ExtractParams,
@@ -264,7 +271,12 @@ def test_render_previews_a_take_that_is_there(audiate, tmp_path):
     (folder / "render.json").write_text(json.dumps({"duration_s": 2.0, "lit": "velocity"}))
     code, out, _ = audiate("render", "--preview", "a", "-o", "a.mp4", "--json")
     assert (code, json.loads(out)) == (0, {"video": "a.mp4"})
-    facts = probe(Path("a.mp4"), policy=MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8))
+    facts = probe(
+        Path("a.mp4"),
+        policy=MediaPolicy(
+            max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9
+        ),
+    )
     assert facts.duration_s == pytest.approx(2.0, abs=0.001)
     assert facts.video is not None
     assert facts.audio_rate == 48_000

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.step import write_whole
+from tasks.tools import running_tools
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -260,7 +263,7 @@ def test_a_damaged_input_of_a_stage_is_named_and_nothing_is_made_of_it(make_proj
 
 def test_a_take_whose_folder_is_lost_is_missed_and_not_left_out(make_project, capsys):
     project = make_project()
-    for stage in ("ingest", "render", "extract"):
+    for stage in ("ingest", "render", "synchronize", "extract"):
         assert run(stage) == 0
     for stage, folder in (("chunk", "data/extracted/b"), ("extract", "data/rendered/b")):
         shutil.rmtree(project / folder)
@@ -285,7 +288,7 @@ def python(project, *arguments, **options):
 
 
 PIPELINE = (
-    *(("ingest",), ("render",), ("extract",), ("chunk",)),
+    *(("ingest",), ("render",), ("synchronize",), ("extract",), ("chunk",)),
     *(("train", "baselines"), ("synthesize", "baselines"), ("evaluate", "baselines"), ("report",)),
 )
 OUTPUTS = {
@@ -564,7 +567,9 @@ def test_audiate_ingest_sets_a_corrupt_score_aside_and_exits_with_3_the_rest_as_
             shutil.copytree(PROJECT / folder, project / folder, ignore=kept)
         for name in ("dvc.yaml", "params.yaml", "constraints.txt", ".dvcignore"):
             shutil.copy(PROJECT / name, project)
-        (project / "data/raw").mkdir()
+        write_whole(project / "data/tools.json", json.dumps(running_tools()))
+        for folder in ("raw", "filmed"):
+            (project / "data" / folder).mkdir()
         for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
             subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
         add_take(project, "good", 1)

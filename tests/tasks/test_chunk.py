@@ -17,6 +17,7 @@ from tasks.takes import SplitParams, data_version
 SPLIT = SplitParams(salt="s", train_percent=60, validation_percent=20, min_pieces=1)
 SEGMENTS = SegmentParams(length_s=1.0, hop_s=0.5)
 SCORES = Path("data/chunked/scores")
+CAPTURES = Path("data/chunked/captures")
 
 
 def scale(notes_of, n_notes, first_pitch=48):
@@ -64,8 +65,11 @@ def test_segments_cover_a_take_at_the_hop_and_each_part_has_its_own(indexed):
 
 
 def test_the_figures_of_a_data_version_are_those_of_its_takes(indexed):
-    figures = data_metrics(SCORES, indexed, n_quarantined=2)
+    CAPTURES.mkdir(parents=True)
+    index_takes(CAPTURES, [], SPLIT, SEGMENTS)  # a project may have scores alone
+    figures = data_metrics(SCORES, CAPTURES, indexed, n_quarantined=2)
     assert figures["data_version"] == data_version(indexed)[:16]
+    assert (figures["n_captures"], figures["capture_hours"]) == (0, 0)
     assert (figures["n_takes"], figures["n_pieces"], figures["n_quarantined"]) == (3, 3, 2)
     assert figures["hours"] == pytest.approx(6.15 / 3600, abs=1e-4)
     assert [figures[f"{part}_segments"] for part in ("train", "validation", "test")] == [2, 3, 3]

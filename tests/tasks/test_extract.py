@@ -76,6 +76,7 @@ def test_a_full_scale_peak_that_the_resampler_overshoots_is_kept(extract):
 
 def test_what_the_arrays_were_made_with_stands_beside_them(extract):
     arrays = extract(np.zeros(RATE), frame_rate=Fraction(30000, 1001), code_rate=8_000, n_classes=64)
-    assert arrays.attributes == {"code_rate": 8_000, "frame_rate": "30000/1001", "n_classes": 64}
+    made_with = {"code_rate": 8_000, "frame_rate": "30000/1001", "n_classes": 64, "pitches": list(range(21, 109))}
+    assert arrays.attributes == made_with
     assert set(arrays["codes"][:]) == {32}
     assert len(arrays["codes"]) == 8_000

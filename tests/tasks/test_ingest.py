@@ -4,19 +4,32 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from tasks.errors import ParamsError
-from tasks.ingest import find_sources, listing, refuse_copies
+from tasks.captures.copies import StreamDigests
+from tasks.captures.folder import FolderSize
+from tasks.captures.record import read_capture
+from tasks.errors import DamagedData, ParamsError
+from tasks.ingest import (
+    IngestError,
+    find_sources,
+    ingest_take,
+    listing,
+    refuse_copies,
+    refuse_other_parts,
+    write_catalog,
+)
 from tasks.instruments.midi import Controls, write_midi
+from tasks.media.probe import NO_LIMITS
 from tasks.render import read_notes
 from tasks.step import Verified
 
-MAX_BYTES = 10**6
+SIZE = FolderSize(score=10**6, media=10**7)
 
 
 @pytest.fixture
@@ -36,8 +49,8 @@ def test_takes_of_both_folders_are_listed_by_name_with_what_is_known_of_them(sam
     for name in ("aa", ".gitkeep"):
         (Path("data/raw") / name).mkdir()
     write_midi(Path("data/raw/aa/any.MID"), notes_of((0.5, 1.0, 60, 70)))
-    sources, refused = find_sources(max_bytes=MAX_BYTES)
-    assert [(s.name, s.path, s.piece, s.part) for s in sources] == [
+    sources, refused = find_sources(size=SIZE)
+    assert [(s.name, *s.files, s.piece, s.part) for s in sources] == [
         ("a", "data/sample/midi/a.mid", "a", "test"),
         ("aa", "data/raw/aa/any.MID", "aa", None),
         ("b", "data/sample/midi/b.mid", "b", None),
@@ -59,15 +72,15 @@ def test_takes_of_both_folders_are_listed_by_name_with_what_is_known_of_them(sam
 def test_a_bundled_piece_without_a_description_is_an_error_not_a_guess(sample, pieces, reason):
     (sample / "pieces.yaml").write_text(pieces)
     with pytest.raises(ParamsError, match=re.escape(reason)):
-        find_sources(max_bytes=MAX_BYTES)
+        find_sources(size=SIZE)
 
 
 def test_the_same_bytes_under_a_second_name_are_refused_and_the_first_is_kept(sample):
     folder = Path("data/raw/copy")
     folder.mkdir()
     (folder / "other.mid").write_bytes((sample / "midi" / "b.mid").read_bytes())
-    sources, _ = find_sources(max_bytes=MAX_BYTES)
-    kept, refused = refuse_copies(sources, Verified(Path("verified.json")))
+    sources, _ = find_sources(size=SIZE)
+    kept, refused = refuse_copies(sources, Verified(Path("verified.json")).sha256)
     assert [source.name for source in kept] == ["a", "b"]
     assert [(outcome.name, outcome.kind) for outcome in refused] == [("copy", "DUPLICATE")]
     assert "same bytes as take b" in refused[0].reason
@@ -113,3 +126,188 @@ def test_the_listing_tells_whatever_changed_in_data_raw(sample, change):
     else:
         path.unlink()
     assert listing() != before
+
+
+# Captures
+
+
+@pytest.fixture
+def capture(sample, media):
+    """Return a function that puts files into a take's folder: name there -> name among the media, or bytes."""
+
+    def put(name, origin="raw", **files):
+        folder = Path("data") / origin / name
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            data = content if isinstance(content, bytes) else (media / content).read_bytes()
+            (folder / file.replace("__", ".")).write_bytes(data)
+        return folder
+
+    return put
+
+
+def ingested(name, params, *, sources=None):
+    """Ingest one take and return its row."""
+    found = sources or find_sources(size=SIZE)[0]
+    out = Path("data/ingested") / name
+    out.mkdir(parents=True)
+    ingest_take(next(source for source in found if source.name == name), out, params)
+    return json.loads((out / "take.json").read_text())
+
+
+def test_a_capture_without_words_is_told_by_its_names(capture, ingest_params):
+    capture("one", cam_top__mp4="cam0.mp4", cam_side__mp4="cam1.mp4", mic_room__wav="mic0.wav")
+    row = ingested("one", ingest_params)
+    assert (row["kind"], row["piece"], row["part"], row["title"]) == ("capture", "one", None, "one")
+    assert (row["instrument"], row["master"], row["n_notes"]) == ({"name": "none", "notes": []}, None, 0)
+    assert [(m["device"], m["role"], m["state"], m["flags"]) for m in row["media"]] == [
+        ("cam_side", "camera", "used", []),
+        ("cam_top", "camera", "used", []),
+        ("mic_room", "microphone", "used", []),
+    ]
+    assert row["duration_s"] == pytest.approx(2.0, abs=0.1)
+    for media in row["media"]:
+        data = Path(media["path"]).read_bytes()
+        assert (media["sha256"], media["size"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert [take.kind for take in write_catalog(Path("data/ingested"), ["one"])] == ["capture"]
+    assert not Path("data/ingested/one/notes.parquet").exists()
+
+
+def test_a_capture_is_what_its_take_file_says(capture, ingest_params):
+    said = (
+        b"piece: a\npart: test\ntitle: T\nplayer: P\ninstrument: marimba-18\nmaster: mic_room\nnotes: recorded\n"
+        b"cameras: {top: {crop: [0, 0, 32, 24]}, gone: {}}\n"
+    )
+    midi = (Path("data/sample/midi") / "a.mid").read_bytes()
+    files = {"cam_top__mp4": "cam0.mp4", "mic_room__wav": "mic0.wav", "take__yaml": said, "x__mid": midi}
+    capture("one", **files)
+    row = ingested("one", ingest_params)
+    assert (row["piece"], row["part"], row["title"], row["player"]) == ("a", "test", "T", "P")
+    assert (row["instrument"]["name"], len(row["instrument"]["notes"])) == ("marimba-18", 18)
+    assert (row["master"], row["notes"], row["n_notes"]) == ("mic_room", "recorded", 1)
+    assert row["cameras"] == {"cam_top": {"crop": [0, 0, 32, 24], "corners": None}}
+    states = {media["device"]: (media["role"], media["state"], media["kind"]) for media in row["media"]}
+    assert states["cam_gone"] == ("camera", "refused", "MISSING")
+    assert states["x"] == ("score", "used", "")
+    assert Path("data/ingested/one/notes.parquet").exists()
+    read = read_capture("one")
+    assert [(device.name, device.role) for device in read.devices] == [
+        ("cam_top", "camera"),
+        ("mic_room", "microphone"),
+    ]
+    assert (read.master, read.notes, read.instrument) == ("mic_room", "recorded", "marimba-18")
+    assert read.device("cam_top").crop == (0, 0, 32, 24)
+    before = row["digest"]
+    capture("two", **files | {"take__yaml": said + b"# more\n"})
+    assert ingested("two", ingest_params)["digest"] != before
+
+
+def test_the_digest_rests_on_the_takes_own_files_alone(capture, ingest_params):
+    files = {"cam_top__mp4": "cam0.mp4", "take__yaml": b"piece: a\n"}
+    capture("one", **files)
+    folder = capture("one", "filmed", **files, rig__yaml=b"a", truth__json=b"b")
+    (folder / "_receipt.json").write_text("{}")
+    row = ingested("one", ingest_params, sources=find_sources(raw=Path("nowhere"), size=SIZE)[0])
+    shutil.rmtree("data/ingested/one")
+    shutil.rmtree("data/filmed")
+    assert ingested("one", ingest_params)["digest"] == row["digest"]
+    assert len(row["media"]) == 1
+
+
+def test_one_bad_device_is_refused_and_the_take_goes_on(capture, media, ingest_params):
+    cut = (media / "cam1.mp4").read_bytes()[:400]
+    sound = "mic1.wav"
+    capture(
+        "one", cam_a__mp4="cam0.mp4", cam_b__mp4=cut, cam_c__mp4=b"", mic_a__wav=sound, mic_b__wav=sound, x__mid=b"M"
+    )
+    row = ingested("one", ingest_params)
+    states = {media["device"]: (media["state"], media["kind"]) for media in row["media"]}
+    assert (states["cam_a"], states["mic_a"]) == (("used", ""), ("used", ""))
+    assert (states["mic_b"], states["x"][0]) == (("refused", "DUPLICATE"), "refused")
+    assert [states[device][0] for device in ("cam_b", "cam_c")] == ["refused", "refused"]
+    assert all(m["reason"] and m["facts"] is None for m in row["media"] if m["state"] == "refused")
+
+
+def test_a_capture_of_which_no_device_can_be_used_is_no_take(capture, ingest_params):
+    capture("one", cam_a__mp4=b"", mic_a__wav=b"RIFF")
+    with pytest.raises(IngestError, match="no device can be used; ") as refused:
+        ingested("one", ingest_params)
+    assert refused.value.kind == "NO_DEVICE"
+
+
+def test_a_device_that_holds_little_of_its_take_is_flagged(capture, ingest_params):
+    capture("one", cam_a__mp4="cam0.mp4", mic_a__wav="mic1.wav")
+    params = ingest_params.model_copy(
+        update={"captures": ingest_params.captures.model_copy(update={"short_fraction": 0.6})}
+    )
+    flags = {media["device"]: media["flags"] for media in ingested("one", params)["media"]}
+    assert flags == {"cam_a": [], "mic_a": ["short"]}
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"cam_a__mp4": "cam0.mp4", "take__yaml": b"pieces: a\n"}, "BAD_TAKE_FILE"),
+        ({"take__yaml": b"piece: a\n"}, "NOT_A_TAKE"),
+        ({"film__mp4": "cam0.mp4"}, "NOT_A_TAKE"),
+    ],
+)
+def test_what_cannot_be_a_capture_is_refused_when_it_is_found(capture, files, kind):
+    capture("one", **files)
+    sources, refused = find_sources(size=SIZE)
+    assert [source.name for source in sources] == ["a", "b"]
+    assert [(outcome.name, outcome.kind) for outcome in refused] == [("one", kind)]
+
+
+def copies(sources):
+    streams = StreamDigests(Path("streams.json"), NO_LIMITS)
+    kept, refused = refuse_copies(sources, Verified(Path("verified.json")).sha256, streams)
+    return [source.name for source in kept], [(outcome.name, outcome.kind) for outcome in refused]
+
+
+def test_a_recording_that_comes_again_is_refused_in_any_container_and_the_first_is_kept(capture):
+    capture("k", cam_a__mp4="cam0.mp4", mic_a__wav="mic0.wav")
+    capture("l", cam_other__mp4="cam0.mp4")
+    capture("m", cam_a__mkv="remuxed.mkv")
+    capture("n", cam_a__mp4="cam1.mp4")
+    sources, _ = find_sources(size=SIZE)
+    assert copies(sources) == (["a", "b", "k", "n"], [("l", "DUPLICATE"), ("m", "DUPLICATE")])
+    assert copies(sources[::-1]) == copies(sources)
+
+
+def test_what_was_filmed_comes_before_what_was_brought_and_both_after_the_bundled(capture):
+    folder = capture("z", "filmed", cam_a__mp4="cam0.mp4")
+    (folder / "_receipt.json").write_text("{}")
+    capture("c", cam_a__mp4="cam0.mp4")
+    capture("a0", x__mid=(Path("data/sample/midi") / "b.mid").read_bytes())
+    capture("z0", "raw", cam_a__mp4="cam1.mp4")
+    sources, refused = find_sources(size=SIZE)
+    assert refused == []
+    assert copies(sources) == (["a", "b", "z", "z0"], [("a0", "DUPLICATE"), ("c", "DUPLICATE")])
+
+
+def test_a_filmed_take_that_was_never_finished_stops_the_stage(capture):
+    capture("one", "filmed", cam_a__mp4="cam0.mp4")
+    with pytest.raises(DamagedData, match=r"data/filmed/one has no _receipt\.json"):
+        find_sources(size=SIZE)
+
+
+@pytest.mark.parametrize(("piece", "kinds"), [("b", []), ("other", ["OTHER_PIECE"])])
+def test_a_captures_score_may_be_a_known_one_of_the_same_piece(capture, piece, kinds):
+    midi = (Path("data/sample/midi") / "b.mid").read_bytes()
+    capture("one", cam_a__mp4="cam0.mp4", x__mid=midi, take__yaml=f"piece: {piece}\n".encode())
+    assert [kind for _, kind in copies(find_sources(size=SIZE)[0])[1]] == kinds
+
+
+def test_a_piece_that_is_fixed_to_one_part_takes_no_other(capture, ingest_params):
+    capture("one", cam_a__mp4="cam0.mp4", take__yaml=b"piece: a\npart: train\n")
+    capture("two", cam_a__mp4="cam1.mp4", take__yaml=b"piece: b\npart: train\n")
+    sources, _ = find_sources(size=SIZE)
+    kept, refused = refuse_other_parts(sources)
+    assert [source.name for source in kept] == ["a", "b", "two"]
+    assert [(outcome.name, outcome.kind) for outcome in refused] == [("one", "OTHER_PART")]
+    assert "expected test as take a has it" in refused[0].reason
+    for source in kept:
+        ingested(source.name, ingest_params, sources=sources)
+    takes = write_catalog(Path("data/ingested"), ["a", "b", "two"])
+    assert {take.name: take.part for take in takes} == {"a": "test", "b": "train", "two": "train"}

@@ -9,11 +9,16 @@ import torch
 from tasks.errors import DamagedData
 from tasks.families.base import save_network
 from tasks.instruments.keyboard import draw_keyboard
-from tasks.media.ffmpeg import DecodedFilm, MediaError, MediaPolicy, encode_film, probe, read_film
+from tasks.media.encode import encode_film
+from tasks.media.pictures import DecodedFilm, read_film
+from tasks.media.probe import MediaPolicy, probe
+from tasks.media.process import MediaError
 from tasks.perform import PerformParams, film_of_video, keyboard_crop, perform_video
 
 PARAMS = PerformParams(
-    family="piano_roll", media=MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8), min_change=24
+    family="piano_roll",
+    media=MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9),
+    min_change=24,
 )
 RATE = Fraction(30000, 1001)
 

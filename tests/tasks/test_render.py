@@ -10,7 +10,8 @@ import pytest
 from tasks.errors import DamagedData
 from tasks.instruments.keyboard import read_keyboard, shown_at
 from tasks.instruments.midi import Controls
-from tasks.media.ffmpeg import MediaPolicy, read_film
+from tasks.media.pictures import read_film
+from tasks.media.probe import MediaPolicy
 from tasks.render import film_frames, preview, render_take
 from tasks.store.audio import read_audio
 from tasks.store.tables import read_table
@@ -83,7 +84,7 @@ def test_frames_at_any_rate_show_the_keys_of_their_moment(rate):
 def test_a_preview_shows_the_keys_when_they_are_pressed_and_is_as_long_as_its_sound(render, notes_of):
     states, audio = render("a", notes_of((0.5, 1.0, 60, 100), (0.8, 1.4, 61, 40)), tail_s=0.6)
     preview("a", Path("a.mp4"), frame_rate=Fraction(25))
-    policy = MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8)
+    policy = MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
     film = read_film(Path("a.mp4"), width=780, height=57, crop=(780, 57), min_change=0, policy=policy)
     assert film.duration_s == pytest.approx(len(audio) / 48_000, abs=0.001)
     shown = states["velocity"][shown_at(states["time_s"], rate=Fraction(25), start=0, count=50)]

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from tasks.errors import DamagedData
 from tasks.instruments.keyboard import key_states
 from tasks.instruments.notes import Notes, sorted_notes
-from tasks.media.ffmpeg import encode_film
+from tasks.media.encode import encode_film
 from tasks.report import ReportParams, write_report
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table

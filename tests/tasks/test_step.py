@@ -197,7 +197,7 @@ def test_prune_removes_what_is_gone_and_what_a_kill_left(tmp_path):
 
 def test_imports_are_followed_into_functions_and_packages():
     found = step.imported_modules("tasks.tools")
-    assert {"tasks", "tasks.tools", "tasks.step", "tasks.errors", "tasks.media.ffmpeg"} <= set(found)
+    assert {"tasks", "tasks.tools", "tasks.step", "tasks.errors", "tasks.media.process"} <= set(found)
     assert "flows.run" not in found
 
 

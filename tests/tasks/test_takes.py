@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.takes import SplitParams, Take, data_version, part_of, read_catalog, split
+from tasks.takes import SplitParams, Take, captures, data_version, part_of, read_catalog, scores, split
 
 PARAMS = SplitParams(salt="audiate", train_percent=60, validation_percent=20, min_pieces=0)
 NAMES = st.text("abcdefghij_0123456789", min_size=1, max_size=12)
@@ -104,9 +104,18 @@ def test_the_catalog_is_read_in_order_of_name(tmp_path):
     assert read_catalog(tmp_path) == [take("a"), take("b")]
 
 
+def test_scores_and_captures_are_told_apart_and_both_make_the_data_version(tmp_path):
+    rows = [row("b") | {"kind": "capture"}, row("a")]
+    (tmp_path / "catalog.json").write_text(json.dumps(rows))
+    takes = read_catalog(tmp_path)
+    assert ([t.name for t in scores(takes)], [t.name for t in captures(takes)]) == (["a"], ["b"])
+    assert data_version(takes) != data_version(scores(takes))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (json.dumps([row("a") | {"kind": "film"}]), "take a is a 'film', expected one of score, capture"),
         (None, "is missing: run audiate ingest first"),
         ('[{"take": "a"', "is not a catalog"),
         ('[{"take": "a"}]', "is not a catalog"),

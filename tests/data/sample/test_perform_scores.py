@@ -78,6 +78,24 @@ def test_the_committed_files_are_what_the_program_makes(tmp_path):
     assert [name for name in made if made[name] != committed[name]] == []
 
 
+def test_the_committed_marimba_files_are_what_the_program_makes(tmp_path):
+    arguments = ["--folder", SAMPLE / "marimba", "--out", tmp_path]
+    subprocess.run([sys.executable, SAMPLE / "perform_scores.py", *arguments], check=True, capture_output=True)
+    committed = {path.name: path.read_bytes() for path in (SAMPLE / "marimba/midi").iterdir()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == committed
+
+
+def test_the_marimba_pieces_keep_to_its_18_bars_and_name_its_program():
+    pieces = yaml.safe_load((SAMPLE / "marimba/pieces.yaml").read_text(encoding="utf-8"))
+    assert {path.stem for path in (SAMPLE / "marimba/scores").iterdir()} == set(pieces)
+    assert not set(pieces) & set(PIECES)
+    for name in pieces:
+        events = list(mido.merge_tracks(mido.MidiFile(SAMPLE / f"marimba/midi/{name}.mid").tracks))
+        assert {event.note % 12 for event in events if event.type == "note_on"} <= {1, 3, 6, 8, 10}
+        assert all(66 <= event.note <= 106 for event in events if event.type == "note_on")
+        assert [event.program for event in events if event.type == "program_change"] == [12]
+
+
 def test_every_piece_has_a_score_and_a_midi_file_of_its_name():
     assert {path.stem for path in (SAMPLE / "scores").iterdir()} == set(PIECES)
     assert {path.stem for path in (SAMPLE / "midi").iterdir()} == set(PIECES)

@@ -19,7 +19,8 @@ from tasks.families.piano_roll import (
 )
 from tasks.instruments.keyboard import draw_keyboard, key_states
 from tasks.instruments.notes import sorted_notes
-from tasks.media.ffmpeg import MediaPolicy, encode_film
+from tasks.media.encode import encode_film
+from tasks.media.probe import MediaPolicy
 from tasks.perform import PerformParams, perform_video
 from tasks.render import film_frames
 
@@ -199,7 +200,9 @@ def test_unseen_music_is_read_off_a_video_of_its_film(rate, much_music, learned,
         arrays["picture_time_s"][:], arrays["velocities"][:], lit="velocity", frame_rate=rate, duration_s=40.0
     )
     encode_film(tmp_path / "film.mp4", frames, frame_rate=rate)
-    media = MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**9)
+    media = MediaPolicy(
+        max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**9, max_streams=16, max_file_bytes=10**9
+    )
     done = perform_video(
         tmp_path / "film.mp4",
         tmp_path / "heard.mp4",

@@ -27,7 +27,14 @@ class Tags(HTMLParser):
 
 def row(take: str, part: str, *, piece: str | None = None, duration_s: float = 60.0, title: str = "Air") -> CatalogRow:
     return CatalogRow(
-        take=take, piece=piece or take, part=part, composer="", title=title, duration_s=duration_s, n_notes=9
+        take=take,
+        kind="score",
+        piece=piece or take,
+        part=part,
+        composer="",
+        title=title,
+        duration_s=duration_s,
+        n_notes=9,
     )
 
 
@@ -54,6 +61,7 @@ def page(**changes: object) -> Page:
         "learned": [],
         "performed": [],
         "n_test_takes": 1,
+        "captured": [],
     }
     return Page(**{**empty, **changes})  # type: ignore[arg-type]
 

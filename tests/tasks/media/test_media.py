@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 
 from tasks.errors import ToolError
-from tasks.media.ffmpeg import (
-    MediaError,
-    MediaPolicy,
-    encode_film,
-    ffmpeg_version,
-    probe,
-    read_film,
-    replace_sound,
-)
+from tasks.media.encode import encode_film, replace_sound
+from tasks.media.pictures import read_film
+from tasks.media.probe import MediaPolicy, probe
+from tasks.media.process import MediaError, ffmpeg_version
 
-POLICY = MediaPolicy(max_pixels=4_000_000, max_duration_s=60.0, max_bytes=50_000_000)
+POLICY = MediaPolicy(
+    max_pixels=4_000_000, max_duration_s=60.0, max_bytes=50_000_000, max_streams=16, max_file_bytes=10**9
+)
 PLAIN = {"width": 156, "height": 58, "crop": None, "min_change": 0, "policy": POLICY}
 RATE = Fraction(25)
+
+
+def slow(value):
+    """One of several values of which the fast tests try another."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def run_ffmpeg(*arguments: str) -> None:
@@ -80,7 +82,7 @@ def test_the_same_film_has_the_same_bytes(film, tmp_path):
     assert sha256(again) == sha256(film)
 
 
-@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(60)])
+@pytest.mark.parametrize("rate", [slow(Fraction(25)), Fraction(30000, 1001), slow(Fraction(60))])
 def test_a_films_times_are_its_ticks(rate, tmp_path):
     path = tmp_path / "film.mp4"
     assert encode_film(path, stripes(33), frame_rate=rate) == 33
@@ -201,7 +203,7 @@ def test_an_empty_file_and_half_a_file_without_its_index_are_corrupt(moving, tmp
     assert refused(half) == "CORRUPT_CONTAINER"
 
 
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("kept", [slow(0.3), 0.6, slow(0.9)])
 def test_a_truncated_film_is_refused_though_ffmpeg_exits_with_0(kept, film, tmp_path):
     path = tmp_path / "cut.mp4"
     content = film.read_bytes()
@@ -258,10 +260,10 @@ def test_a_playlist_called_mp4_does_not_open_its_neighbour(playlist, film, tmp_p
     [
         "-y.mp4",
         "concat:a|b.mp4",
-        "%d.mp4",
-        "a'b\"c.mp4",
+        slow("%d.mp4"),
+        slow("a'b\"c.mp4"),
         "$(touch pwned).mp4",
-        "a\nb.mp4",
+        slow("a\nb.mp4"),
         os.fsdecode(b"\xff\xfe.mp4"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Versions of the data: the only module that calls DVC and git."""
+"""Running stages through DVC, so that dvc.lock stays true."""
 
 import subprocess
 import sys
@@ -27,4 +27,4 @@ def repro(
     command = [sys.executable, "-m", "dvc", "repro", *options, *stages]
     done = subprocess.run(command, check=False, stdout=sys.stderr if quiet else None)
     if done.returncode:
-        raise PipelineError(f"dvc repro {' '.join(stages)} ended with {done.returncode}: see the lines above")
+        raise PipelineError(f"{' '.join(['dvc repro', *stages])} ended with {done.returncode}: see the lines above")

@@ -1,0 +1,403 @@
+"""Flow ``watch``: what has settled in an inbox -> data/raw -> ``dvc repro`` -> a commit a data version, on a schedule.
+
+Correctness never rests on Prefect's states: every step can be repeated, and the next run repeats what a run that died
+has left undone. Each run holds a lock of its own while it lives, which the kernel frees however it ends; by that the
+next one knows whose RUNNING is not true, and says so to Prefect.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect import serve as serve_deployments
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import get_run_context
+from prefect.deployments.runner import RunnerDeployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Crashed
+from prefect.types.entrypoint import EntrypointType
+
+from flows.run import STATE, one_at_a_time
+from flows.server import is_healthy, prefect_server
+from tasks.add import add_takes
+from tasks.compare import CompareParams, Comparison, advice, compare_versions, markdown_of
+from tasks.errors import ParamsError, PipelineError
+from tasks.ingest import IngestParams
+from tasks.params import read_params, section_values
+from tasks.step import Verified, json_sha256, write_whole
+from tasks.takes import data_version, read_catalog
+from tasks.versions.history import WORKSPACE, HistoryError, read_version
+from tasks.versions.publish import commit_version, default_remote, dirty_inputs, push, run_briefly
+from tasks.versions.repro import repro
+from tasks.watch import (
+    Memory,
+    Record,
+    commit_message,
+    find_entries,
+    first_told,
+    is_handled,
+    remember,
+)
+
+WATCH = STATE / "watch"
+ALIVE = WATCH / "alive"
+UNPUSHED = WATCH / "unpushed.json"
+NAME = "watch"
+SERVE = "import sys; from flows.watch import serve; serve(sys.argv[1])"
+DEAD_AFTER_S = 120.0  # a run that began this long ago and never took its lock died before it could
+RUNS_AT_ONCE = 200  # that are looked at; what is left, the next run looks at
+CHECK_S = 5.0
+NOTIFY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+@flow(name=NAME, flow_run_name="watch {inbox}", persist_result=False)
+def watch(
+    inbox: str,
+    settle_s: float = 60.0,
+    commit: bool = True,
+    push_data: bool = True,
+    notify: list[str] | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Take in what has settled in the inbox, reproduce, compare with the last data version, commit, push, tell.
+
+    Args:
+        inbox: folder that recordings arrive in; read, never written to.
+        settle_s: how long nothing of a folder may have changed before it is taken in.
+        commit: make one git commit of each new data version.
+        push_data: ``dvc push`` it where a default remote is configured.
+        notify: a command and its arguments, given what happened as JSON on its standard input.
+        quiet: keep what the stages print away from standard output.
+
+    Raises:
+        PipelineError: a stage, git or the remote failed; what was done is kept, and the next run goes on from there.
+    """
+    run_id = get_run_context().flow_run.id  # type: ignore[union-attr]  # a flow's context has its run
+    with _alive(run_id), one_at_a_time(NAME):
+        record = Record(run=_run_name(run_id), inbox=inbox)
+        comparison: Comparison | None = None
+        try:
+            retire_runs(run_id)
+            take_in(Path(inbox), settle_s, record)
+            reproduce(record, quiet=quiet)
+            comparison = compare_with_last(record)
+            if commit:
+                commit_new(record, comparison)
+            if push_data:
+                push_new(record)
+        except Exception as error:
+            record.failed = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+            _say(f"failed: {record.failed}")
+            raise
+        finally:
+            _tell(record, comparison, notify or [])
+    return record.as_json()
+
+
+def take_in(inbox: Path, settle_s: float, record: Record) -> None:
+    """Offer every settled entry of the inbox to ``add``, unless the same bytes were offered before."""
+    params = IngestParams.parse(section_values(read_params(), "ingest"), "ingest").of_a_take()
+    policy, now = json_sha256(params.model_dump(mode="json")), time.time()
+    memory = Memory.read(WATCH)
+    ready, waiting = memory.settled(find_entries(inbox), settle_s=settle_s, now_s=now)
+    record.waiting = [{"entry": entry.name, "reason": entry.reason} for entry in waiting]
+    verified = Verified(STATE / "verified" / "add.json")  # so that add need not hash it all again
+    fresh = [
+        (entry, digest)
+        for entry in ready
+        for digest in [entry.digest(verified)]
+        if not is_handled(memory, digest, policy=policy)
+    ]
+    verified.save()
+    for entry, digest in fresh:
+        done = add_takes([entry.path], params=params, tell=_say)
+        record.added += [row.take for row in done.rows if row.state == "added"]
+        for row in remember(memory, entry, digest, done.rows, policy=policy, at=_now()):
+            record.quarantined.append({key: str(getattr(row, key)) for key in ("take", "kind", "reason", "source")})
+        memory.save()  # an entry at a time: a run that dies tells nothing twice
+    memory.save()
+    for name in record.added:
+        _say(f"took in {name}")
+    for refused in record.quarantined:
+        _say(f"quarantined {refused['take']}: {refused['kind']}: {refused['reason']}")
+    for left in record.waiting:
+        _say(f"left for the next run: {left['entry']}: {left['reason']}")
+    if not (fresh or waiting):
+        _say(f"nothing new in {inbox}")
+
+
+def reproduce(record: Record, *, quiet: bool = False) -> None:
+    """Bring every stage up to date; also when nothing came in, as a run before may have died in the middle."""
+    repro([], quiet=quiet)
+    takes = read_catalog()
+    record.new_version, record.n_takes = data_version(takes)[:16], len(takes)
+
+
+def compare_with_last(record: Record) -> Comparison | None:
+    """Compare the working tree with the last commit, or return None where that holds no data version."""
+    told = Memory.read(WATCH)
+    refused: Sequence[Any] = json.loads(Path("data/ingested/quarantine.json").read_text(encoding="utf-8"))
+    comparison = None
+    try:
+        old = read_version("HEAD")
+        params = CompareParams.parse(section_values(read_params(), "compare"), "compare")
+        comparison = compare_versions(old, read_version(WORKSPACE), params)
+        record.old_version = comparison.old.data_version
+        refused = comparison.quarantined
+    except HistoryError as error:
+        _say(f"the last commit has nothing to compare with: {error}")
+    record.quarantined += first_told(told, refused, at=_now())
+    told.save()
+    # What `add` only probed, ingest has decoded: a take that it refuses has not come in after all.
+    names = {str(row["take"]) for row in refused}
+    record.added = [take for take in record.added if take not in names]
+    if comparison is not None and record.old_version != record.new_version:
+        record.comparison = comparison.as_json()
+        _say(f"data version {record.old_version} -> {record.new_version}: {advice(comparison)}")
+        return comparison
+    return None
+
+
+def commit_new(record: Record, comparison: Comparison | None) -> None:
+    """Commit a new data version, unless it rests on files that are not committed themselves."""
+    if record.old_version == record.new_version:
+        return
+    version = read_version(WORKSPACE)
+    dirty = dirty_inputs(version)
+    if dirty:
+        rest = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
+        record.notes.append(f"not committed: {', '.join(dirty[:3])}{rest} differ from the last commit")
+        _say(record.notes[-1])
+        return
+    # Before the commit: killed in between, the next run pushes once too often, not once too seldom.
+    before = _unpushed()
+    _keep_unpushed([*before, str(record.new_version)])
+    message = commit_message(record, comparison)
+    record.commit = commit_version(message, version=version)
+    if record.commit is None:
+        _keep_unpushed(before)
+        return
+    _say(f"committed {record.commit[:10]}: {message.splitlines()[0]}")
+
+
+def push_new(record: Record) -> None:
+    """Push what no push has sent yet."""
+    versions = _unpushed()
+    remote = default_remote() if versions else None
+    if remote is None:
+        return
+    record.pushed = False
+    push(everything=len(versions) > 1)
+    _keep_unpushed([])
+    record.pushed = True
+    _say(f"pushed to {remote}")
+
+
+def retire_runs(run_id: UUID) -> None:
+    """Tell Prefect which of this project's runs have died, and drop the missed ones: this run catches up for all."""
+    with get_client(sync_client=True) as client:
+        own = client.read_flow_run(run_id)
+        going = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
+            flow_run_filter=FlowRunFilter(state=_states(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=RUNS_AT_ONCE,
+        )
+        now = datetime.now(UTC)
+        for run in going:
+            is_late = run.deployment_id == own.deployment_id is not None and (
+                now - (run.start_time or run.expected_start_time or now) > timedelta(seconds=DEAD_AFTER_S)
+            )
+            if run.id != run_id and _has_died(run.id, is_late=is_late):
+                client.set_flow_run_state(run.id, Crashed(message="its process ended; a later run goes on"), force=True)
+                (ALIVE / str(run.id)).unlink(missing_ok=True)
+                _say(f"run {run.name!r} had died: this one goes on from there")
+        if own.deployment_id is None:
+            return
+        missed = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
+            flow_run_filter=FlowRunFilter(state=_states(StateType.SCHEDULED)),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=RUNS_AT_ONCE,
+        )
+        for run in missed:
+            due = run.next_scheduled_start_time or run.expected_start_time
+            if run.deployment_id == own.deployment_id and run.id != run_id and due is not None and due < now:
+                client.set_flow_run_state(run.id, Cancelled(message="missed; one run caught up for all"), force=True)
+
+
+def watch_once(
+    inbox: Path, *, settle_s: float, commit: bool, push_data: bool, notify: Sequence[str], quiet: bool = False
+) -> dict[str, Any]:
+    """Run one pass now, and return its record.
+
+    Raises:
+        PipelineError: as `watch` does.
+    """
+    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        os.environ["PREFECT_API_URL"] = url  # for the stages, which are processes of their own
+        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, list(notify), quiet)
+    return done
+
+
+def watch_forever(
+    inbox: Path,
+    *,
+    interval_s: float | None,
+    cron: str | None,
+    settle_s: float,
+    commit: bool,
+    push_data: bool,
+    notify: Sequence[str],
+) -> None:
+    """Serve the flow on a schedule until interrupted; a server or a runner that dies is started again.
+
+    Raises:
+        ParamsError: neither an interval nor a cron line is given, or both are.
+    """
+    if (interval_s is None) == (cron is None):
+        raise ParamsError("a schedule is wanted: either --interval SECONDS or --cron LINE")
+    schedule = {"interval": interval_s} if cron is None else {"cron": cron}
+    parameters = {
+        "inbox": str(inbox.resolve()),
+        "settle_s": settle_s,
+        "commit": commit,
+        "push_data": push_data,
+        "notify": list(notify),
+    }
+    arguments = [sys.executable, "-c", SERVE, json.dumps({**schedule, "parameters": parameters})]
+    try:
+        while True:
+            _serve_until_it_ends(arguments, f"{inbox} {f'every {interval_s:g} s' if cron is None else f'at {cron!r}'}")
+            _say("the server or the runner ended: starting again")
+            time.sleep(CHECK_S)
+    except KeyboardInterrupt:
+        _say("stopped; a run that was under way is repeated by the next")
+
+
+def serve(text: str) -> None:
+    """Serve the flow: the whole life of the process that `watch_forever` starts.
+
+    Each run imports the flow anew by its name. Prefect would otherwise pickle it here, and a run after an upgrade of
+    the code would meet modules that are not those it was pickled with.
+
+    Args:
+        text: JSON of ``parameters``, and ``interval`` in seconds or ``cron``.
+    """
+    deployment = RunnerDeployment.from_flow(watch, NAME, entrypoint_type=EntrypointType.MODULE_PATH, **json.loads(text))
+    serve_deployments(deployment, limit=1, print_starting_message=False)
+
+
+@contextmanager
+def _alive(run_id: UUID) -> Iterator[None]:
+    ALIVE.mkdir(parents=True, exist_ok=True)
+    path = ALIVE / str(run_id)
+    with path.open("a") as own:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _has_died(run_id: UUID, *, is_late: bool) -> bool:
+    """Say whether a run's process has ended; one that left no lock here is another project's, or never began."""
+    try:
+        with (ALIVE / str(run_id)).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return is_late
+    return True
+
+
+def _states(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=StateTypes(any_=list(types)))
+
+
+def _unpushed() -> list[str]:
+    try:
+        return [str(version) for version in json.loads(UNPUSHED.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError):
+        return ["unknown", "unknown"]  # cut short by a kill: send everything
+
+
+def _keep_unpushed(versions: Sequence[str]) -> None:
+    WATCH.mkdir(parents=True, exist_ok=True)
+    write_whole(UNPUSHED, json.dumps(list(versions)) + "\n")
+
+
+def _tell(record: Record, comparison: Comparison | None, notify: Sequence[str]) -> None:
+    """Write the record where something happened, and run the notification; its failure is told, never fatal."""
+    if not record.is_news:
+        return
+    WATCH.mkdir(parents=True, exist_ok=True)
+    if notify:
+        given = json.dumps(record.as_json())
+        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given)
+        if code:
+            record.notes.append(f"the notification {notify[0]!r} failed ({code}): {words}")
+            _say(record.notes[-1])
+    write_whole(WATCH / f"{record.run}.json", json.dumps(record.as_json(), indent=1) + "\n")
+    if comparison is not None:
+        write_whole(WATCH / f"{record.run}.md", markdown_of(comparison))
+
+
+def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
+    n_failed = 0
+    while runner.poll() is None and n_failed < 3:
+        with suppress(subprocess.TimeoutExpired):
+            runner.wait(CHECK_S)
+        n_failed = 0 if is_healthy(url) else n_failed + 1
+
+
+def _serve_until_it_ends(arguments: Sequence[str], what: str) -> None:
+    with prefect_server() as url:
+        _say(f"serving {what}; Ctrl-C ends it")
+        # In a session of its own: it is told to stop by this process, which waits for it.
+        runner = subprocess.Popen(arguments, env={**os.environ, "PREFECT_API_URL": url}, start_new_session=True)
+        try:
+            _wait_while_healthy(runner, url)
+        finally:
+            _stop(runner)
+
+
+def _stop(runner: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if runner.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(runner.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            runner.wait(STOP_TIMEOUT_S)
+
+
+def _run_name(run_id: UUID) -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{run_id.hex[:6]}"
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _say(line: str) -> None:
+    print(line if line.startswith(f"{NAME}:") else f"{NAME}: {line}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,163 @@
+"""What a camera's or a microphone's file holds, known by decoding all of it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.captures.folder import Role, role_of, shown
+from tasks.errors import BadInput
+from tasks.media.pictures import check_film
+from tasks.media.probe import AudioStream, MediaFacts, MediaPolicy, VideoStream, probe
+from tasks.media.process import MediaError
+from tasks.media.sound import SoundBlocks
+from tasks.params import Section
+
+HEARD_AT = 8_000  # Hz: enough to tell silence from sound
+
+
+class DeviceError(BadInput):
+    """A recording that decodes and yet is of no use: the file, what was found, what was expected."""
+
+
+class CaptureParams(Section):
+    """What is accepted of a device.
+
+    Attributes:
+        lenient: keep what decodes of a file that ends too early; else it is refused.
+        min_duration_s: a shorter recording is refused.
+        short_fraction: a device that holds less of its take's longest one is flagged ``short``.
+        silence_db: sound that never rises above this level, in dB of full scale, is flagged ``silent``.
+    """
+
+    lenient: bool
+    min_duration_s: float
+    short_fraction: float
+    silence_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """A recording that can be used: its facts as the catalog keeps them, and what is odd in it.
+
+    The flags: ``no_audio`` and ``damaged_audio`` (of a camera), ``silent``, ``truncated``.
+    """
+
+    facts: dict[str, Any]
+    flags: tuple[str, ...]
+
+
+def probe_device(path: Path, role: Role, *, policy: MediaPolicy) -> MediaFacts:
+    """Read a recording's facts without decoding it.
+
+    Raises:
+        MediaError: it is damaged, too large, or no recording at all.
+        DeviceError: ``NO_VIDEO``, a camera's file without pictures; ``NO_AUDIO``, a microphone's without sound.
+    """
+    facts = probe(path, policy=policy)
+    if role == "camera" and facts.video is None:
+        raise DeviceError(f"{shown(path)}: holds no pictures, expected a camera's", kind="NO_VIDEO")
+    if role == "microphone" and facts.audio is None:
+        raise DeviceError(f"{shown(path)}: holds no sound, expected a microphone's", kind="NO_AUDIO")
+    return facts
+
+
+def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams) -> Examined:
+    """Decode a recording from end to end and say what it holds.
+
+    A microphone's pictures are left alone. A camera whose sound does not decode is a camera without sound.
+
+    Returns:
+        Facts: ``container``, ``duration_s``, ``video`` and ``audio`` (None where there is none, or none is used), and
+        ``truncated_at_s`` where the file ends before its header says. Times count from the file's time zero.
+
+    Raises:
+        MediaError: it is damaged, too large, ends too early where that is not allowed, or is no recording at all.
+        DeviceError: as in `probe_device`; ``TOO_SHORT``.
+    """
+    role = role_of(path.name)
+    facts = probe_device(path, role, policy=policy)
+    video = None
+    if role == "camera" and facts.video is not None:
+        video = _video(path, facts.video, policy, lenient=params.lenient)
+    flags: list[str] = []
+    audio = None
+    try:
+        if facts.audio is not None:
+            audio = _audio(path, facts.audio, policy, lenient=params.lenient)
+    except MediaError:
+        if video is None:
+            raise
+        flags.append("damaged_audio")
+    ends_s = [part.end_s for part in (video, audio) if part is not None]
+    cuts_s = [part.truncated_at_s for part in (video, audio) if part is not None and part.truncated_at_s is not None]
+    duration_s = max(ends_s)
+    if duration_s < params.min_duration_s:
+        raise DeviceError(
+            f"{shown(path)}: {duration_s:.3f} s long, expected at least {params.min_duration_s} s", kind="TOO_SHORT"
+        )
+    if facts.audio is None:
+        flags.append("no_audio")
+    if audio is not None and audio.facts["peak_db"] < params.silence_db:
+        flags.append("silent")
+    if cuts_s:
+        flags.append("truncated")
+    return Examined(
+        facts={
+            "container": facts.container,
+            "duration_s": duration_s,
+            "video": None if video is None else video.facts,
+            "audio": None if audio is None else audio.facts,
+            "truncated_at_s": min(cuts_s) if cuts_s else None,
+        },
+        flags=tuple(flags),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The pictures or the sound of a file."""
+
+    facts: dict[str, Any]
+    end_s: float
+    truncated_at_s: float | None
+
+
+def _video(path: Path, stream: VideoStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
+    film = check_film(path, policy, lenient=lenient)
+    return _Part(
+        facts={
+            "codec": stream.codec,
+            "width": stream.width,
+            "height": stream.height,
+            "rotation": stream.rotation,
+            "frame_rate": str(film.frame_rate),
+            "is_variable": film.is_variable,
+            "n_pictures": film.n_pictures,
+            "first_s": film.first_s,
+            "last_s": film.last_s,
+        },
+        end_s=film.last_s + float(1 / film.frame_rate),
+        truncated_at_s=film.truncated_at_s,
+    )
+
+
+def _audio(path: Path, stream: AudioStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
+    blocks = SoundBlocks(path, sample_rate=HEARD_AT, policy=policy, lenient=lenient)
+    n_samples, peak = 0, 0.0
+    for block in blocks:
+        n_samples += len(block)
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    return _Part(
+        facts={
+            "codec": stream.codec,
+            "sample_rate": stream.sample_rate,
+            "channels": stream.channels,
+            "start_s": stream.start_s,
+            "peak_db": round(20 * math.log10(max(peak, 1e-6)), 1),
+        },
+        end_s=n_samples / HEARD_AT,
+        truncated_at_s=blocks.truncated_at_s,
+    )

@@ -1,0 +1,159 @@
+"""What lies in a take's folder, told by names and metadata alone: nothing is read or decoded here.
+
+Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. Whatever
+else stands there is refused by name and leaves the rest as it is.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tasks.errors import BadInput
+
+TAKE_FILE = "take.yaml"
+# The virtual rig writes these beside what it films: how it was filmed, and a receipt.
+BESIDE = ("_receipt.json", "rig.yaml", "truth.json")
+SCORE_SUFFIXES = (".mid", ".midi")
+DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
+DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
+MAX_TAKE_FILE_BYTES = 65_536
+
+Role = Literal["camera", "microphone", "score", "other"]
+
+
+class FolderError(BadInput):
+    """A folder that cannot be listed: its name and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A file that is not used, with the reason; the names are fit for a message."""
+
+    role: Role
+    device: str
+    path: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSize:
+    """How large a file may be before it is refused unread, in bytes."""
+
+    score: int
+    media: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A take's folder.
+
+    Attributes:
+        devices: cameras and microphones by name, in order.
+        score: the MIDI file, if there is one.
+        take_file: ``take.yaml``, if there is one.
+        refused: what cannot be used, in order of name.
+    """
+
+    devices: tuple[Path, ...]
+    score: Path | None
+    take_file: Path | None
+    refused: tuple[Refused, ...]
+
+    @property
+    def is_capture(self) -> bool:
+        """Say whether anything here is, or by its name should be, a recording."""
+        return bool(self.devices) or any(row.role in ("camera", "microphone") for row in self.refused)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The raw files that the take consists of, in order of name."""
+        others = [path for path in (self.score, self.take_file) if path is not None]
+        return tuple(sorted((*self.devices, *others)))
+
+
+def look_into(folder: Path, size: FolderSize) -> Found:
+    """List a take's folder. Hidden files are none of it.
+
+    Raises:
+        FolderError: ``UNREADABLE``, it cannot be listed; ``BAD_TAKE_FILE``, its take.yaml is no file of that kind.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise FolderError(f"{shown(folder)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
+    devices: dict[str, Path] = {}
+    scores: list[Path] = []
+    take_file: Path | None = None
+    refused: list[Refused] = []
+    for path in paths:
+        role = role_of(path.name)
+        named = DEVICE_FILE.fullmatch(path.name)
+        device = named["device"] if named and role != "score" else shown(path.stem)
+        if path.name in BESIDE:
+            continue
+        limit = {"camera": size.media, "microphone": size.media, "score": size.score, "other": MAX_TAKE_FILE_BYTES}
+        fault = fault_of(path, limit[role])
+        if path.name == TAKE_FILE:
+            if fault is not None:
+                raise FolderError(fault[1], kind="BAD_TAKE_FILE" if fault[0] != "UNREADABLE" else "UNREADABLE")
+            take_file = path
+            continue
+        if fault is None and role == "other":
+            fault = (
+                "BAD_NAME",
+                f"{shown(path)}: expected {TAKE_FILE}, a .mid, or a recording cam_NAME.* or mic_NAME.*",
+            )
+        if fault is None and role == "score" and scores:
+            fault = ("TWO_SCORES", f"{shown(path)} stands beside {shown(scores[0].name)}, expected one MIDI file")
+        if fault is None and device in devices:
+            fault = ("NAME_TAKEN", f"{shown(path)} stands beside {devices[device].name}, expected one file a device")
+        if fault is not None:
+            refused.append(Refused(role=role, device=device, path=shown(path), kind=fault[0], reason=fault[1]))
+        elif role == "score":
+            scores.append(path)
+        else:
+            devices[device] = path
+    return Found(
+        devices=tuple(devices.values()),
+        score=scores[0] if scores else None,
+        take_file=take_file,
+        refused=tuple(refused),
+    )
+
+
+def fault_of(path: Path, max_bytes: int) -> tuple[str, str] | None:
+    """Return kind and reason of a file that must not be opened, or cannot be; None of one that can be read.
+
+    A FIFO would be waited on for ever and a link may lead anywhere, so neither is opened even once.
+    """
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            what = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}.get(stat.S_IFMT(found.st_mode), "a device")
+            return "NOT_A_FILE", f"{shown(path)} is {what}, expected a regular file"
+        if found.st_size > max_bytes:
+            return "TOO_LARGE", f"{shown(path)}: {found.st_size} bytes, expected at most {max_bytes}"
+        os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    except OSError as error:
+        return "UNREADABLE", f"{shown(path)} cannot be read: {error.strerror}"
+    return None
+
+
+def role_of(name: str) -> Role:
+    """Return what a file is by its name."""
+    if name.lower().endswith(SCORE_SUFFIXES):
+        return "score"
+    found = DEVICE_FILE.fullmatch(name)
+    if found is None:
+        return "other"
+    return "camera" if found["role"] == "cam" else "microphone"
+
+
+def shown(path: str | Path) -> str:
+    """Return a name for a message: one with letters that cannot be seen, or that move a cursor, as their codes."""
+    name = str(path)
+    return name if name.isprintable() else ascii(name)[1:-1]

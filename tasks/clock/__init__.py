@@ -1,0 +1,1 @@
+"""How the clocks of two recordings of one event relate: delay, drift, and whether they relate at all."""

@@ -1,0 +1,346 @@
+"""Videos in: small grey pictures at their own times."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import ToolError
+from tasks.media.probe import MediaPolicy, packets_of, patience_s, probe
+from tasks.media.process import (
+    LOGGED_ERROR,
+    SAFE_INPUT,
+    MediaError,
+    compiled,
+    last_error,
+    opened,
+    running,
+    shown,
+    token,
+)
+
+PICTURES_AT_A_TIME = 64
+LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
+SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
+SHOWN_TIME_BASE = re.compile(rb"config in time_base: (\d+)/(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedFilm:
+    """A decoded video's grey pictures.
+
+    Attributes:
+        pictures: (P, height, width) luma as coded; pictures hardly unlike the one kept before are left out.
+        time_s: (P,) the pictures' own time stamps, from the file's time zero.
+        duration_s: end of the video stream.
+        frame_rate: the average of the stream.
+        n_decoded: pictures that the stream holds.
+    """
+
+    pictures: NDArray[np.uint8]
+    time_s: NDArray[np.float64]
+    duration_s: float
+    frame_rate: Fraction
+    n_decoded: int
+
+
+def read_film(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    crop: tuple[int, int] | None,
+    min_change: int,
+    policy: MediaPolicy,
+) -> DecodedFilm:
+    """Decode a video to small grey pictures at their own times; a variable rate stays variable.
+
+    The picture is the Y plane as coded (a conversion to grey stretches 16-235 to 0-255), averaged by area.
+
+    Args:
+        path: the video.
+        width: of the pictures returned, in pixels.
+        height: of the pictures returned, in pixels.
+        crop: keep so many pixels (width, height) from the upper left before scaling; None keeps all.
+        min_change: leave a picture out when no pixel is at least so many levels from the last one kept.
+        policy: what it may cost.
+
+    Raises:
+        MediaError: as in `probe`; no video stream, truncated, damaged, time stamps that do not grow.
+        ToolError: ffmpeg is not installed or did not do what was asked.
+    """
+    facts = probe(path, policy=policy)
+    stream = facts.video
+    if stream is None:
+        raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
+    packets = packets_of(path, facts, stream, policy=policy)
+    chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
+    chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
+    if crop is not None:
+        chain = chain.filter("crop", crop[0], crop[1], 0, 0)
+    chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
+    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+    command = compiled(output)
+
+    kept: list[NDArray[np.uint8]] = []
+    kept_at: list[int] = []
+    n_decoded = 0
+    max_pictures = policy.max_bytes // (width * height)
+    with running(command, timeout_s=patience_s(policy)) as (process, log):
+        for picture in _pictures(process.stdout, width, height):
+            if not kept or int(np.abs(picture.astype(np.int16) - kept[-1]).max()) >= min_change:
+                kept.append(picture)
+                kept_at.append(n_decoded)
+            n_decoded += 1
+            if len(kept) > max_pictures:
+                process.kill()
+                raise MediaError(
+                    f"{shown(path)}: more than {max_pictures} different pictures, expected at most "
+                    f"{policy.max_bytes} bytes of them",
+                    kind="TOO_LARGE",
+                )
+        process.wait()
+        log.seek(0)
+        logged = log.read()
+    if process.returncode or LOGGED_ERROR.search(logged):
+        kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
+        raise MediaError(f"{shown(path)}: its pictures do not decode: {last_error(logged)}", kind=kind)
+    time_s = _frame_times(logged, path) - facts.start_s
+    if len(time_s) != n_decoded:
+        raise ToolError(f"ffmpeg gave {n_decoded} pictures of {shown(path)} and {len(time_s)} time stamps")
+    # VP8 has packets that show nothing; elsewhere each packet is a picture.
+    if n_decoded == 0 or (n_decoded < packets.n_shown and stream.codec != "vp8"):
+        raise MediaError(f"{shown(path)}: {n_decoded} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED")
+    if (np.diff(time_s) <= 0).any():
+        at = int(np.flatnonzero(np.diff(time_s) <= 0)[0])
+        raise MediaError(
+            f"{shown(path)}: picture {at + 1} comes at {time_s[at + 1]:.6f} s, not after {time_s[at]:.6f} s",
+            kind="BAD_TIMESTAMPS",
+        )
+    end_s = max(packets.end_s, float(time_s[-1] + 1 / stream.frame_rate))
+    return DecodedFilm(
+        pictures=np.stack(kept),
+        time_s=time_s[kept_at],
+        duration_s=end_s,
+        frame_rate=stream.frame_rate,
+        n_decoded=n_decoded,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmCheck:
+    """What decoding all of a video's pictures showed.
+
+    Attributes:
+        n_pictures: decoded.
+        first_s: time stamp of the first one, from the file's time zero.
+        last_s: time stamp of the last one.
+        frame_rate: the average of the stream.
+        is_variable: whether steps between time stamps differ by more than the time base explains.
+        truncated_at_s: where the pictures end when that is before the file says, else None.
+    """
+
+    n_pictures: int
+    first_s: float
+    last_s: float
+    frame_rate: Fraction
+    is_variable: bool
+    truncated_at_s: float | None
+
+
+def iter_pictures(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    policy: MediaPolicy,
+    crop: tuple[int, int, int, int] | None = None,
+    lenient: bool = False,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Decode a video to small grey pictures, some at a time; memory does not grow with its length.
+
+    Args:
+        path: the video.
+        width: of the pictures returned, in pixels; they are averaged by area.
+        height: of the pictures returned, in pixels.
+        policy: what it may cost.
+        crop: x, y, width and height of what is kept, in pixels of the upright picture; None keeps all.
+        lenient: give what decodes of a truncated or damaged file.
+
+    Yields:
+        (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
+
+    Raises:
+        MediaError: as in `tasks.media.probe.probe`; no video stream, truncated, damaged, time stamps that do not grow.
+        ToolError: ffmpeg is not installed or did not do what was asked.
+    """
+    facts = probe(path, policy=policy)
+    stream = facts.video
+    if stream is None:
+        raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
+    chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
+    chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
+    if crop is not None:
+        chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
+    chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
+    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+    n_given, last_s = 0, -np.inf
+    with running(compiled(output), timeout_s=patience_s(policy)) as (process, log):
+        stamps = _Stamps(log, path, time_zero_s=facts.start_s)
+        waiting: list[NDArray[np.uint8]] = []
+        for picture in _pictures(process.stdout, width, height):
+            waiting.append(picture)
+            if len(waiting) == PICTURES_AT_A_TIME:
+                time_s = stamps.take(len(waiting))
+                n_now = len(time_s)  # ffmpeg's log may lag behind its pictures
+                if n_now:
+                    last_s = _check_times(time_s, last_s, n_given, path, policy.max_duration_s)
+                    yield np.stack(waiting[:n_now]), time_s
+                    n_given += n_now
+                    waiting = waiting[n_now:]
+        process.wait()
+        time_s = stamps.take(len(waiting))
+        logged = stamps.rest()
+    if len(time_s) != len(waiting):
+        raise ToolError(f"ffmpeg gave more pictures of {shown(path)} than time stamps")
+    if len(waiting):
+        _check_times(time_s, last_s, n_given, path, policy.max_duration_s)
+        yield np.stack(waiting), time_s
+        n_given += len(waiting)
+    if lenient:
+        return
+    if process.returncode or LOGGED_ERROR.search(logged):
+        kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
+        raise MediaError(f"{shown(path)}: its pictures do not decode: {last_error(logged)}", kind=kind)
+    if n_given == 0:
+        raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
+
+
+def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False) -> FilmCheck:
+    """Decode all pictures of a video and keep none.
+
+    Args:
+        path: the video.
+        policy: what it may cost.
+        lenient: tell where a truncated file ends instead of refusing it.
+
+    Raises:
+        MediaError: as in `iter_pictures`; ``TRUNCATED``, it ends before its packets or its header say.
+        ToolError: ffmpeg is not installed or did not do what was asked.
+    """
+    facts = probe(path, policy=policy)
+    stream = facts.video
+    if stream is None:
+        raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
+    times = [time_s for _, time_s in iter_pictures(path, width=2, height=2, policy=policy, lenient=lenient)]
+    time_s = np.concatenate(times) if times else np.zeros(0)
+    truncated_at_s = None
+    try:
+        packets = packets_of(path, facts, stream, policy=policy)
+    except MediaError as error:
+        if not lenient or error.kind != "TRUNCATED" or not len(time_s):
+            raise
+        truncated_at_s = float(time_s[-1])
+    else:
+        # VP8 has packets that show nothing; elsewhere each packet is a picture.
+        if len(time_s) < packets.n_shown and stream.codec != "vp8":
+            if not lenient:
+                raise MediaError(
+                    f"{shown(path)}: {len(time_s)} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED"
+                )
+            truncated_at_s = float(time_s[-1]) if len(time_s) else 0.0
+    if not len(time_s):
+        raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
+    steps = np.diff(time_s)
+    return FilmCheck(
+        n_pictures=len(time_s),
+        first_s=float(time_s[0]),
+        last_s=float(time_s[-1]),
+        frame_rate=stream.frame_rate,
+        is_variable=bool(len(steps) and np.ptp(steps) > 2.5 * float(stream.time_base) + 1e-6),
+        truncated_at_s=truncated_at_s,
+    )
+
+
+class _Stamps:
+    """The time stamps that showinfo logs while the pictures come."""
+
+    def __init__(self, log: IO[bytes], path: Path, *, time_zero_s: float) -> None:
+        self._log = log
+        self._path = path
+        self._time_zero_s = time_zero_s
+        self._from = 0
+        self._text = b""
+        self._other = b""
+        self._base: Fraction | None = None
+        self._times: list[float] = []
+
+    def take(self, n: int) -> NDArray[np.float64]:
+        """Return the next time stamps, at most n: those that are logged by now."""
+        self._read()
+        taken, self._times = self._times[:n], self._times[n:]
+        return np.array(taken, np.float64)
+
+    def rest(self) -> bytes:
+        """Return everything else that was logged."""
+        self._read()
+        return self._other + self._text
+
+    def _read(self) -> None:
+        text = self._text + os.pread(self._log.fileno(), 1 << 30, self._from)
+        self._from += len(text) - len(self._text)
+        *whole, self._text = text.split(b"\n")
+        for line in whole:
+            if (stamp := SHOWN_FRAME.search(line)) is not None:
+                if self._base is None or stamp[1] == b"NOPTS":
+                    raise MediaError(f"{shown(self._path)}: a picture has no time stamp", kind="BAD_TIMESTAMPS")
+                self._times.append(float(int(stamp[1]) * self._base) - self._time_zero_s)
+            elif (base := SHOWN_TIME_BASE.search(line)) is not None:
+                self._base = Fraction(int(base[1]), int(base[2]))
+            elif b"showinfo" not in line:
+                self._other += line + b"\n"
+
+
+def _check_times(time_s: NDArray[np.float64], last_s: float, n_before: int, path: Path, max_duration_s: float) -> float:
+    """Refuse times that do not grow, and a film longer than allowed whatever its header says; return the last one."""
+    if time_s[-1] > max_duration_s:
+        raise MediaError(
+            f"{shown(path)}: longer than {max_duration_s} s, as much as is expected",
+            kind="TOO_LONG",
+        )
+    steps = np.diff(time_s, prepend=last_s)
+    if (steps <= 0).any():
+        at = int(np.flatnonzero(steps <= 0)[0])
+        before = time_s[at - 1] if at else last_s
+        raise MediaError(
+            f"{shown(path)}: picture {n_before + at} comes at {time_s[at]:.6f} s, not after {before:.6f} s",
+            kind="BAD_TIMESTAMPS",
+        )
+    return float(time_s[-1])
+
+
+def _frame_times(logged: bytes, path: Path) -> NDArray[np.float64]:
+    """Read the pictures' time stamps from showinfo's log, exact up to the last division."""
+    base = SHOWN_TIME_BASE.search(logged)
+    stamps = SHOWN_FRAME.findall(logged)
+    if base is None or b"NOPTS" in stamps:
+        raise MediaError(f"{shown(path)}: a picture has no time stamp", kind="BAD_TIMESTAMPS")
+    numerator, denominator = int(base[1]), int(base[2])
+    return np.array([int(stamp) * numerator / denominator for stamp in stamps], np.float64)
+
+
+def _pictures(pipe: IO[bytes] | None, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
+    """Cut a stream of bytes into pictures."""
+    size = width * height
+    stream = opened(pipe)
+    while len(data := stream.read(size)) == size:
+        yield np.frombuffer(data, np.uint8).reshape(height, width)

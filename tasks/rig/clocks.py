@@ -1,0 +1,101 @@
+"""Clocks of made-up devices: when in the world each of a device's moments is.
+
+World time is the score's: what is played at 2.5 s happens at 2.5 s. This module knows nothing of how clocks are
+estimated, so that the truth it gives stands on its own.
+"""
+
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+
+from tasks.params import Section
+
+_MAX_ITERATIONS = 50
+
+
+class Wander(Section):
+    """A clock that runs now ahead, now behind, as a sine: the world's time moves by up to ``amplitude_s``.
+
+    Attributes:
+        amplitude_s: largest lead and lag.
+        period_s: of the sine, which is 0 at the device's time 0; so long that time never runs backwards.
+    """
+
+    amplitude_s: Annotated[float, Field(ge=0, le=1)]
+    period_s: Annotated[float, Field(gt=0)]
+
+
+class Drop(Section):
+    """A block of the world that the device did not record; its own time goes on as if nothing had been.
+
+    Attributes:
+        at_s: the device's time at which the block is missing.
+        length_s: of the world's time.
+    """
+
+    at_s: Annotated[float, Field(gt=0)]
+    length_s: Annotated[float, Field(gt=0)]
+
+
+class DeviceClock(Section):
+    """A device's clock. Its time t is the world's ``start_s + (1 + drift) t + wander(t) + what was dropped before t``.
+
+    Attributes:
+        start_s: the world's time at the device's time 0; may be negative.
+        drift_ppm: parts in a million by which the world's time passes faster than the device's.
+        wander: a slow swing around that, or None.
+        dropped: blocks the device lost, in order of time.
+    """
+
+    start_s: float
+    drift_ppm: Annotated[float, Field(ge=-10_000, le=10_000)]
+    wander: Wander | None
+    dropped: tuple[Drop, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(later.at_s <= earlier.at_s for earlier, later in zip(self.dropped[:-1], self.dropped[1:], strict=True)):
+            raise ValueError("dropped blocks are not in order of time")
+        if self.wander and 2 * np.pi * self.wander.amplitude_s / self.wander.period_s > 0.1:
+            raise ValueError(f"a wander of {self.wander.amplitude_s} s in {self.wander.period_s} s is no clock's")
+        return self
+
+    def to_world(self, device_s: ArrayLike) -> NDArray[np.float64]:
+        """Return the world's time at moments of the device's; at the moment of a drop, the time after it."""
+        device = np.asarray(device_s, np.float64)
+        lost = np.cumsum([0.0, *(drop.length_s for drop in self.dropped)])
+        n_before = np.searchsorted([drop.at_s for drop in self.dropped], device, side="right")
+        return np.asarray(self._smooth(device) + lost[n_before])
+
+    def to_device(self, world_s: ArrayLike) -> NDArray[np.float64]:
+        """Return the device's time at moments of the world's; all of a dropped block is the moment of its drop."""
+        world = np.asarray(world_s, np.float64)
+        if not self.dropped:
+            return self._smooth_inverse(world)
+        at = np.array([drop.at_s for drop in self.dropped])
+        lost = np.cumsum([0.0, *(drop.length_s for drop in self.dropped)])
+        begins = self._smooth(at) + lost[:-1]  # of the dropped blocks, in the world
+        n_begun = np.searchsorted(begins, world, side="right")
+        device = self._smooth_inverse(world - lost[n_begun])
+        earliest = np.append(-np.inf, at)[n_begun]
+        return np.asarray(np.maximum(device, earliest))
+
+    def _smooth(self, device: NDArray[np.float64]) -> NDArray[np.float64]:
+        world = self.start_s + device * (1 + self.drift_ppm * 1e-6)
+        if self.wander:
+            world = world + self.wander.amplitude_s * np.sin(2 * np.pi * device / self.wander.period_s)
+        return np.asarray(world)
+
+    def _smooth_inverse(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
+        rate = 1 + self.drift_ppm * 1e-6
+        device = (world - self.start_s) / rate
+        if not self.wander:
+            return np.asarray(device)
+        for _ in range(_MAX_ITERATIONS):  # each step leaves at most a ninth of the error
+            step = (world - self._smooth(device)) / rate
+            device = device + step
+            if np.abs(step).max(initial=0.0) < 1e-12:
+                break
+        return np.asarray(device)

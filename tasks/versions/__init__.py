@@ -1,0 +1,1 @@
+"""Versions of the data: the only package that calls DVC and git."""

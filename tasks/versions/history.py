@@ -1,0 +1,185 @@
+"""Past versions, read where they lie: files that git tracks by ``git show``, results from DVC's cache by their hash.
+
+Nothing is checked out, fetched or computed. A version is a commit, or `WORKSPACE`: the files as they stand.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from dvc.config import Config, ConfigError
+
+from tasks.errors import DamagedData, PipelineError
+
+WORKSPACE = "WORKSPACE"
+"""Stands for the working tree where a git revision is asked for."""
+
+LOCK = "dvc.lock"
+GIT_TIMEOUT_S = 60
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class HistoryError(PipelineError):
+    """A version cannot be read: no such revision, no results in it, or its results are not in DVC's cache."""
+
+
+def git(arguments: Sequence[str], *, root: Path = Path(), environment: Mapping[str, str] | None = None) -> str:
+    """Run git without ever asking a question, and return what it says.
+
+    Args:
+        arguments: its own.
+        root: where it runs.
+        environment: variables for it besides those that there are.
+
+    Raises:
+        HistoryError: git is not installed, or failed; the message has its words in one line.
+    """
+    program = shutil.which("git")
+    if program is None:
+        raise HistoryError("git is not installed: install it with `apt-get install git`")
+    try:
+        done = subprocess.run(
+            [program, "-c", "core.quotePath=false", *arguments],
+            cwd=root,
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=GIT_TIMEOUT_S,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", **(environment or {})},
+            start_new_session=True,  # a Ctrl-C in the middle would leave git's index locked
+        )
+    except subprocess.TimeoutExpired:
+        raise HistoryError(f"git {arguments[0]} did not end within {GIT_TIMEOUT_S} s") from None
+    if done.returncode:
+        words = " ".join(done.stderr.decode(errors="replace").split())
+        raise HistoryError(f"git {arguments[0]}: {words or f'ended with {done.returncode}'}")
+    return done.stdout.decode("utf-8", errors="surrogateescape")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of data, parameters, code and results.
+
+    Attributes:
+        name: as it was asked for.
+        commit: its full hash; None is the working tree.
+        lock: what its dvc.lock holds.
+        root: folder of the project.
+    """
+
+    name: str
+    commit: str | None
+    lock: Mapping[str, Any]
+    root: Path
+
+    def text(self, path: str) -> str | None:
+        """Return a file that git tracks, or None where this version has none of that name."""
+        if self.commit is None:
+            file = self.root / path
+            return file.read_text(encoding="utf-8") if file.is_file() else None
+        return _show(self.root, self.commit, path)
+
+    def hashes(self, kind: str) -> dict[str, str]:
+        """Return path to hash of every file and folder that stages depend on (``deps``) or make (``outs``)."""
+        return {
+            str(row["path"]): str(row.get("md5", ""))
+            for stage in self.lock["stages"].values()
+            for row in stage.get(kind) or ()
+        }
+
+    def folders(self, parent: str) -> list[str]:
+        """List the names of the results that stages of this version made directly under a folder, sorted."""
+        if self.commit is None:
+            there = self.root / parent
+            return sorted(path.name for path in there.iterdir() if path.is_dir()) if there.is_dir() else []
+        made = (PurePosixPath(path) for path in self.hashes("outs"))
+        return sorted(path.name for path in made if path.parent == PurePosixPath(parent))
+
+    def result(self, folder: str, name: str) -> Path:
+        """Return where a file of a stage's result lies: in DVC's cache, or in the working tree.
+
+        Raises:
+            HistoryError: the version has no such result, or it is not in the cache.
+            DamagedData: what the cache holds is not what its hash says.
+        """
+        if self.commit is None:
+            file = self.root / folder / name
+            if not file.is_file():
+                raise HistoryError(f"{folder}/{name} is missing: run dvc repro, or dvc checkout")
+            return file
+        made = self.hashes("outs").get(folder)
+        if made is None:
+            raise HistoryError(f"{self.name} has no {folder}: that version ends before the stage that makes it")
+        listed = json.loads(self._cached(made, folder).read_bytes())
+        found = next((row["md5"] for row in listed if row["relpath"] == name), None)
+        if found is None:
+            raise HistoryError(f"{self.name}: {folder} holds no {name}")
+        return self._cached(found, folder)
+
+    def _cached(self, md5: str, folder: str) -> Path:
+        plain, _, suffix = md5.partition(".")
+        if not _MD5.fullmatch(plain) or suffix not in ("", "dir"):
+            raise DamagedData(f"{LOCK} of {self.name}: {md5!r} of {folder} is no md5")
+        path = _cache(self.root) / plain[:2] / md5[2:]
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise HistoryError(
+                f"{folder} of {self.name} is not in DVC's cache: `dvc fetch --all-commits {folder}` gets it from the "
+                "remote"
+            ) from None
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != plain:
+            raise DamagedData(f"{path} was changed after it was made: its md5 is not its name ({folder}, {self.name})")
+        return path
+
+
+def read_version(name: str, *, root: Path = Path()) -> Version:
+    """Find a version.
+
+    Args:
+        name: a git revision, or `WORKSPACE`.
+        root: folder of the project.
+
+    Raises:
+        HistoryError: git knows no such revision, or nothing was reproduced in it yet.
+    """
+    if name == WORKSPACE:
+        commit, text = None, (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else None
+    else:
+        try:
+            found = git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"], root=root)
+        except HistoryError:
+            raise HistoryError(f"{name!r} is no revision of git here, expected a commit, a tag or a branch") from None
+        commit = found.strip()
+        text = _show(root, commit, LOCK)
+    if text is None:
+        raise HistoryError(f"{name} has no {LOCK}: nothing was reproduced and committed there")
+    try:
+        lock = yaml.safe_load(text)
+        stages = dict(lock["stages"])
+    except (yaml.YAMLError, TypeError, KeyError, ValueError):
+        raise DamagedData(f"{LOCK} of {name} cannot be read") from None
+    return Version(name=name, commit=commit, lock={**lock, "stages": stages}, root=root)
+
+
+def _show(root: Path, commit: str, path: str) -> str | None:
+    if not git(["ls-tree", "--name-only", commit, "--", path], root=root).strip():
+        return None
+    return git(["show", f"{commit}:./{path}"], root=root)
+
+
+def _cache(root: Path) -> Path:
+    try:
+        config = Config(str((root / ".dvc").resolve()), validate=False)
+    except ConfigError as error:
+        raise HistoryError(f".dvc/config cannot be read: {' '.join(str(error).split())}") from None
+    there = config.get("cache", {}).get("dir") or str((root / ".dvc" / "cache").resolve())
+    return Path(there) / "files" / "md5"

@@ -1,0 +1,117 @@
+"""take.yaml: what is said is typed, what is not is not there, and what is wrong is named with its line."""
+
+import re
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.captures.describe import INSTRUMENT_NOTES, TakeFile, TakeFileError, parse_take_file, read_take_file
+from tasks.notes import INSTRUMENTS
+
+
+def parse(text):
+    return parse_take_file(text.encode() if isinstance(text, str) else text, name="take.yaml")
+
+
+def refusal(text):
+    """Return why a text is refused, or None."""
+    try:
+        parse(text)
+    except TakeFileError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "{}"])
+def test_a_file_that_says_nothing_says_nothing(text):
+    assert parse(text) == TakeFile() == read_take_file(None)
+    assert parse(text).instrument.name == "none"
+
+
+def test_all_that_can_be_said_is_kept():
+    said = parse(
+        "piece: canon\npart: test\ntitle: Canon à 2\nplayer: N. N.\ninstrument: {name: toy, notes: [62, 60, 60]}\n"
+        "master: mic_room\nnotes: recorded\n"
+        "cameras:\n  top: {crop: [0, 10, 64, 48], corners: [[0, 0], [63.5, 0], [63, 47], [0, 47]]}\n  cam_side: {}\n"
+    )
+    assert (said.piece, said.part, said.title, said.player) == ("canon", "test", "Canon à 2", "N. N.")
+    assert (said.instrument.name, said.instrument.notes) == ("toy", (60, 62))
+    assert (said.master, said.notes) == ("mic_room", "recorded")
+    assert list(said.cameras) == ["cam_side", "cam_top"]
+    assert said.cameras["cam_top"].crop == (0, 10, 64, 48)
+    assert said.cameras["cam_top"].corners[1] == (63.5, 0.0)
+
+
+@pytest.mark.parametrize("name", INSTRUMENT_NOTES)
+def test_an_instrument_known_by_name_has_its_notes(name):
+    assert parse(f"instrument: {name}").instrument.notes == INSTRUMENT_NOTES[name]
+
+
+def test_instruments_are_those_that_audiate_notes_knows():
+    known = {name: played.pitches for name, played in INSTRUMENTS.items()}
+    assert {"none": (), **known} == INSTRUMENT_NOTES
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("piece: a\ntitel: b\n", 2, "titel: Extra inputs are not permitted, found 'b'"),
+        ("piece: a\npart: tset\n", 2, "part: Input should be 'train', 'validation' or 'test', found 'tset'"),
+        ("\n\npiece: ../x\n", 3, "piece: expected letters, digits, '.', '_' and '-', found '../x'"),
+        ("piece: 12\n", 1, "piece: Input should be a valid string, found 12"),
+        ("master: room\n", 1, "master: expected a device: cam_NAME or mic_NAME, found 'room'"),
+        ("instrument: lute\n", 1, "instrument: expected none, piano, marimba, marimba-18, or name and notes"),
+        ("instrument:\n  name: x\n  notes: [60, 200]\n", 3, "instrument.notes.1: Input should be less than"),
+        ("instrument: {name: x}\n", 1, "instrument.notes: Field required"),
+        ("cameras:\n  top:\n    crop: [0, 0, 0, 5]\n", 3, "cameras.top.crop: x, y, width, height are [0, 0, 0, 5]"),
+        ("cameras:\n  top:\n    corners: [[0, 0]]\n", 3, "cameras.top.corners"),
+        ("cameras:\n  top:\n    zoom: 2\n", 3, "cameras.top.zoom: Extra inputs are not permitted"),
+        ("cameras: {top: {}, cam_top: {}}\n", 1, "cameras: a camera stands there twice"),
+        ("cameras: {a b: {}}\n", 1, "cameras: a camera's name has letters"),
+        ("title: 'a\\nb'\nplayer: \"a\\nb\"\n", 2, "player: expected words in one line"),
+        ("- a\n", 1, "list, expected keys such as piece and instrument"),
+        ("piece: [\n", 2, "did not find expected node content|expected the node content"),
+        ("a: &x [1]\nb: *x\n", 1, "an alias or anchor, expected plain values"),
+        ("piece: !!python/object/apply:os.system ['touch pwned']\n", 1, "could not determine a constructor"),
+        (b"piece: a\ntitle: \xff\n", 2, "expected text in UTF-8"),
+        ("[" * 5000, 1, ""),
+        ("a" * 70_000, 1, "more than 65536 bytes"),
+        ("title: 2024-99-99\n", 1, ""),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(text, line, said):
+    with pytest.raises(TakeFileError) as refused:
+        parse(text)
+    message = str(refused.value)
+    assert refused.value.kind == "BAD_TAKE_FILE"
+    assert message.startswith("take.yaml, line ")
+    assert message.isprintable()
+    assert len(message) < 400
+    if said:
+        assert message.startswith(f"take.yaml, line {line}: "), message
+        assert re.search(said if "|" in said else re.escape(said), message), message
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_typed_or_refused_in_words(data):
+    assert (refusal(data) or "").isprintable()
+
+
+KEYS = st.sampled_from(["piece", "part", "title", "instrument", "master", "notes", "cameras", "other"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_any_values_are_typed_or_refused_in_words(values):
+    text = yaml.safe_dump(values, allow_unicode=True)
+    said = refusal(text) or "line 1"
+    assert said.isprintable()
+    assert int(re.search(r"line (\d+)", said)[1]) <= len(text.splitlines()) + 1

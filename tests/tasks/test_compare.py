@@ -1,0 +1,253 @@
+"""Two versions with planted changes: each is found, and nothing else."""
+
+import hashlib
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import yaml
+
+from tasks.compare import CompareParams, advice, compare_versions, markdown_of, tables_of
+from tasks.errors import DamagedData
+from tasks.store.tables import write_table
+from tasks.versions.history import WORKSPACE, HistoryError, read_version
+
+PARAMS = CompareParams(n_resamples=400, seed=1, n_moved=3)
+
+
+class Project:
+    """A project whose commits are made by hand: dvc.lock, and the cache as DVC fills it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.cache = folder / ".dvc" / "cache" / "files" / "md5"
+        self.cache.mkdir(parents=True)
+        (folder / ".gitignore").write_text("/.dvc/cache\n/data\n")
+        self.git("init", "-q")
+
+    def git(self, *arguments):
+        subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, timeout=60)
+
+    def store(self, content, suffix=""):
+        md5 = hashlib.md5(content).hexdigest()  # noqa: S324 - DVC's name for it
+        path = self.cache / md5[:2] / f"{md5[2:]}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return f"{md5}{suffix}"
+
+    def commit(self, *, takes, tables=None, params=None, packages="a==1\n", quarantine=(), deps=None):
+        catalog = [
+            {"take": take, "kind": "score", "piece": piece, "part": part, "digest": digest, "duration_s": 1.0}
+            for take, piece, part, digest in takes
+        ]
+        folders = {
+            "data/ingested": {
+                "catalog.json": json.dumps(catalog).encode(),
+                "quarantine.json": json.dumps(list(quarantine)).encode(),
+            }
+        }
+        for family, columns in (tables or {}).items():
+            write_table(self.folder / "table", columns)
+            folders[f"data/evaluated/{family}"] = {"takes.parquet": (self.folder / "table").read_bytes()}
+            (self.folder / "table").unlink()
+        stages = {}
+        for path, files in folders.items():
+            listed = [{"md5": self.store(content), "relpath": name} for name, content in files.items()]
+            out = {"path": path, "md5": self.store(json.dumps(listed).encode(), ".dir")}
+            rows = [{"path": name, "md5": md5} for name, md5 in (deps or {}).items()]
+            stages[path.replace("data/", "")] = {"deps": rows, "outs": [out]}
+            for name, content in files.items():
+                (self.folder / path).mkdir(parents=True, exist_ok=True)
+                (self.folder / path / name).write_bytes(content)
+        (self.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params or {}))
+        (self.folder / "constraints.txt").write_text(packages)
+        self.git("add", "--all")
+        self.git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "one")
+
+    def compare(self, old="HEAD~1", new="HEAD"):
+        return compare_versions(read_version(old, root=self.folder), read_version(new, root=self.folder), PARAMS)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def take(name, *, piece=None, part=None, digest="0"):
+    return name, piece or name, part, digest
+
+
+def table(takes, **figures):
+    """Make a family's table of one system ``s`` over takes that are their own pieces, or (take, piece) pairs."""
+    pairs = [name if isinstance(name, tuple) else (name, name) for name in takes]
+    names = {"system": ["s"] * len(pairs), "take": [name for name, _ in pairs], "piece": [piece for _, piece in pairs]}
+    return {**names, **{key: np.array(values, float) for key, values in figures.items()}}
+
+
+def test_every_change_of_data_parameters_and_code_is_named_and_no_other(project):
+    deps = {"tasks/render.py": "1", "tasks/step.py": "1", "data/tools.json": "1", "data/raw": "1"}
+    project.commit(
+        takes=[take("a"), take("b"), take("c"), take("d")],
+        params={"train": {"steps": 1, "rate": 0.1}, "old": None},
+        packages="a==1\nb==2  # why\n",
+        quarantine=[{"take": "x", "kind": "BAD", "reason": "old news"}],
+        deps=deps,
+    )
+    project.commit(
+        takes=[take("a"), take("b", digest="1"), take("c", part="test"), take("e")],
+        params={"train": {"steps": 2, "rate": 0.1}},
+        packages="a==1\nb==3\nc==1\n",
+        quarantine=[
+            {"take": "x", "kind": "BAD", "reason": "old news"},
+            {"take": "y", "kind": "TRUNCATED", "reason": "y.mp4 ends"},
+        ],
+        deps={**deps, "tasks/render.py": "2", "data/tools.json": "2", "data/raw": "2"},
+    )
+    found = project.compare()
+    assert (found.added, found.removed) == (("e",), ("d",))
+    assert [(row.name, row.old, row.new) for row in found.changed] == [
+        ("b", {"digest": "0"}, {"digest": "1"}),
+        ("c", {"part": None}, {"part": "test"}),
+    ]
+    assert [row["take"] for row in found.quarantined] == ["y"]
+    assert [(row.name, row.old, row.new) for row in found.params] == [("train.steps", 1, 2), ("old", None, None)]
+    assert [(row.name, row.old, row.new) for row in found.packages] == [("b", "2", "3"), ("c", None, "1")]
+    assert (found.tools, found.code) == (True, ("tasks/render.py",))
+    assert (found.old.n_takes, found.new.n_takes) == (4, 4)
+    assert found.old.data_version != found.new.data_version
+    assert found.new.commit
+
+
+def test_a_version_and_itself_differ_in_nothing(project):
+    project.commit(takes=[take("a"), take("b")], tables={"f": table("ab", mr_stft=[1, 2])})
+    found = project.compare("HEAD", "HEAD")
+    assert (found.added, found.removed, found.changed, found.params, found.packages, found.code) == ((),) * 6
+    assert not found.tools
+    assert [(row.difference, row.verdict, row.moved) for row in found.differences] == [(0.0, "same", ())]
+    assert advice(found) == "1 of 1 figures are the same in every take"
+
+
+def test_the_difference_is_taken_over_the_takes_that_both_tested_from_the_same_bytes(project):
+    takes = [take(name) for name in "abcde"]
+    project.commit(takes=takes, tables={"f": table("abcd", mr_stft=[1, 2, 4, 100])})
+    takes[3] = take("d", digest="changed")
+    project.commit(takes=takes, tables={"f": table("ecbda", mr_stft=[9, 3, 1, 0, 1])})
+    found = project.compare()
+    (row,) = found.differences
+    assert (row.n_takes, row.n_pieces) == (3, 3)
+    assert (row.old, row.new, row.difference) == pytest.approx((7 / 3, 5 / 3, -2 / 3))
+    assert found.left_out == ("d",)
+    assert [(move.take, move.old, move.new) for move in row.moved] == [("b", 2.0, 1.0), ("c", 4.0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "verdict"),
+    [
+        ("mr_stft", -1.0, "better"),
+        ("mr_stft", 1.0, "worse"),
+        ("onset_f1", 1.0, "better"),
+        ("onset_f1", -1.0, "worse"),
+        ("onset_f1", 0.0, "same"),
+        ("n_estimate", 1.0, "open"),  # nobody says whether more notes are better
+    ],
+)
+def test_what_is_better_follows_from_the_metric(project, metric, change, verdict):
+    rng = np.random.default_rng(0)
+    names = [f"t{number}" for number in range(12)]
+    before = rng.normal(size=12)
+    after = before + change * (1 + 0.1 * rng.normal(size=12))
+    for values in (before, after):
+        project.commit(takes=[take(name) for name in names], tables={"f": table(names, **{metric: values})})
+    (row,) = project.compare().differences
+    assert row.verdict == verdict
+
+
+def test_a_lag_is_better_the_nearer_it_is_to_0(project):
+    names = list("abcdefgh")
+    lag_ms = np.linspace(10, 11, 8)
+    project.commit(takes=[take(name) for name in names], tables={"f": table(names, onset_lag_ms=-lag_ms)})
+    project.commit(takes=[take(name) for name in names], tables={"f": table(names, onset_lag_ms=lag_ms / 2)})
+    found = project.compare()
+    (row,) = found.differences
+    assert row.verdict == "better"
+    assert row.difference == pytest.approx(-5.25)
+    assert tables_of(found)[2].rows[0][2:5] == ("|Onset lag|, ms", "10.5", "5.2")
+
+
+def test_takes_of_one_piece_are_no_new_evidence(project):
+    names = [(f"t{number}", "only") for number in range(9)]
+    takes = [take(name, piece=piece) for name, piece in names]
+    project.commit(takes=takes, tables={"f": table(names, mr_stft=np.arange(9))})
+    project.commit(takes=takes, tables={"f": table(names, mr_stft=np.arange(9) + 5.0)})
+    (row,) = project.compare().differences
+    assert (row.n_takes, row.n_pieces, row.low, row.high, row.verdict) == (9, 1, None, None, "open")
+
+
+def test_a_figure_that_a_take_lacks_leaves_that_take_out_of_that_figure_alone(project):
+    takes = [take(name) for name in "abcd"]
+    project.commit(takes=takes, tables={"f": table("abcd", mr_stft=[1, 1, 1, 1], velocity_mae=[1, np.nan, 1, 1])})
+    project.commit(takes=takes, tables={"f": table("abcd", mr_stft=[2, 2, 2, 3], velocity_mae=[1, 1, np.nan, 3])})
+    rows = {row.metric: row for row in project.compare().differences}
+    assert (rows["mr_stft"].n_takes, rows["velocity_mae"].n_takes) == (4, 2)
+    assert rows["velocity_mae"].difference == 1.0
+
+
+def test_families_and_systems_of_one_version_alone_are_named_and_not_compared(project):
+    one = table("ab", mr_stft=[1, 2])
+    project.commit(takes=[take("a"), take("b")], tables={"f": one, "gone": one})
+    project.commit(takes=[take("a"), take("b")], tables={"f": {**one, "system": ["t", "t"]}, "came": one})
+    found = project.compare()
+    assert (found.only_old, found.only_new, found.differences) == (("gone",), ("came",), ())
+    assert advice(found) == "no figure is in both versions"
+
+
+def test_the_working_tree_stands_for_the_new_version(project):
+    project.commit(takes=[take("a")], tables={"f": table("a", mr_stft=[1])})
+    project.commit(takes=[take("a"), take("b")], tables={"f": table("ab", mr_stft=[3, 1])})
+    found = project.compare("HEAD~1", WORKSPACE)
+    assert (found.added, found.new.commit) == (("b",), None)
+    assert found.differences[0].difference == 2.0
+
+
+def test_the_same_versions_give_the_same_bytes_and_json_keeps_all_of_it(project):
+    rng = np.random.default_rng(1)
+    names = [f"t{number}" for number in range(20)]
+    for _ in range(2):
+        columns = table(names, mr_stft=rng.normal(size=20), onset_f1=rng.normal(size=20))
+        project.commit(takes=[take(name) for name in names], tables={"f": columns})
+    first, second = project.compare(), project.compare()
+    text = json.dumps(first.as_json(), allow_nan=False)
+    assert text == json.dumps(second.as_json(), allow_nan=False)
+    assert {row["metric"] for row in json.loads(text)["differences"]} == {"mr_stft", "onset_f1"}
+    assert len(first.differences[0].moved) == PARAMS.n_moved
+    assert "0 of 2 figures are the same in every take; 0 of the 2 others leave 0 out" in advice(first)
+
+
+def test_names_from_outside_cannot_break_the_markdown(project):
+    project.commit(takes=[take("a")])
+    refused = [{"take": "x", "kind": "BAD_NAME", "reason": "data/raw/|\n# pwned\x1b[2J | "}]
+    project.commit(takes=[take("a")], quarantine=refused)
+    lines = markdown_of(project.compare()).splitlines()
+    assert not [line for line in lines if line.startswith("# pwned")]
+    assert "\x1b" not in "".join(lines)
+    (row,) = [line for line in lines if "BAD_NAME" in line]
+    assert row.replace("\\|", "").count("|") == 5
+
+
+def test_a_version_without_a_catalog_is_one_line(project):
+    project.commit(takes=[take("a")])
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    del lock["stages"]["ingested"]
+    (project.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    project.git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-a", "-m", "no catalog")
+    with pytest.raises(HistoryError, match="HEAD has no data/ingested: that version ends before"):
+        project.compare()
+
+
+def test_a_catalog_that_is_none_is_damage(project):
+    project.commit(takes=[take("a")])
+    (project.folder / "data/ingested/catalog.json").write_text('[{"take": "a"}]')
+    with pytest.raises(DamagedData, match=r"catalog\.json of WORKSPACE is not a catalog"):
+        project.compare("HEAD", WORKSPACE)

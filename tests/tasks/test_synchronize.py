@@ -1,0 +1,229 @@
+"""Captures whose delays are known, from their files to the clocks, the picture of them, and what comes behind."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from tasks.captures.record import read_capture
+from tasks.chunk import ChunkParams, chunk_capture
+from tasks.clock.envelopes import EnvelopeParams
+from tasks.clock.record import read_clocks
+from tasks.clock.sound import ClockParams
+from tasks.errors import DamagedData
+from tasks.extract import ExtractParams, extract_take
+from tasks.media.encode import encode_camera, encode_sound
+from tasks.media.probe import MediaPolicy, probe
+from tasks.media.sound import read_sound
+from tasks.store.arrays import open_arrays
+from tasks.synchronize import SyncError, SynchronizeParams, cleanness_db, sync_files, synchronize_take, write_aligned
+from tasks.takes import Take
+
+RATE = 48_000
+PARAMS = SynchronizeParams(
+    sample_rate=16_000,
+    clock=ClockParams(max_drift_ppm=1500, min_overlap_s=5.0, min_margin=1.25, min_peak=9.0, min_agreement=0.5),
+    onsets=EnvelopeParams(max_drift_ppm=200, min_overlap_s=8.0, min_margin=1.3, min_peak=6.0, min_agreement=0.5),
+    media=MediaPolicy(max_pixels=10**7, max_duration_s=600, max_bytes=10**9, max_streams=16, max_file_bytes=10**9),
+)
+
+
+def event(seconds=44.0, seed=0):
+    """Struck bars at uneven moments, as the world hears them."""
+    rng = np.random.default_rng(seed)
+    audio = np.zeros(round(seconds * RATE))
+    for onset_s in np.cumsum(rng.uniform(0.12, 0.5, 200)):
+        start = round(onset_s * RATE)
+        if onset_s > seconds - 1.2:
+            break
+        time_s = np.arange(RATE) / RATE
+        hz = 440 * 2 ** (rng.integers(-3, 20) / 12)
+        tone = sum(
+            np.exp(-time_s * (6 + 12 * n)) * np.sin(2 * np.pi * hz * r * time_s) for n, r in enumerate((1, 3.9, 9))
+        )
+        audio[start : start + RATE] += 0.15 * rng.uniform(0.3, 1) * tone
+        audio[start : start + 400] += 0.05 * rng.standard_normal(400) * np.exp(-np.arange(400) / 90)
+    return audio.clip(-1, 1).astype(np.float32)
+
+
+def heard(world, start_s, seconds, *, noise=3e-4, ppm=0.0, seed=1):
+    """What a device that begins at ``start_s`` and whose clock is slow by ``ppm`` records."""
+    cut = world[round(start_s * RATE) : round((start_s + seconds) * RATE)]
+    if ppm:
+        cut = soxr.resample(cut, RATE * (1 + ppm * 1e-6), RATE, quality="VHQ")
+    rng = np.random.default_rng(seed)
+    return (cut + noise * rng.standard_normal(len(cut))).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two microphones and a camera of one event; the camera began 1.25 s after the room's microphone."""
+    folder = tmp_path_factory.mktemp("files")
+    world = event()
+    encode_sound(folder / "mic_room.wav", heard(world, 0.5, 40), sample_rate=RATE, codec="pcm_s24le")
+    encode_sound(folder / "mic_far.wav", heard(world, 2.0, 36, noise=0.01, ppm=80), sample_rate=RATE, codec="pcm_s16le")
+    encode_camera(
+        folder / "cam_top.mp4",
+        (np.full((36, 64), 60 + k % 100, np.uint8) for k in range(750)),
+        time_s=[Fraction(k, 25) for k in range(750)],
+        time_base=Fraction(1, 90_000),
+        audio=heard(world, 1.75, 30, noise=1e-3, seed=3),
+        sample_rate=RATE,
+        audio_codec="aac",
+    )
+    encode_sound(folder / "other.wav", event(40, seed=9), sample_rate=RATE, codec="pcm_s16le")
+    return folder
+
+
+@pytest.fixture
+def take(files, tmp_path, monkeypatch):
+    """A capture as ingest writes it down."""
+    monkeypatch.chdir(tmp_path)
+    raw = Path("data/raw/a")
+    raw.parent.mkdir(parents=True)
+    raw.symlink_to(files)
+    media = []
+    for name, n_pictures in (("cam_top.mp4", 750), ("mic_room.wav", 0), ("mic_far.wav", 0)):
+        facts = probe(files / name, policy=PARAMS.media)
+        media.append(
+            {
+                "role": "camera" if n_pictures else "microphone",
+                "device": Path(name).stem,
+                "path": f"data/raw/a/{name}",
+                "state": "used",
+                "facts": {
+                    "duration_s": facts.duration_s,
+                    "audio": {},
+                    "video": {"n_pictures": n_pictures} if n_pictures else None,
+                },
+            }
+        )
+    about = {
+        "master": None,
+        "notes": None,
+        "instrument": {"name": "marimba-18", "notes": [66, 68, 70]},
+        "duration_s": 40.0,
+        "media": media,
+        "cameras": {},
+    }
+    Path("data/ingested/a").mkdir(parents=True)
+    Path("data/ingested/a/take.json").write_text(json.dumps(about))
+    return Take(name="a", kind="capture", piece="a", part=None, digest="d", duration_s=40.0)
+
+
+@pytest.fixture
+def synchronized(take):
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    synchronize_take(take, out, PARAMS)
+    return take
+
+
+def test_every_device_is_placed_on_the_cleanest_microphones_clock(synchronized):
+    master, clocks = read_clocks("a")
+    assert master == "mic_room"
+    assert set(clocks) == {"cam_top", "mic_far", "mic_room"}
+    assert clocks["cam_top"].delay_s == pytest.approx(1.25, abs=2e-5)
+    assert clocks["mic_far"].delay_s == pytest.approx(1.5, abs=5e-5)
+    assert clocks["mic_far"].drift_ppm == pytest.approx(80, abs=1)
+    assert clocks["mic_room"].to_reference(12.5) == 12.5
+    assert Path("data/synchronized/a/residuals.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_capture_gives_the_same_bytes(synchronized, tmp_path):
+    again = tmp_path / "again"
+    again.mkdir()
+    synchronize_take(synchronized, again, PARAMS)
+    for path in again.iterdir():
+        assert path.read_bytes() == (Path("data/synchronized/a") / path.name).read_bytes(), path.name
+
+
+def test_by_hand_the_same_delays_come_out(files, synchronized):
+    report = sync_files(files / "mic_room.wav", [files / "cam_top.mp4", files / "mic_far.wav"], params=PARAMS)
+    _, clocks = read_clocks("a")
+    for row in report.as_json()["others"]:
+        clock = clocks[Path(row["file"]).stem]
+        assert row["status"] == "locked"
+        assert (row["delay_s"], row["drift_ppm"]) == (clock.delay_s, clock.drift_ppm)
+        assert [span["delay_s"] for span in row["spans"]] == [span.delay_s for span in clock.spans]
+
+
+def test_what_is_unrelated_or_unreadable_is_told_and_the_rest_goes_on(files, tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    others = [files / "other.wav", tmp_path / "broken.wav", files / "cam_top.mp4"]
+    told = sync_files(files / "mic_room.wav", others, params=PARAMS).as_json()["others"]
+    assert [row["status"] for row in told[1:]] == ["unreadable", "locked"]
+    assert told[0]["status"] != "locked"
+    assert told[0]["delay_s"] is None
+    assert "broken.wav" in told[1]["reason"]
+    json.dumps(told, allow_nan=False)
+
+
+def test_the_aligned_file_has_all_that_lock_at_one_time(files, tmp_path):
+    report = sync_files(files / "mic_room.wav", [files / "cam_top.mp4", files / "other.wav"], params=PARAMS)
+    out = tmp_path / "all.mkv"
+    assert write_aligned(report, out) == [files / "other.wav"]
+    facts = probe(out, policy=PARAMS.media)
+    assert facts.n_streams == 3
+    assert facts.video is not None
+    first = read_sound(files / "mic_room.wav", sample_rate=16_000, policy=PARAMS.media).samples
+    joined = read_sound(out, sample_rate=16_000, policy=PARAMS.media).samples
+    n = min(len(first), len(joined))
+    assert np.corrcoef(first[:n], joined[:n])[0, 1] > 0.99
+
+
+def test_features_and_pictures_stand_on_the_masters_clock(synchronized):
+    for folder, work, params in (
+        ("extracted", extract_take, ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256)),
+        ("chunked/captures", chunk_capture, ChunkParams(pictures_per_chunk=16, camera_width=32, camera_height=18)),
+    ):
+        out = Path("data") / folder / "a"
+        out.mkdir(parents=True)
+        work(synchronized, out, params)
+    arrays = open_arrays(Path("data/chunked/captures/a/arrays.zarr"))
+    assert arrays["amplitudes"].shape == (998, 3)
+    assert len(arrays["codes"]) == 160_000
+    assert arrays.attributes["cameras"] == ["cam_top"]
+    assert arrays["pictures_cam_top"].shape == (750, 18, 32)
+    np.testing.assert_allclose(arrays["time_s_cam_top"][:], 1.25 + np.arange(750) / 25, atol=3e-5)
+    luma = arrays["pictures_cam_top"][:].mean(axis=(1, 2))
+    assert np.abs(luma - (60 + np.arange(750) % 100)).max() < 3
+
+
+def test_the_master_that_take_yaml_names_is_master(take):
+    path = Path("data/ingested/a/take.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"master": "cam_top"}))
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    synchronize_take(take, out, PARAMS)
+    master, clocks = read_clocks("a")
+    assert master == "cam_top"
+    assert clocks["mic_room"].delay_s == pytest.approx(-1.25, abs=2e-5)
+
+
+def test_a_capture_without_a_sound_has_no_clock(take):
+    path = Path("data/ingested/a/take.json")
+    about = json.loads(path.read_text())
+    for row in about["media"]:
+        row["facts"]["audio"] = None
+    path.write_text(json.dumps(about))
+    with pytest.raises(SyncError, match="no device recorded any sound") as error:
+        synchronize_take(take, Path("data/synchronized"), PARAMS)
+    assert error.value.kind == "NO_SOUND"
+
+
+def test_a_clock_that_is_missing_is_damage(take):
+    assert read_capture("a").device("cam_top").n_pictures == 750
+    with pytest.raises(DamagedData, match="run audiate synchronize first"):
+        read_clocks("a")
+
+
+def test_clean_is_loud_over_quiet_and_not_clipped():
+    world = event(10)
+    clean, noisy = (cleanness_db(heard(world, 1, 8, noise=noise)) for noise in (1e-4, 2e-2))
+    assert clean > noisy + 3
+    assert cleanness_db((20 * heard(world, 1, 8, noise=1e-4)).clip(-1, 1)) < clean
+    assert cleanness_db(np.zeros(16_000, np.float32)) == -np.inf
