@@ -1,13 +1,15 @@
 """Synchronization by sound: made-up pairs with a known truth, speed, and real pairs.
 
-    python -m benchmarks.sync --part synthetic [--cases N] [--seeds FIRST] [--keep DIR] [--table FILE]
+    python -m benchmarks.sync --part synthetic [--seeds FIRST] [--fraction F] [--keep DIR] [--table FILE]
     python -m benchmarks.sync --part speed
     python -m benchmarks.sync --part real --folder DIR [--real-sound DIR]
+    python -m benchmarks.sync --part peers --keep DIR --found PEER.json ...   (benchmarks/_sync_peer.py)
 
-Devices, rooms and noise of the made-up pairs come from `tasks.rig`, music from FluidSynth, files through real encoders
-and decoders. Seeds of tuning began at 1,000,000, those of the published table begin at 0; the group ``unseen`` has
-instruments, rates, codecs, rooms and responses that tuning never saw. Each case is kept when it is done, under a key of
-all the code that it rests on, so that a run which was cut off goes on.
+Devices, rooms and noise of the made-up pairs come from `tasks.rig`, music from FluidSynth; the other recording goes
+through a real encoder and decoder, the reference is uncompressed. Seeds of tuning began at 1,000,000, those of the
+published table begin at 0; the group ``unseen`` has instruments, rates, codecs, rooms and responses that tuning never
+saw. Each case is kept when it is done, under a key of the code and parameters that it rests on, so that a run which was
+cut off goes on. Parameters are those of params.yaml, or of the file that ``AUDIATE_BENCH_PARAMS`` names.
 """
 
 import os
@@ -35,6 +37,7 @@ from benchmarks._sync_cases import KNOWN, Case, Device, clock_at, compose, make_
 from tasks.clock.fit import ClockFit  # noqa: E402
 from tasks.clock.sound import ClockParams, estimate_clock  # noqa: E402
 from tasks.errors import BadInput  # noqa: E402
+from tasks.features.resample import resample  # noqa: E402
 from tasks.media.encode import encode_sound  # noqa: E402
 from tasks.media.probe import NO_LIMITS  # noqa: E402
 from tasks.media.sound import iter_sound, read_sound  # noqa: E402
@@ -119,11 +122,14 @@ def run_case(group: str, seed: int, keep: Path | None) -> Row:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if keep is None else keep / case.name
         folder.mkdir(parents=True, exist_ok=True)
-        paths = write(case.reference, folder, "reference"), write(case.other, folder, "other")
+        path = write(case.other, folder, "other")
+        reference = resample(case.reference.audio, case.reference.rate, RATE)
+        if keep is not None:
+            write(case.reference, folder, "reference")
         start = cpu_s()
-        sounds = read(paths[0]), read(paths[1])
+        other = read(path)
         decoded = cpu_s()
-        fit = estimate_clock(*sounds, sample_rate=RATE, params=params())
+        fit = estimate_clock(reference, other, sample_rate=RATE, params=params())
         done = cpu_s()
     row = judge(case, fit) | {"decode_s": decoded - start, "estimate_s": done - decoded}
     if keep is not None:
@@ -242,7 +248,7 @@ def table(rows: list[Row]) -> str:
         f" {sum(row['truth_among_rivals'] for row in listed)} of {len(listed)}",
         f"- the stated error bound holds everywhere in the clip in"
         f" {sum(row['worst_ms'] <= row['error_ms'] for row in covered)} of {len(covered)} locked positives",
-        f"- CPU a pair, median: decoding {np.median([row['decode_s'] for row in rows]):.2f} s,"
+        f"- CPU a pair, median: decoding one file {np.median([row['decode_s'] for row in rows]):.2f} s,"
         f" estimate {np.median([row['estimate_s'] for row in rows]):.2f} s",
     ]
     trouble = [row for row in rows if is_wrong(row) or (row["group"] in IN_GOAL and row["verdict"] != "locked")]
@@ -287,9 +293,56 @@ def synthetic(arguments: argparse.Namespace) -> None:
         )
 
 
+def peers(arguments: argparse.Namespace) -> None:
+    """Compare what peers found (`benchmarks/_sync_peer.py`) with ours, on the files that ``--keep`` left."""
+    found = {
+        path.stem: {row["case"]: row for row in map(json.loads, path.read_text().splitlines())}
+        for path in arguments.found
+    }
+    cases = sorted(set.intersection(*(set(rows) for rows in found.values())))
+    found["audiate"] = {case: ours(arguments.keep / case) for case in cases}
+    print(
+        "| tool | related, n | right, 5 ms everywhere | within 50 ms at mid-clip | of those: mid-clip error, ms:"
+        " median / p95 / max | of those: worst in clip, ms | answers to unrelated, n of | CPU s a pair |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, rows in found.items():
+        middle, worst, answers, n_unrelated = [], [], 0, 0
+        for case in cases:
+            truth = json.loads((arguments.keep / case / "truth.json").read_text())
+            time_s, truth_s = np.array(truth["time_s"]), np.array(truth["truth_s"])
+            if not truth["related"]:
+                n_unrelated += 1
+                answers += rows[case]["delay_s"] is not None
+                continue
+            drift = rows[case].get("drift_ppm", 0.0) * 1e-6
+            placed_s = np.inf if rows[case]["delay_s"] is None else rows[case]["delay_s"] + time_s * (1 + drift)
+            error_ms = np.abs(placed_s - truth_s)[(truth_s >= 0) & (time_s <= time_s[-1])] * 1e3
+            middle.append(float(error_ms[len(error_ms) // 2]))
+            worst.append(float(error_ms.max()))
+        close = np.array(middle) < 50
+        cpu = np.median([row["cpu_s"] for row in rows.values()])
+        print(
+            f"| {name} | {len(middle)} | {sum(value <= RIGHT_MS for value in worst)} | {close.sum()} |"
+            f" {quantiles(np.array(middle)[close], '.3f')} | {quantiles(np.array(worst)[close], '.3f')} |"
+            f" {answers} of {n_unrelated} | {cpu:.2f} |"
+        )
+
+
+def ours(case: Path) -> Row:
+    start = cpu_s()
+    sounds = [read(next(case.glob(f"{role}.*"))) for role in ("reference", "other")]
+    fit = estimate_clock(*sounds, sample_rate=RATE, params=params())
+    locked = fit.verdict == "locked"
+    return {
+        "delay_s": fit.delay_s if locked else None,
+        "drift_ppm": fit.drift_ppm if locked else 0.0,
+        "cpu_s": cpu_s() - start,
+    }
+
+
 def pair_of_length(duration_s: float, folder: Path) -> tuple[Path, Path]:
     """Write two AAC recordings of one long made-up event, with 83 ppm and noise; return their paths."""
-    from tasks.features.resample import resample
     from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
     from tasks.rig.microphone import record
 
@@ -364,7 +417,9 @@ def measured(reference: Path, other: Path) -> Row:
 
 
 def real(arguments: argparse.Namespace) -> None:
-    print("| pair | verdict | delay, s | expected, s | drift, ppm | margin | residual p95, ms | truth among rivals | reason |")
+    print(
+        "| pair | verdict | delay, s | expected, s | drift, ppm | margin | residual p95, ms | truth a rival | reason |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name, paths, expected_s in real_pairs(arguments.folder):
         fit = estimate_clock(*(read(path) for path in paths), sample_rate=RATE, params=params())
@@ -439,7 +494,7 @@ def real_sound(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("synthetic", "speed", "real"), default="speed")
+    parser.add_argument("--part", choices=("synthetic", "speed", "real", "peers"), default="speed")
     parser.add_argument("--seeds", type=int, default=0, help="first seed")
     parser.add_argument("--fraction", type=float, default=1.0, help="of the published number of cases")
     parser.add_argument("--jobs", type=int, default=1)
@@ -450,6 +505,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="real pairs")
     parser.add_argument("--real-sound", type=Path, help="folder of real sound for made-up devices")
+    parser.add_argument("--found", type=Path, nargs="+", help="PEER.json of benchmarks/_sync_peer.py, of --part peers")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -457,7 +513,12 @@ def main() -> None:
         return
     if arguments.part == "real" and not arguments.folder:
         parser.error("--part real needs --folder")
-    parts: dict[str, Callable[[argparse.Namespace], None]] = {"synthetic": synthetic, "speed": speed, "real": real}
+    parts: dict[str, Callable[[argparse.Namespace], None]] = {
+        "synthetic": synthetic,
+        "speed": speed,
+        "real": real,
+        "peers": peers,
+    }
     parts[arguments.part](arguments)
 
 

@@ -49,8 +49,12 @@ class Entry:
         return json_sha256([[name, size, mtime_ns, kind] for name, size, mtime_ns, _, kind in self.files])
 
     def digest(self, verified: Verified) -> str:
-        """Return the sha256 over the names and bytes of its files; what is no regular file counts by its kind."""
-        return json_sha256([[name, kind, _sha256(self.path / name, kind, verified)] for name, *_, kind in self.files])
+        """Return the sha256 over its name and its files' names and bytes; no regular file counts by its kind.
+
+        The entry's own name is in it: the same bad bytes under another name are another take, and told too.
+        """
+        files = [[name, kind, _sha256(self.path / name, kind, verified)] for name, *_, kind in self.files]
+        return json_sha256([self.name, files])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ import yaml
 
 from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROJECT = Path(__file__).resolve().parents[1]
 PIECES = ("mozart_sonata_k545", "clementi_sonatina_c_major", "etude_thirds")  # one a part
+FILMED = ("marimba_song", "marimba_waves", "marimba_rain")  # one a part too
 MUSIC_S = 8.0  # kept of each
 POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
 
@@ -94,6 +95,9 @@ class Clone:
         (sample / "pieces.yaml").write_text(yaml.safe_dump({name: pieces[name] for name in PIECES}))
         params = yaml.safe_load((self.folder / "params.yaml").read_text())
         params["split"]["min_pieces"] = 1
+        params["film"] |= {"n_takes": len(FILMED), "pieces": {"marimba-18": list(FILMED)}}
+        params["film"]["recording"]["excerpt_s"] = MUSIC_S
+        params["film"]["recording"]["rig"] |= {"sizes": [[128, 72]], "n_cameras": 2, "n_microphones": 1}
         params["train"] = {name: params["train"][name] | SMALL.get(name, {}) for name in FAMILIES}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -144,7 +148,11 @@ def test_two_clones_give_the_same_lock_byte_for_byte(clones):
 
 def test_from_nothing_every_stage_leaves_its_result(clone):
     data = clone.folder / "data"
-    assert {path.name for path in (data / "ingested").iterdir() if path.is_dir()} == set(PIECES)
+    filmed = {f"filmed_{piece}_1" for piece in FILMED}
+    assert {path.name for path in (data / "ingested").iterdir() if path.is_dir()} == filmed | set(PIECES)
+    for folder in ("synchronized", "chunked/captures"):
+        assert {path.name for path in (data / folder).iterdir() if path.is_dir()} == filmed
+    assert "filmed_marimba_rain_1" in (data / "report" / "index.html").read_text()
     assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", *FAMILIES}
     for family in FAMILIES:
         videos = list((data / "synthesized" / family).glob("*/etude_thirds/video.mp4"))

@@ -1,21 +1,16 @@
 """What a camera's or a microphone's file holds, known by decoding all of it."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasks.captures.folder import Role, role_of, shown
 from tasks.errors import BadInput
+from tasks.media.levels import measure_sound
 from tasks.media.pictures import check_film
 from tasks.media.probe import AudioStream, MediaFacts, MediaPolicy, VideoStream, probe
 from tasks.media.process import MediaError
-from tasks.media.sound import SoundBlocks
 from tasks.params import Section
-
-HEARD_AT = 8_000  # Hz: enough to tell silence from sound
 
 
 class DeviceError(BadInput):
@@ -145,19 +140,18 @@ def _video(path: Path, stream: VideoStream, policy: MediaPolicy, *, lenient: boo
 
 
 def _audio(path: Path, stream: AudioStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
-    blocks = SoundBlocks(path, sample_rate=HEARD_AT, policy=policy, lenient=lenient)
-    n_samples, peak = 0, 0.0
-    for block in blocks:
-        n_samples += len(block)
-        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    measured = measure_sound(path, policy=policy, lenient=lenient)
     return _Part(
         facts={
             "codec": stream.codec,
             "sample_rate": stream.sample_rate,
             "channels": stream.channels,
             "start_s": stream.start_s,
-            "peak_db": round(20 * math.log10(max(peak, 1e-6)), 1),
+            "peak_db": round(max(measured.facts.peak_db, -120.0), 1),
+            "clipped": round(measured.facts.clipped, 6),
+            "dead_channels": list(measured.facts.dead_channels),
+            "holes": [list(hole) for hole in measured.holes],
         },
-        end_s=n_samples / HEARD_AT,
-        truncated_at_s=blocks.truncated_at_s,
+        end_s=measured.facts.duration_s,
+        truncated_at_s=measured.truncated_at_s,
     )

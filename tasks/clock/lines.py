@@ -33,10 +33,6 @@ class Line:
     middle_s: float
     height: float
 
-    def at(self, time_s: Times) -> Times:
-        """Return the lag at moments."""
-        return self.offset_s + self.slope * (time_s - self.middle_s)
-
 
 def envelope(correlation: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """Return the largest magnitude in every ``width`` lags, symmetric around lag 0; drops what is left over.
@@ -91,9 +87,7 @@ def find_lines(
     return first, second
 
 
-def find_path(
-    heights: NDArray[np.float32], *, max_step: int, step_cost: float, jump_cost: float
-) -> tuple[NDArray[np.int64], float]:
+def find_path(heights: NDArray[np.float32], *, max_step: int, step_cost: float, jump_cost: float) -> NDArray[np.int64]:
     """Find the path through the windows' correlations that is highest, in small steps and few jumps.
 
     Args:
@@ -103,7 +97,7 @@ def find_path(
         jump_cost: of a jump of any width.
 
     Returns:
-        (n,) bins, and the mean height along them.
+        (n,) bins.
     """
     n, n_bins = heights.shape
     total = heights[0].astype(np.float64)
@@ -125,7 +119,7 @@ def find_path(
     path[-1] = int(np.argmax(total))
     for row in range(n - 1, 0, -1):
         path[row - 1] = came_from[row, path[row]]
-    return path, float(heights[np.arange(n), path].mean())
+    return path
 
 
 def robust_line(

@@ -77,14 +77,17 @@ def onset_flux(audio: NDArray[np.float32] | NDArray[np.int16], sample_rate: int)
         energy[part] = (spectrum.real**2 + spectrum.imag**2) @ to_bands
     # What lies near the noise floor must not count as a rise: the floor is added before the logarithm.
     floor = np.maximum(np.percentile(energy, 25, axis=0), 1e-5 * energy.max(axis=0, initial=0.0)) if n_steps else 0.0
-    level = np.log(energy + 2 * floor + np.float32(1e-30))
+    # In place, as an hour has 14 MB of them.
+    energy += 2 * floor + np.float32(1e-30)
+    level = np.log(energy, out=energy)
     rise = np.zeros_like(level)
-    rise[_RISE:] = np.maximum(level[_RISE:] - level[:-_RISE], 0)
-    del level
+    np.maximum(level[_RISE:] - level[:-_RISE], 0, out=rise[_RISE:])
+    del level, energy
     rise -= rise.mean(axis=0, keepdims=True) if n_steps else 0.0
     deviation = rise.std(axis=0, keepdims=True) if n_steps else np.ones((1, N_BANDS), np.float32)
-    flux = np.where(deviation > 1e-6, rise / np.maximum(deviation, 1e-6), 0)
-    return np.ascontiguousarray(np.minimum(flux, _LOUDEST).T, np.float32)
+    rise *= np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
+    np.minimum(rise, _LOUDEST, out=rise)
+    return np.ascontiguousarray(rise.T)
 
 
 def find_places(
@@ -174,7 +177,9 @@ def _correlate(
     whole = scipy.fft.rfft(reference, size, axis=1)
     rows = np.empty((len(starts), n + length), np.float32)
     for row, first in zip(rows, starts, strict=True):
-        part = np.conj(scipy.fft.rfft(other[:, first : first + length], size, axis=1))
-        product = scipy.fft.irfft((whole * part).sum(axis=0), size)
-        row[:length], row[length:] = product[-length:], product[:n]
+        product = np.zeros(whole.shape[1], np.complex64)
+        for band, part in zip(whole, other[:, first : first + length], strict=True):  # one at a time, for memory
+            product += band * np.conj(scipy.fft.rfft(part, size))
+        summed = scipy.fft.irfft(product, size)
+        row[:length], row[length:] = summed[-length:], summed[:n]
     return rows

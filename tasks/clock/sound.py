@@ -24,6 +24,8 @@ _N_SURELY_SCREENED, _LIKELY = 6, 0.7  # looked at: the first few, and what is ne
 _N_EXAMINED = 5  # of them looked at closely, if they have a part of the best one's evidence:
 _WORTH = 0.3
 
+_SHORTEST_S = 2.0  # recordings that anything can be said of
+_LEAST_SHARED = 0.6  # of the shorter recording, when that is less than the overlap asked for
 _QUIETEST = 1e-20  # peak under which a recording is silent
 _PART_LENGTH = 1 << 20
 _SCREEN_WINDOWS, _SCREEN_WINDOW_S = 8, 2.0
@@ -34,29 +36,29 @@ _APART_S = 0.005  # places nearer than this are one
 _CHANCE_HEIGHT = 2.0  # mean height of the envelope where nothing agrees
 
 _WINDOW_S, _HOP_S = 4.0, 2.0
-_MAX_WINDOWS = 160
-_PIECE_HOP_S = 0.192
+_MAX_WINDOWS = 160  # of a long recording, which has them farther apart
+_PIECE_HOP_S = 0.192  # of a window's pieces
 _SPEAKS = 7.0  # standard deviations; a window with a lower peak says nothing
 _AGREES_S = 0.0005
 _GOOD_AGREEMENT = 0.9  # of the windows that speak: then the line is the answer
-_MIN_USED = 3
+_MIN_USED = 3  # windows of a lock
 _CHANCE_EVIDENCE = 4.0  # that the best of some places reaches when nothing is related
 _N_RIVALS = 64
-_FLUX_ERROR_S = 0.01
+_FLUX_ERROR_S = 0.01  # of a place
 _BESIDE_MARGIN = 1.1  # reflections stand beside a true line, and are nearly as high in a large room
 _CLOSE = 0.7  # a line a few ms beside that is so high is settled too, before one of them is believed
 
 _CURVE_WINDOW_S = 2.0
 _MIN_CURVE_WINDOWS = 12
 _MAX_BEND = 0.001  # seconds a second that a wandering clock may leave its mean drift by
-_JUMP_COST = 12.0
-_JUMP_S = 0.005
+_JUMP_COST = 12.0  # standard deviations
+_JUMP_S = 0.005  # a path with a larger one is no curve
 
 _MAX_DROPS = 12
-_LIVELY = 0.3
+_LIVELY = 0.3  # of the onsets of windows that agree
 _MIN_DROP_WINDOWS = 2
 _MIN_DROP_EVIDENCE = 7.0
-_DROP_REACH_S = 5.0
+_DROP_REACH_S = 5.0  # largest sum of blocks dropped between two stretches
 _LEAST_DROP_S = 0.015  # what is nearer is more likely the period of a tone
 _N_NEAR_PLACES = 8
 _SEAM_HOP_S = 0.032
@@ -65,9 +67,9 @@ _FIT_TOLERANCE_S = 0.00025
 _KNOT_S = 5.0
 _BEND_S = 0.001  # second difference of a wandering clock's delay over knots, as it is expected
 _POLARITY_HZ = 1500.0
-_CURVE_RMS_S, _CURVE_CORRELATION = 0.00003, 0.5
-_SHARP_S = 0.00001
-_LEAST_ERROR_MS = 0.02
+_CURVE_RMS_S, _CURVE_CORRELATION = 0.00003, 0.5  # of a line's residuals, over which they ask for a curve
+_SHARP_S = 0.00001  # a map that moves less within a window need not be listened along again
+_LEAST_ERROR_MS = 0.02  # reflections and filters move all windows together, which their scatter does not show
 
 
 class ClockParams(Section):
@@ -75,7 +77,8 @@ class ClockParams(Section):
 
     Attributes:
         max_drift_ppm: largest drift that is looked for, parts in a million; at most 2,000.
-        min_overlap_s: shortest shared time that is looked for; at least 2 s.
+        min_overlap_s: shortest shared time that is looked for, or 0.6 of the shorter recording if that is less: a
+            few notes may agree by chance at the far ends of two long recordings.
         min_margin: evidence of the best place over the next, under which the answer is ambiguous; above 1.
         min_peak: evidence of the best place, in standard deviations of chance, under which the recordings are
             unrelated.
@@ -83,7 +86,7 @@ class ClockParams(Section):
     """
 
     max_drift_ppm: Annotated[float, Field(gt=0, le=2000)]
-    min_overlap_s: Annotated[float, Field(ge=2)]
+    min_overlap_s: Annotated[float, Field(ge=1)]
     min_margin: Annotated[float, Field(gt=1)]
     min_peak: Annotated[float, Field(gt=0)]
     min_agreement: Annotated[float, Field(ge=0, le=1)]
@@ -239,12 +242,10 @@ def _estimate(
         windows=WindowTable.empty(),
     )
     for name, audio, peak in zip(("longer", "shorter"), (reference, other), peaks, strict=True):
-        if len(audio) < params.min_overlap_s * sample_rate:
+        if len(audio) < _SHORTEST_S * sample_rate:
             length_s = len(audio) / sample_rate
-            return replace(
-                nothing,
-                reason=f"the {name} recording is {length_s:.1f} s long, shorter than {params.min_overlap_s:g} s",
-            )
+            reason = f"the {name} recording is {length_s:.1f} s long, shorter than {_SHORTEST_S:g} s"
+            return replace(nothing, reason=reason)
         if peak < _QUIETEST:
             return replace(nothing, reason=f"the {name} recording is silent")
     pair = _Pair(
@@ -258,7 +259,7 @@ def _estimate(
         pair.reference_flux,
         pair.other_flux,
         max_drift_ppm=params.max_drift_ppm,
-        min_overlap_s=params.min_overlap_s,
+        min_overlap_s=min(params.min_overlap_s, _LEAST_SHARED * nothing.duration_s),
         n_places=_N_PLACES,
     )
     if not places:
@@ -511,7 +512,7 @@ def _bend(pair: _Pair, stretches: list[_Stretch]) -> list[_Stretch] | None:
         near = _listen(pair, [delay], middle, _CURVE_WINDOW_S)
         heights = envelope(near.correlation, round(_BIN_S * pair.rate))
         steps = int(np.ceil(_MAX_BEND * hop_s / _BIN_S)) + 1
-        path, _ = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=_JUMP_COST)
+        path = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=_JUMP_COST)
         if np.abs(np.diff(path)).max() * _BIN_S > _JUMP_S:
             return None
         along = heights[np.arange(count), path]

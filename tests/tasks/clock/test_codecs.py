@@ -10,7 +10,7 @@ from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import read_sound
 
 RATE = 16_000
-PARAMS = ClockParams(max_drift_ppm=1500, min_overlap_s=2.0, min_margin=1.25, min_peak=9.0, min_agreement=0.5)
+PARAMS = ClockParams(max_drift_ppm=1500, min_overlap_s=5.0, min_margin=1.25, min_peak=9.0, min_agreement=0.5)
 pytestmark = pytest.mark.timeout(120)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tasks.clock.sound import ClockParams, estimate_clock
 
 RATE = 16_000
-PARAMS = ClockParams(max_drift_ppm=1500, min_overlap_s=2.0, min_margin=1.25, min_peak=9.0, min_agreement=0.5)
+PARAMS = ClockParams(max_drift_ppm=1500, min_overlap_s=5.0, min_margin=1.25, min_peak=9.0, min_agreement=0.5)
 NOTE_S = 0.5
 
 
