@@ -325,6 +325,8 @@ def watch(
     done = watch_once(inbox, settle_s=settle_s, commit=commit, push_data=push, notify=command, quiet=as_json)
     if as_json:
         _print_json(done)
+    if done["quarantined"]:
+        raise typer.Exit(EXIT_QUARANTINED)
 
 
 @app.command()
@@ -350,7 +352,8 @@ def compare(
             table = Table(*told.header, title=told.title, title_justify="left")
             for row in told.rows:
                 table.add_row(*row)
-            _print_table(table)
+            if told.rows:
+                _print_table(table)
         typer.echo(advice(comparison))
 
 

@@ -44,6 +44,7 @@ _GOOD_AGREEMENT = 0.9  # of the windows that speak: then the line is the answer
 _MIN_USED = 3  # windows of a lock
 _CHANCE_EVIDENCE = 4.0  # that the best of some places reaches when nothing is related
 _N_RIVALS = 64
+_LISTED = 0.5  # of the best one's evidence, of few windows: enough to be named as a rival
 _FLUX_ERROR_S = 0.01  # of a place
 _BESIDE_MARGIN = 1.1  # reflections stand beside a true line, and are nearly as high in a large room
 _CLOSE = 0.7  # a line a few ms beside that is so high is settled too, before one of them is believed
@@ -384,9 +385,7 @@ def _judge(
     facts = replace(nothing, margin=margin, coverage=settled.coverage, windows=settled.windows)
     if strongest * params.min_margin > 1:
         rivals = _rivals([(one, _strength(one, best)) for one in examined], 1 / params.min_margin)
-        rivals += _rivals(
-            [(one, _strength(one, screened[0])) for one in screened], 1 / params.min_margin, beside=rivals
-        )
+        rivals += _rivals([(one, _strength(one, screened[0])) for one in screened], _LISTED, beside=rivals)
         reason = f"{len(rivals)} places fit about as well; the next has {strongest:.0%} of the best one's evidence"
         return replace(facts, verdict="ambiguous", reason=reason, rivals=rivals[:_N_RIVALS])
     if nearby * _BESIDE_MARGIN > 1:
