@@ -42,6 +42,7 @@ _SPEAKS = 7.0  # standard deviations; a window with a lower peak says nothing
 _AGREES_S = 0.0005
 _GOOD_AGREEMENT = 0.9  # of the windows that speak: then the line is the answer
 _MIN_USED = 3  # windows of a lock
+_MIN_SPREAD = 0.3  # of the shared time from the first to the last of them: one note of a sampler agrees too
 _CHANCE_EVIDENCE = 4.0  # that the best of some places reaches when nothing is related
 _N_RIVALS = 64
 _LISTED = 0.5  # of the best one's evidence, of few windows: enough to be named as a rival
@@ -393,6 +394,8 @@ def _judge(
     if settled.agreement < params.min_agreement or not settled.spans:
         reason = f"{settled.n_used} windows agree, {settled.agreement:.0%} of those with something to say"
         return replace(facts, reason=reason)
+    if settled.spread < _MIN_SPREAD:
+        return replace(facts, reason=f"only {settled.spread:.0%} of the shared time agrees, as a repeated sample does")
     used = np.abs(settled.windows.residual_ms[settled.windows.used])
     return replace(
         facts,
@@ -661,6 +664,7 @@ class _Settled:
     coverage: float
     agreement: float
     n_used: int
+    spread: float  # part of the shared time from the first to the last window in agreement
     error_ms: float
     line_height: float  # mean of the windows' highest peaks that agree, less what chance gives
     height: float  # of the correlation of all windows together, each moved to the fit
@@ -700,6 +704,7 @@ def _settle(pair: _Pair, stretches: list[_Stretch], along: _Heard | None) -> _Se
         coverage=float(used.mean()),
         agreement=float(used.sum() / max(int(heard.speaks.sum()), 1)),
         n_used=int(used.sum()),
+        spread=float(np.ptp(middle[used]) + window_s) / (stretches[-1].end_s - stretches[0].start_s),
         error_ms=float(2e3 * deviation.max() + _LEAST_ERROR_MS),
         line_height=line.height - _CHANCE_HEIGHT,
         height=height,
@@ -738,6 +743,7 @@ def _unsettled(heard: _Heard) -> _Settled:
         coverage=0.0,
         agreement=float(heard.agrees.sum() / max(int(heard.speaks.sum()), 1)),
         n_used=int(heard.agrees.sum()),
+        spread=0.0,
         error_ms=np.nan,
         line_height=0.0,
         height=0.0,

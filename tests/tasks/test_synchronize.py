@@ -1,6 +1,7 @@
 """Captures whose delays are known, from their files to the clocks, the picture of them, and what comes behind."""
 
 import json
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tasks.media.encode import encode_camera, encode_sound
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.sound import read_sound
 from tasks.store.arrays import open_arrays
+from tasks.store.tables import read_table, write_table
 from tasks.synchronize import SyncError, SynchronizeParams, cleanness_db, sync_files, synchronize_take, write_aligned
 from tasks.takes import Take
 
@@ -227,3 +229,166 @@ def test_clean_is_loud_over_quiet_and_not_clipped():
     assert clean > noisy + 3
     assert cleanness_db((20 * heard(world, 1, 8, noise=1e-4)).clip(-1, 1)) < clean
     assert cleanness_db(np.zeros(16_000, np.float32)) == -np.inf
+
+
+def bars(onset_s, pitch, seconds):
+    """Struck bars as `event` has them, of known pitch at known moments."""
+    rng = np.random.default_rng(1)
+    audio = 3e-4 * rng.standard_normal(round(seconds * RATE))
+    time_s = np.arange(RATE) / RATE
+    for moment_s, note in zip(onset_s, pitch, strict=True):
+        hz = 440 * 2 ** ((note - 69) / 12)
+        tone = sum(
+            np.exp(-time_s * (6 + 12 * n)) * np.sin(2 * np.pi * hz * r * time_s) for n, r in enumerate((1, 3.9, 9))
+        )
+        start = round(moment_s * RATE)
+        audio[start : start + RATE] += 0.1 * tone[: len(audio) - start]
+    return audio.clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture
+def with_notes(take, notes_of):
+    """Return a function that gives the take one microphone that hears notes, and MIDI with these notes' own times.
+
+    It tells what of the score is on the master's clock, and what clock.json says of it.
+    """
+
+    def run(kind, *, heard_s, written_s, heard_pitch, written_pitch):
+        path = Path("data/raw/a/mic_room.wav")
+        Path("data/raw/a").unlink()
+        Path("data/raw/a").mkdir()
+        encode_sound(path, bars(heard_s, heard_pitch, heard_s[-1] + 2), sample_rate=RATE, codec="pcm_s16le")
+        about = json.loads(Path("data/ingested/a/take.json").read_text())
+        rows = [row for row in about["media"] if row["device"] == "mic_room"]
+        rows.append({"role": "score", "device": "score", "path": "data/raw/a/a.mid", "state": "used", "facts": None})
+        Path("data/ingested/a/take.json").write_text(json.dumps(about | {"media": rows, "notes": kind}))
+        rows = [(moment_s, moment_s + 0.2, note, 80) for moment_s, note in zip(written_s, written_pitch, strict=True)]
+        write_table(Path("data/ingested/a/notes.parquet"), notes_of(*rows).columns())
+        out = Path("data/synchronized/a")
+        out.mkdir(parents=True)
+        synchronize_take(take, out, PARAMS)
+        table = out / "notes.parquet"
+        facts = json.loads((out / "clock.json").read_text())["devices"]["score"]
+        return (read_table(table) if table.exists() else None), facts
+
+    return run
+
+
+def melody(n=90, seed=5):
+    rng = np.random.default_rng(seed)
+    return 1.0 + np.cumsum(rng.choice([0.15, 0.3, 0.3, 0.45, 0.6], n)), rng.integers(66, 85, n)
+
+
+def test_midi_that_was_recorded_along_is_on_the_masters_clock(with_notes):
+    onset_s, pitch = melody()
+    written_s = (onset_s - 0.7) * (1 - 60e-6)
+    notes, facts = with_notes("recorded", heard_s=onset_s, written_s=written_s, heard_pitch=pitch, written_pitch=pitch)
+    assert (facts["verdict"], facts["method"]) == ("locked", "notes")
+    _, clocks = read_clocks("a")
+    wrong_ms = 1e3 * np.abs(notes["onset_s"] - onset_s)
+    assert wrong_ms.max() < clocks["score"].error_ms < 15
+    assert np.nanmedian(np.abs(notes["residual_ms"])) < 10
+    np.testing.assert_array_equal(notes["pitch"], pitch)
+
+
+def test_a_score_that_was_played_freely_is_followed_note_by_note(with_notes):
+    written_s, pitch = melody()
+    tempo = 1.25 + 0.3 * np.sin(written_s / 5)
+    heard_s = 2.0 + np.cumsum(np.diff(written_s, prepend=written_s[0]) * tempo)
+    notes, facts = with_notes("score", heard_s=heard_s, written_s=written_s, heard_pitch=pitch, written_pitch=pitch)
+    assert (facts["verdict"], facts["method"]) == ("followed", "notes")
+    assert 1e3 * np.quantile(np.abs(notes["onset_s"] - heard_s), 0.95) < 40
+    assert np.isfinite(notes["residual_ms"]).mean() > 0.4
+    _, clocks = read_clocks("a")
+    assert set(clocks) == {"mic_room"}  # a player's tempo is no clock
+    table = read_table(Path("data/synchronized/a/clock.parquet"))
+    assert list(table["verdict"]) == ["locked", "followed"]
+    assert np.isnan(table["delay_s"][1])
+
+
+@pytest.mark.parametrize("kind", ["score", "recorded"])
+def test_the_score_of_another_piece_is_unrelated_and_says_why(with_notes, kind):
+    heard_s, heard_pitch = melody()
+    written_s, written_pitch = melody(seed=6)
+    notes, facts = with_notes(
+        kind, heard_s=heard_s, written_s=written_s, heard_pitch=heard_pitch, written_pitch=written_pitch
+    )
+    assert notes is None
+    # Onsets of rhythms on one grid may agree at several places; what counts is that none is believed.
+    assert facts["verdict"] in {"score": ("unrelated",), "recorded": ("unrelated", "ambiguous")}[kind]
+    assert facts["reason"]
+
+
+def test_a_device_that_cannot_be_read_is_told_and_the_take_goes_on(take, files):
+    folder = Path("data/raw/a")
+    folder.unlink()
+    folder.mkdir()
+    for name in ("cam_top.mp4", "mic_room.wav"):
+        (folder / name).write_bytes((files / name).read_bytes())
+    (folder / "mic_far.wav").write_bytes(b"RIFF")
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    synchronize_take(take, out, PARAMS)
+    assert set(read_clocks("a")[1]) == {"cam_top", "mic_room"}
+    facts = json.loads((out / "clock.json").read_text())["devices"]["mic_far"]
+    assert facts["verdict"] == "unrelated"
+    assert "mic_far.wav" in facts["reason"]
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_a_container_that_begins_later_changes_nothing_and_sound_that_does_moves_the_delay(files, tmp_path, container):
+    source, all_late, sound_late = files / "cam_top.mp4", tmp_path / f"all.{container}", tmp_path / f"one.{container}"
+    for out, inputs in (
+        (all_late, ["-itsoffset", "0.7", "-i", source]),
+        (sound_late, ["-i", source, "-itsoffset", "0.7", "-i", source, "-map", "0:v", "-map", "1:a"]),
+    ):
+        exact = ["-movie_timescale", "48000"] if container == "mp4" else []  # else edits are in whole milliseconds
+        command = ["ffmpeg", "-nostdin", "-v", "error", *map(str, inputs), "-c", "copy", *exact, str(out)]
+        subprocess.run(command, check=True, timeout=60)
+    report = sync_files(files / "mic_room.wav", [source, all_late, sound_late], params=PARAMS)
+    here_s, all_s, sound_s = (other.fit.delay_s for other in report.others)
+    # Matroska holds times in milliseconds.
+    within_s = 1e-3 if container == "mkv" else 5e-5
+    assert all_s == pytest.approx(here_s, abs=within_s)
+    assert sound_s == pytest.approx(here_s - 0.7, abs=within_s)
+
+
+def test_a_silent_camera_is_placed_by_what_moves_in_its_pictures(take):
+    onset_s, pitch = melody(n=110, seed=8)
+    folder = Path("data/raw/a")
+    folder.unlink()
+    folder.mkdir()
+    encode_sound(folder / "mic_room.wav", bars(onset_s, pitch, 42), sample_rate=RATE, codec="pcm_s16le")
+
+    def strikes():
+        """A stick that falls fast on each stroke and slowly rises, in a film that began 2 s after the sound."""
+        for moment_s in 2.0 + np.arange(900) / 25:
+            until_s = np.min(onset_s[onset_s > moment_s] - moment_s, initial=9.0)
+            since_s = np.min(moment_s - onset_s[onset_s <= moment_s], initial=9.0)
+            top = round(68 - 50 * min(until_s / 0.08, since_s / 0.4, 1.0))
+            picture = np.full((90, 160), 90, np.uint8)
+            picture[max(top - 12, 0) : top, 70:95] = 200
+            yield picture
+
+    encode_camera(
+        folder / "cam_top.mp4",
+        strikes(),
+        time_s=[Fraction(k, 25) for k in range(900)],
+        time_base=Fraction(1, 90_000),
+        audio=None,
+        sample_rate=RATE,
+        audio_codec=None,
+    )
+    path = Path("data/ingested/a/take.json")
+    about = json.loads(path.read_text())
+    about["media"] = [row for row in about["media"] if row["device"] != "mic_far"]
+    for row in about["media"]:
+        if row["device"] == "cam_top":
+            row["facts"] |= {"audio": None, "duration_s": 36.0}
+    path.write_text(json.dumps(about))
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    synchronize_take(take, out, PARAMS)
+    clock = read_clocks("a")[1]["cam_top"]
+    assert clock.method == "motion"
+    assert 1e3 * abs(clock.delay_s - 2.0) < clock.error_ms < 70
