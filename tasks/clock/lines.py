@@ -25,7 +25,7 @@ class Line:
         offset_s: at the middle.
         slope: seconds a second.
         middle_s: of the windows' time.
-        height: mean over the windows of the correlation along the line.
+        height: weighted mean over the windows of the correlation along the line.
     """
 
     offset_s: float
@@ -48,13 +48,14 @@ def envelope(correlation: NDArray[np.float32], width: int) -> NDArray[np.float32
 
 
 def find_lines(
-    heights: NDArray[np.float32], time_s: Times, *, bin_s: float, max_slope: float, apart_s: float
+    heights: NDArray[np.float32], time_s: Times, *, weight: Times, bin_s: float, max_slope: float, apart_s: float
 ) -> tuple[Line, Line]:
     """Find the line along which the windows' correlations are highest on the mean, and the best one elsewhere.
 
     Args:
         heights: (n, 2 k + 1) of `envelope`; the middle bin is lag 0.
         time_s: (n,) of the windows.
+        weight: (n,) of the windows, not all 0.
         bin_s: width of a bin.
         max_slope: largest slope tried.
         apart_s: the other line's distance at the middle, at least.
@@ -70,8 +71,8 @@ def find_lines(
     total = np.zeros((len(slopes), n_bins), np.float32)
     for row in range(n):
         view = np.lib.stride_tricks.sliding_window_view(padded[row], n_bins)
-        total += view[reach + shifts[:, row]]
-    total /= n
+        total += np.float32(weight[row]) * view[reach + shifts[:, row]]
+    total /= np.float32(weight.sum())
     best = np.unravel_index(int(np.argmax(total)), total.shape)
     away = np.where(np.abs(np.arange(n_bins) - best[1]) * bin_s > apart_s, total, -np.inf)
     other = np.unravel_index(int(np.argmax(away)), total.shape)

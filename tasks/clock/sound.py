@@ -7,6 +7,7 @@ and drift together, or a curve when the clock wanders. What stands against the a
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -33,6 +34,7 @@ _REACH_S = 0.06  # farther than a place may be wrong
 _BIN_S = 0.0005
 _HALF_SLACK_S = 0.025  # how far a place's line may be wrong at its ends
 _APART_S = 0.005  # places nearer than this are one
+_LEAST_WEIGHT = 0.05  # of a window without onsets
 _CHANCE_HEIGHT = 2.0  # mean height of the envelope where nothing agrees
 
 _WINDOW_S, _HOP_S = 4.0, 2.0
@@ -42,17 +44,19 @@ _SPEAKS = 7.0  # standard deviations; a window with a lower peak says nothing
 _AGREES_S = 0.0005
 _GOOD_AGREEMENT = 0.9  # of the windows that speak: then the line is the answer
 _MIN_USED = 3  # windows of a lock
-_MIN_SPREAD = 0.3  # of the shared time from the first to the last of them: one note of a sampler agrees too
+_MIN_SPREAD = 0.2  # of the shared time from the first to the last of them: one note of a sampler agrees too
 _CHANCE_EVIDENCE = 4.0  # that the best of some places reaches when nothing is related
 _N_RIVALS = 64
 _LISTED = 0.5  # of the best one's evidence, of few windows: enough to be named as a rival
 _FLUX_ERROR_S = 0.01  # of a place
+_BESIDE_S = 0.0015  # from a line to one beside it
 _BESIDE_MARGIN = 1.1  # reflections stand beside a true line, and are nearly as high in a large room
 _CLOSE = 0.7  # a line a few ms beside that is so high is settled too, before one of them is believed
 
 _CURVE_WINDOW_S = 2.0
 _MIN_CURVE_WINDOWS = 12
 _MAX_BEND = 0.001  # seconds a second that a wandering clock may leave its mean drift by
+_LEAST_CURVED = 0.25  # of the windows leave a line that is not one
 _JUMP_COST = 12.0  # standard deviations
 _JUMP_S = 0.005  # a path with a larger one is no curve
 
@@ -108,6 +112,11 @@ class _Pair:
     def rate(self) -> int:
         return self.reference.sample_rate
 
+    @cached_property
+    def rising(self) -> Times:
+        """(n_steps + 1,) all onsets of the other before each step."""
+        return np.asarray(np.cumsum(np.append(0.0, np.maximum(self.other_flux, 0).sum(axis=0) ** 2)), np.float64)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Stretch:
@@ -138,15 +147,15 @@ class _Candidate:
     Attributes:
         delay_s: at the other's time 0.
         drift: seconds a second.
-        height: mean over the windows of the correlation along it, less what chance gives.
-        n_windows: that were held against it.
+        height: mean over the windows of the correlation along it, less what chance gives; lively windows weigh more.
+        n_windows: that were held against it, as many of one weight as say as much.
         near: the best line elsewhere within the reach, if any was looked for.
     """
 
     delay_s: float
     drift: float
     height: float
-    n_windows: int
+    n_windows: float
     near: "_Candidate | None" = None
 
     @property
@@ -312,14 +321,28 @@ def _screen(pair: _Pair, place: Place, within: tuple[float, float] | None = None
     moments = _pieces(middle, window_s)
     spectra = window_spectra(pair.reference, pair.other, moments, moments * (1 + drift) + place.delay_s)
     max_slope = min(pair.params.max_drift_ppm * 1e-6 + abs(drift), 2 * _HALF_SLACK_S / length)
-    lines = _lines_through(pair, spectra, middle, max_slope=max_slope)
-    return _moved(_Candidate(delay_s=place.delay_s, drift=drift, height=0.0, n_windows=n), lines)
+    weight = _weights(pair, middle, window_s)
+    lines = _lines_through(pair, spectra, middle, weight, max_slope=max_slope)
+    return _moved(_Candidate(delay_s=place.delay_s, drift=drift, height=0.0, n_windows=_number_of(weight)), lines)
 
 
-def _lines_through(pair: _Pair, spectra: Spectra, time_s: Times, *, max_slope: float) -> tuple[Line, Line]:
+def _lines_through(
+    pair: _Pair, spectra: Spectra, time_s: Times, weight: Times, *, max_slope: float
+) -> tuple[Line, Line]:
     lags = correlation(spectra, pair.rate, reach_s=_REACH_S)
     heights = envelope(lags, round(_BIN_S * pair.rate))
-    return find_lines(heights, time_s, bin_s=_BIN_S, max_slope=max_slope, apart_s=_APART_S)
+    return find_lines(heights, time_s, weight=weight, bin_s=_BIN_S, max_slope=max_slope, apart_s=_BESIDE_S)
+
+
+def _weights(pair: _Pair, time_s: Times, window_s: float) -> Times:
+    """Return how much windows of the other ought to say: those with many onsets 1, silent ones next to nothing."""
+    onsets = _onsets(pair, time_s, window_s)
+    return np.asarray(np.clip(onsets / max(float(np.percentile(onsets, 75)), 1e-9), _LEAST_WEIGHT, 1.0))
+
+
+def _number_of(weight: Times) -> float:
+    """Return how many windows of one weight say as much as windows of these weights."""
+    return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
 def _moved(candidate: _Candidate, lines: tuple[Line, Line]) -> _Candidate:
@@ -357,9 +380,10 @@ def _examine(pair: _Pair, candidate: _Candidate) -> _Candidate:
         n = int(np.clip(length / window_s, 3, 32))
         middle = start + length * (np.arange(n) + 0.5) / n
         moments = _pieces(middle, min(window_s, length / n))
+        weight = _weights(pair, middle, min(window_s, length / n))
         spectra = window_spectra(pair.reference, pair.other, moments, moments + candidate.delay_at(moments))
-        lines = _lines_through(pair, spectra, middle, max_slope=min(0.001, _HALF_SLACK_S / length))
-        candidate = _moved(replace(candidate, n_windows=n), lines)
+        lines = _lines_through(pair, spectra, middle, weight, max_slope=min(0.001, _HALF_SLACK_S / length))
+        candidate = _moved(replace(candidate, n_windows=_number_of(weight)), lines)
     return candidate
 
 
@@ -522,6 +546,9 @@ def _bend(pair: _Pair, stretches: list[_Stretch]) -> list[_Stretch] | None:
         lively = _lively(pair, middle, _CURVE_WINDOW_S, sure)
         if sure.sum() < _MIN_CURVE_WINDOWS or (sure & lively).sum() < _GOOD_AGREEMENT * lively.sum():
             return None
+        leaves = np.abs(path[sure] - heights.shape[1] // 2) > 1
+        if delay is line and leaves.mean() < _LEAST_CURVED:
+            return None  # the line is right, and some windows are wild
         total = delay.delay_at(middle[sure]) + (path[sure] - heights.shape[1] // 2) * _BIN_S
         model = _curve([line], middle[sure], np.zeros(int(sure.sum()), np.int64))
         values = robust_line(
@@ -570,11 +597,15 @@ def _lively(pair: _Pair, time_s: Times, window_s: float, known: NDArray[np.bool_
         window_s: length.
         known: (n,) windows that do say something, for comparison.
     """
-    rising = np.cumsum(np.append(0.0, np.maximum(pair.other_flux, 0).sum(axis=0) ** 2))
-    edges = [np.rint((time_s + side * window_s / 2) * FLUX_RATE).astype(np.int64) for side in (-1, 1)]
-    first, last = (np.clip(edge, 0, len(rising) - 1) for edge in edges)
-    onsets = rising[last] - rising[first]
+    onsets = _onsets(pair, time_s, window_s)
     return np.asarray(onsets >= _LIVELY * np.median(onsets[known]) if known.any() else onsets > 0)
+
+
+def _onsets(pair: _Pair, time_s: Times, window_s: float) -> Times:
+    """Return how much sets on in windows of the other, in no unit."""
+    edges = [np.rint((time_s + side * window_s / 2) * FLUX_RATE).astype(np.int64) for side in (-1, 1)]
+    first, last = (np.clip(edge, 0, len(pair.rising) - 1) for edge in edges)
+    return np.asarray(pair.rising[last] - pair.rising[first])
 
 
 def _longest_run(
@@ -695,7 +726,8 @@ def _settle(pair: _Pair, stretches: list[_Stretch], along: _Heard | None) -> _Se
     residual = fitted.lag_s - model.basis @ fitted.values
     residual = np.where(used, residual, np.where(heard.speaks, heard.lag_s, np.nan))
     heights = envelope(heard.correlation, round(_BIN_S * pair.rate))
-    line, _ = find_lines(heights, heard.time_s, bin_s=_BIN_S, max_slope=0.0, apart_s=_APART_S)
+    weight = _weights(pair, heard.time_s, window_s)
+    line, _ = find_lines(heights, heard.time_s, weight=weight, bin_s=_BIN_S, max_slope=0.0, apart_s=_BESIDE_S)
     height, near_height = _contrast(pair, heard, offset, model.basis @ fitted.values)
     deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", model.basis, fitted.covariance, model.basis), 0))
     return _Settled(
@@ -731,7 +763,7 @@ def _contrast(pair: _Pair, heard: _Heard, offset_s: Times, fitted_s: Times) -> t
     agreement = turn.sum(axis=0) / np.maximum(np.abs(turn).sum(axis=0), np.float32(1e-20))
     together = np.abs(correlation(agreement[None], pair.rate, reach_s=_REACH_S)[0])
     middle = len(together) // 2
-    away = np.abs(np.arange(len(together)) - middle) > _APART_S * pair.rate
+    away = np.abs(np.arange(len(together)) - middle) > _BESIDE_S * pair.rate
     return float(together[middle - 1 : middle + 2].max()), float(together[away].max())
 
 

@@ -288,7 +288,7 @@ def python(project, *arguments, **options):
 
 
 PIPELINE = (
-    *(("ingest",), ("render",), ("synchronize",), ("extract",), ("chunk",)),
+    *(("ingest",), ("render",), ("extract",), ("chunk",)),
     *(("train", "baselines"), ("synthesize", "baselines"), ("evaluate", "baselines"), ("report",)),
 )
 OUTPUTS = {
@@ -317,6 +317,8 @@ def finished(make_project, tmp_path, tmp_path_factory, monkeypatch):
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["families"] = {"baselines": params["families"]["baselines"]}
     Path("params.yaml").write_text(yaml.safe_dump(params))
+    assert run("ingest") == 0
+    assert run("synchronize") == 0  # there are no captures here: it writes next to nothing
     for stage in PIPELINE:
         assert run(*stage) == 0, stage
     BUILT["finished"] = shutil.copytree(project, tmp_path_factory.mktemp("built") / "finished")
