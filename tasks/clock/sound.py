@@ -758,8 +758,9 @@ def _contrast(pair: _Pair, heard: _Heard, offset_s: Times, fitted_s: Times) -> t
     Each frequency weighs as much as the windows agree there, and no more for being loud: a tone's period beside
     the truth, loud low tones correlate nearly as well as at it.
     """
-    turn = np.exp(2j * np.pi * np.outer(fitted_s - offset_s, frequencies_hz(pair.rate))).astype(np.complex64)
-    turn *= heard.spectra
+    heard_s = (fitted_s - offset_s)[heard.speaks]  # whatever they say, for the fit or against it
+    turn = np.exp(2j * np.pi * np.outer(heard_s, frequencies_hz(pair.rate))).astype(np.complex64)
+    turn *= heard.spectra[heard.speaks]
     agreement = turn.sum(axis=0) / np.maximum(np.abs(turn).sum(axis=0), np.float32(1e-20))
     together = np.abs(correlation(agreement[None], pair.rate, reach_s=_REACH_S)[0])
     middle = len(together) // 2
