@@ -25,7 +25,7 @@ def test_the_line_is_found_and_the_best_one_elsewhere():
     bins = 120 + np.rint(10 + (TIME_S - TIME_S.mean()) * 1e-4 / BIN_S).astype(int)
     heights = heights_along(bins)
     heights[:, 160] = 5.0
-    best, other = find_lines(heights, TIME_S, bin_s=BIN_S, max_slope=2e-4, apart_s=0.005)
+    best, other = find_lines(heights, TIME_S, weight=np.ones(20), bin_s=BIN_S, max_slope=2e-4, apart_s=0.005)
     assert best.offset_s == pytest.approx(10 * BIN_S)
     assert best.slope == pytest.approx(1e-4, abs=2e-5)
     assert other.offset_s == pytest.approx(40 * BIN_S)
@@ -33,7 +33,9 @@ def test_the_line_is_found_and_the_best_one_elsewhere():
 
 
 def test_one_window_has_a_place_and_no_slope():
-    best, _ = find_lines(heights_along([100]), np.zeros(1), bin_s=BIN_S, max_slope=1.0, apart_s=0.005)
+    best, _ = find_lines(
+        heights_along([100]), np.zeros(1), weight=np.ones(1), bin_s=BIN_S, max_slope=1.0, apart_s=0.005
+    )
     assert (best.offset_s, best.slope) == (-20 * BIN_S, 0.0)
 
 
