@@ -6,9 +6,11 @@ samples and lets an event take effect only at the start of one, so each event go
 to its time.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -86,7 +88,9 @@ def fluidsynth_version() -> str:
 
 def _import_fluidsynth() -> Any:
     try:
-        import fluidsynth
+        # Where the environment has CI, pyfluidsynth prints at import, into whatever the program writes there.
+        with contextlib.redirect_stdout(sys.stderr):
+            import fluidsynth
     except ModuleNotFoundError:
         raise SynthError("the Python binding of FluidSynth is missing: pip install pyfluidsynth") from None
     except ImportError:
