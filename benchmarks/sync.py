@@ -40,8 +40,9 @@ from tasks.errors import BadInput  # noqa: E402
 from tasks.features.resample import resample  # noqa: E402
 from tasks.media.encode import encode_sound  # noqa: E402
 from tasks.media.probe import NO_LIMITS  # noqa: E402
-from tasks.media.sound import iter_sound, read_sound  # noqa: E402
+from tasks.media.sound import read_sound  # noqa: E402
 from tasks.params import read_params, section_values  # noqa: E402
+from tasks.synchronize import read_compact  # noqa: E402
 
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / "audiate-sync"
@@ -88,24 +89,8 @@ def write(device: Device, folder: Path, name: str) -> Path:
     return path
 
 
-def read(path: Path) -> NDArray[np.float32]:
-    return read_sound(path, sample_rate=RATE, policy=NO_LIMITS, lenient=True).samples
-
-
-def read_compact(path: Path) -> NDArray[np.int16]:
-    """Decode a long recording so that no second copy of it is ever in memory."""
-    sound = np.zeros(0, np.int16)
-    blocks = [
-        np.round(block * 32767).clip(-32768, 32767).astype(np.int16)
-        for block in iter_sound(path, sample_rate=RATE, policy=NO_LIMITS)
-    ]
-    sound.resize(sum(len(block) for block in blocks), refcheck=False)
-    at = 0
-    while blocks:
-        block = blocks.pop(0)
-        sound[at : at + len(block)] = block
-        at += len(block)
-    return sound
+def read(path: Path) -> NDArray[np.int16]:
+    return read_compact(path, RATE, NO_LIMITS)
 
 
 def cpu_s() -> float:
@@ -367,7 +352,7 @@ def measure(reference: Path, other: Path) -> None:
     asked = params()
     before = cpu_s()
     wall = time.perf_counter()
-    sounds = read_compact(reference), read_compact(other)
+    sounds = read(reference), read(other)
     decoded = cpu_s()
     fit = estimate_clock(*sounds, sample_rate=RATE, params=asked)
     found = {

@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData
-from tasks.metrics.paired import paired_intervals
+from tasks.metrics.intervals import paired_intervals
 from tasks.page.scores import METRICS, Metric
 from tasks.params import Section
 from tasks.store.tables import read_table

@@ -27,9 +27,9 @@ from tasks.errors import BadInput
 from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
-from tasks.media.pictures import iter_pictures
+from tasks.media.pictures import check_film, iter_pictures
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
-from tasks.media.sound import read_sound
+from tasks.media.sound import iter_sound
 from tasks.media.tracks import Track, write_tracks
 from tasks.page.figures import draw_residuals
 from tasks.params import Section
@@ -52,6 +52,8 @@ MOTION_MS, NOTES_MS = 50.0, 10.0
 FOLLOWED_MS = 65.0
 
 _LEVEL_S = 0.02
+_PART_LENGTH = 3000  # of such moments: a minute
+_FULL_SCALE = 32767
 _CLIPPED = 0.999
 
 
@@ -115,15 +117,15 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
         SyncError: ``NO_SOUND``, no device has sound, so there is no clock to place the others on.
     """
     capture = read_capture(take.name)
-    sounds: dict[str, NDArray[np.float32]] = {}
+    sounds: dict[str, NDArray[np.int16]] = {}
     faults: dict[str, str] = {}
     for device in capture.devices:
         if device.has_sound:
             try:
-                sounds[device.name] = _sound(device.path, params.sample_rate, NO_LIMITS)
+                sounds[device.name] = read_compact(device.path, params.sample_rate, NO_LIMITS)
             except BadInput as error:
                 faults[device.name] = str(error)
-    master = _master(capture, sounds)
+    master = _master(capture, sounds, params.sample_rate)
     placed = [Placed(name=master, role="master", fit=_itself(sounds[master], params.sample_rate))]
     placed += [
         _place(device, sounds.get(device.name), sounds[master], params, faults.get(device.name))
@@ -238,7 +240,7 @@ def sync_files(reference: Path, others: Sequence[Path], *, params: SynchronizePa
     Raises:
         MediaError: the reference cannot be read, or has no sound.
     """
-    heard = _sound(reference, params.sample_rate, params.media)
+    heard = read_compact(reference, params.sample_rate, params.media)
     synced = []
     for path in others:
         try:
@@ -265,8 +267,8 @@ def write_aligned(report: SyncReport, out: Path) -> list[Path]:
 
 def _place(
     device: Device,
-    sound: NDArray[np.float32] | None,
-    master: NDArray[np.float32],
+    sound: NDArray[np.int16] | None,
+    master: NDArray[np.int16],
     params: SynchronizeParams,
     fault: str | None,
 ) -> Placed:
@@ -286,21 +288,24 @@ def _place(
     return Placed(name=device.name, role=device.role, fit=fit)
 
 
-def _place_file(path: Path, reference: NDArray[np.float32], params: SynchronizeParams) -> ClockFit:
+def _place_file(path: Path, reference: NDArray[np.int16], params: SynchronizeParams) -> ClockFit:
     facts = probe(path, policy=params.media)
     fit: ClockFit | None = None
     if facts.audio is not None:
-        sound = _sound(path, params.sample_rate, params.media)
+        sound = read_compact(path, params.sample_rate, params.media)
         fit = estimate_clock(reference, sound, sample_rate=params.sample_rate, params=params.clock)
     if facts.video is not None and (fit is None or fit.verdict == "unrelated"):
+        film = check_film(path, params.media, lenient=True)
         fit = _place_pictures(path, facts.duration_s or 0.0, reference, params, params.media, None)
+        if film.truncated_at_s is not None:
+            fit = replace(fit, reason=f"{fit.reason}; its pictures end at {film.truncated_at_s:.3f} s, cut short")
     return fit if fit is not None else _silent(len(reference) / params.sample_rate, 0.0, "it has no stream")
 
 
 def _place_pictures(
     path: Path,
     duration_s: float,
-    reference: NDArray[np.float32],
+    reference: NDArray[np.int16],
     params: SynchronizeParams,
     policy: MediaPolicy,
     crop: tuple[int, int, int, int] | None,
@@ -318,7 +323,7 @@ def _place_pictures(
 
 
 def _place_score(
-    capture: Capture, notes: Notes, master: NDArray[np.float32], params: SynchronizeParams
+    capture: Capture, notes: Notes, master: NDArray[np.int16], params: SynchronizeParams
 ) -> tuple[Placed, Times]:
     """Place a MIDI file on the master's clock, played by the synthesizer; also by how much each note is heard late."""
     rate, nowhere = params.sample_rate, np.full(len(notes), np.nan)
@@ -395,14 +400,14 @@ def _notes_on_master(notes: Notes, score: Placed, lag_s: Times) -> dict[str, NDA
     }
 
 
-def _master(capture: Capture, sounds: Mapping[str, NDArray[np.float32]]) -> str:
+def _master(capture: Capture, sounds: Mapping[str, NDArray[np.int16]], sample_rate: int) -> str:
     """Return the device whose clock the take lives on."""
     named = capture.master or ""
-    if named in sounds and np.abs(sounds[named]).max(initial=0.0) > 0:
+    if named in sounds and sounds[named].any():
         return named
     for role in ("microphone", "camera"):
         clean = {
-            device.name: cleanness_db(sounds[device.name])
+            device.name: cleanness_db(sounds[device.name], sample_rate)
             for device in capture.devices
             if device.role == role and device.name in sounds
         }
@@ -412,26 +417,43 @@ def _master(capture: Capture, sounds: Mapping[str, NDArray[np.float32]]) -> str:
     raise SyncError(f"take {capture.take}: no device recorded any sound, expected one to be the clock", kind="NO_SOUND")
 
 
-def cleanness_db(audio: NDArray[np.float32]) -> float:
+def cleanness_db(audio: NDArray[np.int16], sample_rate: int) -> float:
     """Return by how much a recording's loud moments stand over its quiet ones, in dB; less where it clips.
 
     Silence gives minus infinity.
     """
-    length = max(1, round(_LEVEL_S * 16_000))
-    n = len(audio) // length
-    if n < 2 or not np.abs(audio).max() > 0:
+    length = max(1, round(_LEVEL_S * sample_rate))
+    moments = audio[: len(audio) // length * length].reshape(-1, length)
+    if len(moments) < 2 or not audio.any():
         return -np.inf
-    power = np.square(audio[: n * length].reshape(n, length), dtype=np.float64).mean(axis=1) + 1e-12
+    # By parts: squares of an hour in 64 bits would fill half a gigabyte.
+    parts = [moments[first : first + _PART_LENGTH] for first in range(0, len(moments), _PART_LENGTH)]
+    power = np.concatenate([np.square(part / _FULL_SCALE).mean(axis=1) for part in parts]) + 1e-12
     quiet, loud = np.quantile(power, [0.1, 0.95])
-    clipped = float((np.abs(audio) > _CLIPPED).mean())
-    return float(10 * np.log10(loud / quiet)) - 1000.0 * clipped
+    n_clipped = sum(int((np.abs(part / _FULL_SCALE) > _CLIPPED).sum()) for part in parts)
+    return float(10 * np.log10(loud / quiet)) - 1000.0 * n_clipped / len(audio)
 
 
-def _sound(path: Path, sample_rate: int, policy: MediaPolicy) -> NDArray[np.float32]:
-    return read_sound(path, sample_rate=sample_rate, policy=policy, lenient=True).samples
+def read_compact(path: Path, sample_rate: int, policy: MediaPolicy) -> NDArray[np.int16]:
+    """Decode a recording's sound to 16 bits, never holding a second copy of it: an hour at 16 kHz is 115 MB.
+
+    Raises:
+        MediaError: as in `tasks.media.sound.iter_sound`, which is asked to be lenient.
+    """
+    blocks = [
+        np.rint(block * _FULL_SCALE).clip(-32768, 32767).astype(np.int16)
+        for block in iter_sound(path, sample_rate=sample_rate, policy=policy, lenient=True)
+    ]
+    sound = np.empty(sum(map(len, blocks)), np.int16)
+    at = 0
+    while blocks:
+        block = blocks.pop(0)
+        sound[at : at + len(block)] = block
+        at += len(block)
+    return sound
 
 
-def _itself(sound: NDArray[np.float32], sample_rate: int) -> ClockFit:
+def _itself(sound: NDArray[np.int16], sample_rate: int) -> ClockFit:
     duration_s = len(sound) / sample_rate
     return ClockFit(
         verdict="locked",

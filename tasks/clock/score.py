@@ -19,6 +19,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from tasks.clock.fit import Times
+from tasks.clock.spectra import Samples
 
 _RATE = 50  # Hz, of the features
 _COARSE = 10  # of them are averaged for the coarse alignment
@@ -79,8 +80,8 @@ class ScoreFit:
 
 
 def follow_score(
-    reference: NDArray[np.float32],
-    score: NDArray[np.float32],
+    reference: Samples,
+    score: Samples,
     *,
     sample_rate: int,
     onset_s: Times,
@@ -159,8 +160,8 @@ def follow_score(
 
 
 def note_lags(
-    reference: NDArray[np.float32],
-    score: NDArray[np.float32],
+    reference: Samples,
+    score: Samples,
     *,
     sample_rate: int,
     expected_s: Times,
@@ -193,7 +194,7 @@ def _lags(
     return np.where(_stand_alone(onset_s, pitch), lag_s, np.nan)
 
 
-def _rises(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def _rises(audio: Samples, sample_rate: int) -> NDArray[np.float32]:
     """Return by how much each pitch's log energy rises around each step, (n_steps, _N_PITCHES)."""
     length = round(_WINDOW_S * sample_rate)
     n_steps = int(len(audio) * _RATE / sample_rate)

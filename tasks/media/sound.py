@@ -31,7 +31,9 @@ PACKED_SAMPLES = 1 << 14  # handed over at a time by ffmpeg: its own thousand wo
 # than this (AAC 21 ms, Opus 20 ms); time stamps in milliseconds jitter by less.
 HOLE_S = 0.015
 START_S = 2e-5  # a stream that begins later than this begins where it says: a sample
-TOLERANCE_S = 0.05  # between the declared length and the decoded one: two blocks of AAC
+TOLERANCE_S = 0.05  # between the declared length and the decoded one
+# What an MP3 or AAC encoder puts before and behind the sound, and its header may count: two blocks, 72 ms at 32 kHz.
+PADDING_SAMPLES = 2 * 1152
 MOST_LOST = 0.5  # of a recording's length: with more holes it is refused, however lenient one is
 PUT_IN = re.compile(rb"adding (\d+) audio samples of silence")
 
@@ -204,7 +206,7 @@ class SoundBlocks:
             raise MediaError(f"{name}: its sound does not decode: {last_error(logged)}", kind="DAMAGED_STREAM")
         errors = LOGGED_ERROR.findall(logged)
         declared_s = _declared_end_s(self._facts, self._stream)
-        if declared_s is not None and decoded_s < declared_s - TOLERANCE_S:
+        if declared_s is not None and decoded_s < declared_s - _tolerance_s(self._stream):
             if not self._lenient:
                 raise MediaError(
                     f"{name}: its sound ends at {decoded_s:.3f} s, expected {declared_s:.3f} s as its header says",
@@ -255,6 +257,11 @@ def _chosen(path: Path, facts: MediaFacts, stream: int | None) -> AudioStream:
             return sound
     known = ", ".join(str(sound.index) for sound in facts.sounds)
     raise MediaError(f"{shown(path)}: stream {stream} is no sound, expected one of {known}", kind="NO_AUDIO")
+
+
+def _tolerance_s(stream: AudioStream) -> float:
+    is_exact = stream.codec.startswith("pcm_") or stream.codec in ("flac", "alac")
+    return TOLERANCE_S if is_exact else max(TOLERANCE_S, PADDING_SAMPLES / stream.sample_rate)
 
 
 def _declared_end_s(facts: MediaFacts, stream: AudioStream) -> float | None:

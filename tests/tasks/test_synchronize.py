@@ -17,11 +17,19 @@ from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData
 from tasks.extract import ExtractParams, extract_take
 from tasks.media.encode import encode_camera, encode_sound
-from tasks.media.probe import MediaPolicy, probe
+from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
 from tasks.media.sound import read_sound
 from tasks.store.arrays import open_arrays
 from tasks.store.tables import read_table, write_table
-from tasks.synchronize import SyncError, SynchronizeParams, cleanness_db, sync_files, synchronize_take, write_aligned
+from tasks.synchronize import (
+    SyncError,
+    SynchronizeParams,
+    cleanness_db,
+    read_compact,
+    sync_files,
+    synchronize_take,
+    write_aligned,
+)
 from tasks.takes import Take
 
 RATE = 48_000
@@ -225,10 +233,21 @@ def test_a_clock_that_is_missing_is_damage(take):
 
 def test_clean_is_loud_over_quiet_and_not_clipped():
     world = event(10)
-    clean, noisy = (cleanness_db(heard(world, 1, 8, noise=noise)) for noise in (1e-4, 2e-2))
+    clean, noisy = (cleanness_db(compact(heard(world, 1, 8, noise=noise)), RATE) for noise in (1e-4, 2e-2))
     assert clean > noisy + 3
-    assert cleanness_db((20 * heard(world, 1, 8, noise=1e-4)).clip(-1, 1)) < clean
-    assert cleanness_db(np.zeros(16_000, np.float32)) == -np.inf
+    assert cleanness_db(compact((20 * heard(world, 1, 8, noise=1e-4)).clip(-1, 1)), RATE) < clean
+    assert cleanness_db(np.zeros(16_000, np.int16), RATE) == -np.inf
+
+
+def compact(audio):
+    return np.rint(audio * 32767).astype(np.int16)
+
+
+def test_a_recording_is_read_as_16_bits_and_to_its_end(tmp_path):
+    audio = heard(event(10), 1, 8, noise=1e-3)
+    path = tmp_path / "a.flac"
+    encode_sound(path, audio, sample_rate=RATE, codec="flac")
+    assert np.abs(read_compact(path, RATE, NO_LIMITS).astype(int) - np.rint(audio * 32767)).max() <= 1
 
 
 def bars(onset_s, pitch, seconds):

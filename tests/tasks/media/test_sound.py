@@ -126,6 +126,19 @@ def test_a_truncated_recording_is_refused_or_kept_with_its_end(folder, tmp_path)
     assert len(kept.samples) == pytest.approx(kept.truncated_at_s * RATE)
 
 
+@pytest.mark.parametrize("rate", [16_000, 22_050, 32_000, 44_100])
+@pytest.mark.parametrize("codec", ["mp3", "m4a"])
+def test_an_encoders_padding_is_no_truncation(tmp_path, codec, rate):
+    path = tmp_path / f"a.{codec}"
+    audio = clicks(3.0, rate)
+    encode_sound(path, audio, sample_rate=rate, codec="mp3" if codec == "mp3" else "aac")
+    found = read_sound(path, sample_rate=rate, policy=POLICY)
+    assert len(found.samples) == pytest.approx(len(audio), abs=2 * 1152)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+    with pytest.raises(MediaError):
+        read_sound(path, sample_rate=rate, policy=POLICY)
+
+
 def test_pictures_without_sound_say_so(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=1", tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="holds no audio stream") as error:

@@ -2,95 +2,123 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tasks.metrics.intervals import paired_interval
+from tasks.metrics.intervals import FEW_GROUPS_CONFIDENCE, paired_interval, paired_intervals
+
+DRAWS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "heavy": lambda rng, n: rng.standard_t(3, size=n),
+    "skewed": lambda rng, n: rng.exponential(size=n) - 1,
+}
 
 
-def called_different(rng: np.random.Generator, *, n_groups: int, n_pairs: int, skewed: bool, unequal: bool) -> float:
+def called_different(rng, *, n_pieces, draw, most_takes, n_pairs=1000):
     """Return the share of pairs without any difference whose interval leaves 0 out."""
     n_wrong = 0
     for _ in range(n_pairs):
-        sizes = rng.integers(1, 6, n_groups) if unequal else np.full(n_groups, 2)
-        groups = np.repeat(np.arange(n_groups), sizes)
-        of_group = rng.exponential(size=n_groups) - 1 if skewed else rng.normal(size=n_groups)
-        b = rng.normal(size=len(groups))
-        a = b + of_group[groups] + 0.5 * rng.normal(size=len(groups))
-        _, low, high = paired_interval(a, b, groups, n_resamples=400, rng=rng)
-        n_wrong += not low <= 0 <= high
+        sizes = rng.integers(1, most_takes + 1, n_pieces)
+        pieces = np.repeat(np.arange(n_pieces), sizes)
+        difference = DRAWS[draw](rng, n_pieces)[pieces] + 0.5 * DRAWS[draw](rng, len(pieces))
+        _, low, high = paired_intervals(difference, pieces, n_resamples=300, rng=rng)
+        n_wrong += not low[0] <= 0 <= high[0]
     return n_wrong / n_pairs
 
 
-@pytest.mark.parametrize("n_groups", [2, 3, 5, 8, 20])
-def test_of_a_thousand_pairs_without_a_difference_few_are_called_different(n_groups):
-    share = called_different(np.random.default_rng(1), n_groups=n_groups, n_pairs=1000, skewed=False, unequal=False)
-    assert share <= 0.07
-
-
-@pytest.mark.parametrize("skewed", [False, True])
-def test_pieces_with_more_takes_than_others_do_not_fool_it(skewed):
-    share = called_different(np.random.default_rng(2), n_groups=8, n_pairs=1000, skewed=skewed, unequal=True)
-    assert share <= 0.08
+@pytest.mark.parametrize("n_pieces", [3, 4, 6, 8, 20, 60])
+@pytest.mark.parametrize("draw", ["normal", "heavy", "skewed"])
+def test_of_a_thousand_pairs_without_a_difference_at_most_60_are_called_different(n_pieces, draw):
+    rng = np.random.default_rng(n_pieces)
+    assert called_different(rng, n_pieces=n_pieces, draw=draw, most_takes=3) <= 0.06
 
 
 def test_a_planted_difference_is_found_and_enclosed():
     rng = np.random.default_rng(3)
-    groups = np.repeat(np.arange(12), 3)
-    b = rng.normal(size=36)
-    difference, low, high = paired_interval(b + 2 + 0.3 * rng.normal(size=36), b, groups, n_resamples=2000, rng=rng)
-    assert 1.5 < low < difference < high < 2.5
+    pieces = np.repeat(np.arange(12), 3)
+    mean, low, high = paired_intervals(2 + 0.5 * rng.normal(size=36), pieces, n_resamples=2000, rng=rng)
+    assert 1.5 < low[0] < mean[0] < high[0] < 2.5
 
 
-def test_the_order_of_systems_only_turns_the_sign():
+def test_many_pieces_give_the_interval_of_the_normal_distribution():
     rng = np.random.default_rng(4)
-    a, b, groups = rng.normal(size=20), rng.normal(size=20), np.arange(20) // 2
-    there = paired_interval(a, b, groups, n_resamples=500, rng=np.random.default_rng(0))
-    back = paired_interval(b, a, groups, n_resamples=500, rng=np.random.default_rng(0))
-    assert there == pytest.approx((-back[0], -back[2], -back[1]))
+    difference, pieces = rng.normal(size=3000), np.arange(3000) // 3
+    means = difference.reshape(-1, 3).mean(axis=1)
+    mean, low, high = paired_intervals(difference, pieces, n_resamples=4000, rng=np.random.default_rng(0))
+    expected = scipy.stats.norm.interval(0.95, means.mean(), scipy.stats.sem(means))
+    assert (low[0], high[0]) == pytest.approx(expected, abs=0.004)
+    assert mean[0] == pytest.approx(means.mean())
+
+
+def test_few_pieces_give_students_interval_at_its_wary_level():
+    difference = np.array([1.0, 2.0, 4.0])
+    error = scipy.stats.sem(difference)
+    expected = scipy.stats.t.interval(FEW_GROUPS_CONFIDENCE, 2, difference.mean(), error)
+    _, low, high = paired_intervals(difference, list("abc"), n_resamples=10, rng=np.random.default_rng(0))
+    assert (low[0], high[0]) == pytest.approx(expected)
+
+
+def test_every_figure_has_the_interval_that_it_has_alone():
+    rng = np.random.default_rng(5)
+    table, pieces = rng.normal(size=(30, 4)), np.arange(30) // 2
+    together = paired_intervals(table, pieces, n_resamples=500, rng=np.random.default_rng(1))
+    for column in range(4):
+        alone = paired_intervals(table[:, column], pieces, n_resamples=500, rng=np.random.default_rng(1))
+        assert [ends[0] for ends in alone] == pytest.approx([ends[column] for ends in together])
+
+
+def test_a_figure_that_moved_in_one_piece_alone_stays_open_with_finite_ends():
+    difference = np.array([1.0, *[0.0] * 7])
+    _, low, high = paired_intervals(difference, range(8), n_resamples=200, rng=np.random.default_rng(0))
+    assert -1 < low[0] < 0 < high[0] < 1
+
+
+def test_scale_and_sign_go_through():
+    rng = np.random.default_rng(6)
+    difference, pieces = rng.normal(size=20), np.arange(20) // 2
+    there = paired_intervals(difference, pieces, n_resamples=500, rng=np.random.default_rng(2))
+    back = paired_intervals(-1000 * difference, pieces, n_resamples=500, rng=np.random.default_rng(2))
+    assert [1000 * ends[0] for ends in there] == pytest.approx([-back[at][0] for at in (0, 2, 1)])
+
+
+@pytest.mark.parametrize(("offset", "n"), [(0.0, 2), (0.25, 9), (1e9, 40)])
+def test_a_difference_that_never_varies_has_no_width(offset, n):
+    mean, low, high = paired_intervals(np.full(n, offset), range(n), n_resamples=10, rng=np.random.default_rng(0))
+    assert (mean[0], low[0], high[0]) == (offset, offset, offset)
+
+
+def test_one_piece_says_nothing_about_the_spread():
+    mean, low, high = paired_intervals([1.0, 2.0], ["a", "a"], n_resamples=10, rng=np.random.default_rng(0))
+    assert (mean[0], low[0], high[0]) == (1.5, -np.inf, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("difference", "pieces", "message"),
+    [
+        ([1.0, np.nan], "ab", "take 1: difference is not finite"),
+        ([1.0, 2.0], "a", "one row for each take"),
+        ([], "", "one row for each take"),
+    ],
+)
+def test_what_is_no_table_of_differences_is_refused(difference, pieces, message):
+    with pytest.raises(ValueError, match=message):
+        paired_intervals(difference, list(pieces), n_resamples=10, rng=np.random.default_rng(0))
+
+
+def test_two_systems_are_compared_by_their_differences():
+    rng = np.random.default_rng(8)
+    a, b, pieces = rng.normal(size=20), rng.normal(size=20), np.arange(20) // 2
+    one = paired_interval(a, b, pieces, n_resamples=500, rng=np.random.default_rng(0))
+    many = paired_intervals(a - b, pieces, n_resamples=500, rng=np.random.default_rng(0))
+    assert one == tuple(float(end[0]) for end in many)
 
 
 def test_takes_of_one_piece_are_no_new_evidence():
-    rng = np.random.default_rng(5)
-    a, b = rng.normal(size=8), rng.normal(size=8)
-    once = paired_interval(a, b, range(8), n_resamples=500, rng=np.random.default_rng(0))
-    often = paired_interval(
-        np.repeat(a, 50),
-        np.repeat(b, 50),
-        np.repeat(range(8), 50),
-        n_resamples=500,
-        rng=np.random.default_rng(0),
+    difference = np.random.default_rng(5).normal(size=8)
+    once = paired_intervals(difference, range(8), n_resamples=500, rng=np.random.default_rng(0))
+    often = paired_intervals(
+        np.repeat(difference, 50), np.repeat(range(8), 50), n_resamples=500, rng=np.random.default_rng(0)
     )
-    assert often == pytest.approx(once)
+    assert [end[0] for end in often] == pytest.approx([end[0] for end in once])
 
 
-def test_few_pieces_give_students_interval():
-    difference = np.array([1.0, 2.0, 4.0])
-    expected = scipy.stats.t.interval(0.95, 2, difference.mean(), scipy.stats.sem(difference))
-    _, low, high = paired_interval(difference, np.zeros(3), "abc", n_resamples=10, rng=np.random.default_rng(0))
-    assert (low, high) == pytest.approx(expected)
-
-
-def test_the_same_generator_gives_the_same_interval():
-    rng = np.random.default_rng(6)
-    a, b = rng.normal(size=10), rng.normal(size=10)
-    first, second = (paired_interval(a, b, range(10), n_resamples=100, rng=np.random.default_rng(7)) for _ in range(2))
-    assert first == second
-
-
-@pytest.mark.parametrize(("offset", "n"), [(0.0, 2), (0.25, 9)])
-def test_a_difference_that_never_varies_has_no_width(offset, n):
-    b = np.arange(n) / 4
-    assert paired_interval(b + offset, b, range(n), n_resamples=10, rng=np.random.default_rng(0)) == (offset,) * 3
-
-
-def test_one_piece_is_refused():
+def test_one_piece_is_refused_where_two_systems_are_compared():
     with pytest.raises(ValueError, match="come from 1 piece, expected at least 2"):
         paired_interval([1, 2], [0, 0], ["a", "a"], n_resamples=10, rng=np.random.default_rng(0))
-
-
-def test_a_missing_figure_is_refused_with_its_place():
-    with pytest.raises(ValueError, match="take 1: difference is not finite"):
-        paired_interval([1, np.nan], [0, 0], ["a", "b"], n_resamples=10, rng=np.random.default_rng(0))
-
-
-def test_lengths_that_differ_are_refused():
-    with pytest.raises(ValueError, match="one for each take"):
-        paired_interval([1.0, 2.0], [0.0, 0.0], ["a"], n_resamples=10, rng=np.random.default_rng(0))
