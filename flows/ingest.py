@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import STATE, Settings, Summary, for_each_take, one_at_a_time, run_stage
-from tasks.captures.copies import StreamDigests
+from tasks.captures.copies import Contents
 from tasks.errors import DamagedData, PipelineError
 from tasks.ingest import (
     RAW,
@@ -35,7 +35,7 @@ def ingest(params: IngestParams) -> Summary:
         before = listing()
         found, refused = find_sources(size=params.size)
         hashed = Verified(STATE / "verified" / "raw.json")
-        streams = StreamDigests(STATE / "verified" / "streams.json", params.media)
+        streams = Contents(STATE / "verified" / "streams.json", params.media)
         hash_files(found, hashed, streams, workers=Settings().workers)
         check_filmed(found, hashed)
         originals, copies = refuse_copies(found, hashed.sha256, streams)

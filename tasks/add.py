@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
 
-from tasks.captures.copies import StreamDigests
+from tasks.captures.copies import Contents
 from tasks.captures.describe import TakeFile, parse_take_file, read_take_file
 from tasks.captures.devices import probe_device
 from tasks.captures.folder import TAKE_FILE, FolderSize, Refused, Role, fault_of, look_into, role_of, shown
@@ -290,7 +290,7 @@ class _Adding:
         self.replace = replace
         self.tell = tell
         self.verified = Verified(STATE / "verified" / "add.json")
-        self.streams = StreamDigests(STATE / "verified" / "streams.json", params.media)
+        self.streams = Contents(STATE / "verified" / "streams.json", params.media)
         self.sources, _ = find_sources(SAMPLE, FILMED, RAW, size=params.size)
         self.claimed: set[str] = set()
 

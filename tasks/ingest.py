@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import yaml
 
-from tasks.captures.copies import StreamDigests
+from tasks.captures.copies import Contents
 from tasks.captures.describe import TakeFile, read_take_file
 from tasks.captures.devices import CaptureParams, examine_device
 from tasks.captures.folder import SCORE_SUFFIXES, TAKE_FILE, FolderSize, Found, Refused, look_into, role_of, shown
+from tasks.captures.prints import PrintIndex
 from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
 from tasks.instruments.midi import MidiPolicy, Score, read_midi
 from tasks.media.probe import MediaPolicy
@@ -207,7 +208,7 @@ def check_filmed(sources: Iterable[Source], verified: Verified, filmed: Path = F
             read_receipt(filmed / source.name, verified)
 
 
-def hash_files(sources: Iterable[Source], verified: Verified, streams: StreamDigests, *, workers: int) -> None:
+def hash_files(sources: Iterable[Source], verified: Verified, streams: Contents, *, workers: int) -> None:
     """Hash every file of the takes that changed since it was last seen, several at a time.
 
     Raises:
@@ -218,6 +219,7 @@ def hash_files(sources: Iterable[Source], verified: Verified, streams: StreamDig
         digest = verified.sha256(path)
         if role_of(path.name) in ("camera", "microphone"):
             streams.of(path, digest)
+            streams.prints(path, digest)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -228,14 +230,14 @@ def hash_files(sources: Iterable[Source], verified: Verified, streams: StreamDig
 
 
 def refuse_copies(
-    sources: Sequence[Source], sha256: Callable[[Path], str], streams: StreamDigests | None = None
+    sources: Sequence[Source], sha256: Callable[[Path], str], streams: Contents | None = None
 ) -> tuple[list[Source], list[Outcome]]:
     """Part the takes from those that are an earlier one once more: a piece twice would leak over the split.
 
     A take is a copy when a recording of it has the same bytes as one of an earlier take, or the same streams in
     another container; a score, when its MIDI file has the same bytes as an earlier score's. Bundled pieces come
     first, then what was filmed, then data/raw, each by name. A capture may come with the MIDI file of a score
-    when both are of one piece.
+    when both are of one piece, and sound as another capture does (encoded anew, or a part of it) on the same terms.
 
     Args:
         sources: the takes.
@@ -279,11 +281,13 @@ def holding_of(source: Source) -> Holding:
 class Originals:
     """The recordings and scores seen so far, so that what comes again is known; a take is no copy of itself."""
 
-    def __init__(self, sha256: Callable[[Path], str], streams: StreamDigests | None) -> None:
+    def __init__(self, sha256: Callable[[Path], str], streams: Contents | None) -> None:
         self._sha256 = sha256
         self._streams = streams
         self._recordings: dict[str, str] = {}  # digest -> take
         self._scores: dict[str, Holding] = {}
+        self._sounds = PrintIndex()
+        self._pieces: dict[str, str] = {}  # of the takes whose sound is known
 
     def claim(self, take: Holding) -> tuple[str, str] | None:
         """Remember what a take holds; or return, as kind and reason, of which earlier one it is a copy."""
@@ -299,10 +303,26 @@ class Originals:
             if original != take.name:
                 reason = f"{shown(path)} has {what} a recording of take {original}, expected one take a recording"
                 return "DUPLICATE", reason
-        copied = self._claim_score(take)
+        copied = self._claim_score(take) or self._claim_sounds(take)
         if copied is None:
             self._recordings.update(dict.fromkeys(held, take.name))
         return copied
+
+    def _claim_sounds(self, take: Holding) -> tuple[str, str] | None:
+        """Remember how a take sounds; or say of which piece it must be, as it sounds like an earlier take of that."""
+        if self._streams is None:
+            return None
+        prints = [(path, self._streams.prints(path, self._sha256(path))) for path in take.devices]
+        for path, found in prints:
+            for earlier, start_s in self._sounds.copies_of(found, but=take.name):
+                piece = self._pieces[earlier]
+                if piece != take.piece:
+                    what = f"{shown(path)} sounds as take {earlier} does from {start_s:+.2f} s on, encoded anew or cut"
+                    return "OTHER_PIECE", f"{what}, expected `piece: {piece}` in {TAKE_FILE}, found {take.piece}"
+        for _, found in prints:
+            self._sounds.add(take.name, found)
+        self._pieces[take.name] = take.piece
+        return None
 
     def _claim_score(self, take: Holding) -> tuple[str, str] | None:
         if take.score is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.captures.copies import StreamDigests
+from tasks.captures.copies import Contents
 from tasks.captures.folder import FolderSize
 from tasks.captures.record import read_capture
 from tasks.errors import DamagedData, ParamsError
@@ -25,6 +25,7 @@ from tasks.ingest import (
     write_catalog,
 )
 from tasks.instruments.midi import Controls, write_midi
+from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
 from tasks.render import read_notes
 from tasks.step import Verified
@@ -260,7 +261,7 @@ def test_what_cannot_be_a_capture_is_refused_when_it_is_found(capture, files, ki
 
 
 def copies(sources):
-    streams = StreamDigests(Path("streams.json"), NO_LIMITS)
+    streams = Contents(Path("streams.json"), NO_LIMITS)
     kept, refused = refuse_copies(sources, Verified(Path("verified.json")).sha256, streams)
     return [source.name for source in kept], [(outcome.name, outcome.kind) for outcome in refused]
 
@@ -273,6 +274,20 @@ def test_a_recording_that_comes_again_is_refused_in_any_container_and_the_first_
     sources, _ = find_sources(size=SIZE)
     assert copies(sources) == (["a", "b", "k", "n"], [("l", "DUPLICATE"), ("m", "DUPLICATE")])
     assert copies(sources[::-1]) == copies(sources)
+
+
+@pytest.mark.parametrize(("said", "kinds"), [(b"piece: k\n", []), (b"title: new\n", ["OTHER_PIECE"])])
+def test_a_recording_that_is_encoded_anew_is_of_the_same_piece_or_refused(capture, tmp_path, said, kinds):
+    rng = np.random.default_rng(7)
+    struck = rng.standard_normal((60, 8000)) * np.exp(-np.arange(8000) / 800) * 0.1
+    tones = np.sin(2 * np.pi * rng.uniform(200, 3000, (60, 1)) * np.arange(8000) / 16000)
+    audio = (struck + 0.3 * tones * np.exp(-np.arange(8000) / 1500)).ravel().astype(np.float32)
+    for name, codec in (("x.wav", "pcm_s16le"), ("x.mp3", "mp3")):
+        encode_sound(tmp_path / name, audio if codec != "mp3" else 0.5 * audio, sample_rate=16_000, codec=codec)
+    capture("k", mic_a__wav=(tmp_path / "x.wav").read_bytes())
+    capture("l", mic_b__mp3=(tmp_path / "x.mp3").read_bytes(), take__yaml=said)
+    found, refused = copies(find_sources(size=SIZE)[0])
+    assert ("k" in found, [kind for _, kind in refused]) == (True, kinds)
 
 
 def test_what_was_filmed_comes_before_what_was_brought_and_both_after_the_bundled(capture):
