@@ -29,9 +29,8 @@ from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.media.pictures import check_film, iter_pictures
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
-from tasks.media.sound import iter_sound
+from tasks.media.sound import SoundBlocks
 from tasks.media.tracks import Track, write_tracks
-from tasks.page.figures import draw_residuals
 from tasks.params import Section
 from tasks.step import write_whole
 from tasks.store.tables import read_table, write_table
@@ -143,6 +142,8 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
 
 def write_clocks(out: Path, master: str, duration_s: float, placed: Sequence[Placed]) -> None:
     """Write the tables and the picture of a capture's clocks."""
+    from tasks.page.figures import draw_residuals  # `sync` draws nothing, and matplotlib is a second and 50 MB
+
     rows = [row for one in placed for row in _span_rows(one)]
     write_table(out / "clock.parquet", {name: _column([row[name] for row in rows]) for name in rows[0]})
     windows = [(one, one.fit.windows) for one in placed]
@@ -438,18 +439,18 @@ def read_compact(path: Path, sample_rate: int, policy: MediaPolicy) -> NDArray[n
     """Decode a recording's sound to 16 bits, never holding a second copy of it: an hour at 16 kHz is 115 MB.
 
     Raises:
-        MediaError: as in `tasks.media.sound.iter_sound`, which is asked to be lenient.
+        MediaError: as in `tasks.media.sound.SoundBlocks`, asked to be lenient.
     """
-    blocks = [
-        np.rint(block * _FULL_SCALE).clip(-32768, 32767).astype(np.int16)
-        for block in iter_sound(path, sample_rate=sample_rate, policy=policy, lenient=True)
-    ]
-    sound = np.empty(sum(map(len, blocks)), np.int16)
-    at = 0
-    while blocks:
-        block = blocks.pop(0)
-        sound[at : at + len(block)] = block
-        at += len(block)
+    facts = probe(path, policy=policy)
+    blocks = SoundBlocks(path, sample_rate=sample_rate, policy=policy, lenient=True, facts=facts)
+    sound = np.empty(round((facts.duration_s or 0.0) * sample_rate) + 1, np.int16)
+    n = 0
+    for block in blocks:
+        if n + len(block) > len(sound):  # longer than it says
+            sound.resize(2 * len(sound) + len(block), refcheck=False)
+        sound[n : n + len(block)] = np.rint(block * _FULL_SCALE).clip(-32768, 32767)
+        n += len(block)
+    sound.resize(n, refcheck=False)
     return sound
 
 
