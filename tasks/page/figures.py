@@ -123,6 +123,31 @@ def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration
         _save(figure, path)
 
 
+def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, NDArray[np.float64]]) -> None:
+    """Draw how well each system found each note: a row a system, a column a note, F1 from 0 to 1.
+
+    Args:
+        path: the PNG.
+        pitches: (n,) MIDI numbers, rising.
+        systems: F1 of each note (n,), NaN where it was neither played nor found.
+    """
+    with _styled():
+        height_in = 0.55 + 0.22 * len(systems)
+        figure = Figure(figsize=(WIDTH_IN * 2, height_in), dpi=DPI / 2)
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((0.16, 0.3 / height_in, 0.76, 0.22 * len(systems) / height_in))
+        shown = axes.imshow(np.stack(list(systems.values())), aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        axes.set_yticks(range(len(systems)), list(systems))
+        every = max(1, len(pitches) // 24)
+        axes.set_xticks(range(0, len(pitches), every), [str(pitch) for pitch in pitches[::every]])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.patch.set_alpha(0.0)
+        side = figure.add_axes((0.935, 0.3 / height_in, 0.012, 0.22 * len(systems) / height_in))
+        figure.colorbar(shown, cax=side, ticks=[0, 0.5, 1])
+        _save(figure, path)
+
+
 def draw_waveforms(
     path: Path,
     truth: NDArray[np.float32],

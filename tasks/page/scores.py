@@ -13,8 +13,8 @@ from tasks.metrics.intervals import paired_interval
 REFERENCE_SYSTEM = "mean"
 """What every other system is compared with: the baseline that ignores the video."""
 
-UPPER_BOUNDS = frozenset({"upper_bound"})
-"""Systems that were handed the true notes: shown, never ranked."""
+UPPER_BOUNDS = frozenset({"upper_bound", "true_features"})
+"""Systems that were handed the true notes or amplitudes: shown, never ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,30 @@ METRICS = (
         meaning="mean absolute error of MIDI velocity over the notes found",
     ),
     Metric(
+        key="amplitude_correlation",
+        label="Amplitudes",
+        unit="",
+        best="highest",
+        digits=3,
+        meaning="correlation of the note amplitudes with those measured in the true sound, over all notes and frames",
+    ),
+    Metric(
+        key="frame_f1",
+        label="Frame F1",
+        unit="",
+        best="highest",
+        digits=3,
+        meaning="notes that are on, frame by frame",
+    ),
+    Metric(
+        key="onset_coincidence",
+        label="Coincidence",
+        unit="",
+        best="nearest 0",
+        digits=3,
+        meaning="correlation between the onsets of different notes; near 1 every note is played at once",
+    ),
+    Metric(
         key="onset_lag_ms",
         label="Onset lag",
         unit="ms",
@@ -140,18 +164,56 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """The systems that were tested on the same data, beside each other.
+
+    Attributes:
+        name: ``scores`` or ``captures``.
+        metrics: its columns: those that a system of it has.
+        rows: its systems.
+    """
+
+    name: Literal["scores", "captures"]
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What was measured of one family.
 
     Attributes:
         family: its name.
         figures: ``{system: {metric: value}}``, summed up over the test takes.
-        takes: the same by take, in columns: system, take, piece, and one for each metric.
+        takes: the same by take, in columns: system, take, piece, and one for each metric; of captures also camera, and
+            take is ``TAKE/CAMERA`` there.
     """
 
     family: str
     figures: Mapping[str, Mapping[str, Any]]
     takes: Mapping[str, NDArray[Any]]
+
+    @property
+    def data(self) -> Literal["scores", "captures"]:
+        """The data set that it was tested on."""
+        return "captures" if "camera" in self.takes else "scores"
+
+
+def score_tables(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int) -> list[Table]:
+    """Return a table for each data set: what was tested on other takes is not to be compared.
+
+    Args:
+        evaluations: one for each family.
+        n_resamples: draws of each interval.
+        seed: of the draws, as in `score_rows`.
+    """
+    names: tuple[Literal["scores", "captures"], ...] = ("scores", "captures")
+    tables = []
+    for name in names:
+        rows = score_rows([one for one in evaluations if one.data == name], n_resamples=n_resamples, seed=seed)
+        if rows:
+            tables.append(Table(name=name, metrics=tuple(cell.metric for cell in rows[0].cells), rows=tuple(rows)))
+    return tables
 
 
 def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int) -> list[Row]:
