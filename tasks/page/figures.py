@@ -133,7 +133,7 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
     """
     with _styled():
         height_in = 0.55 + 0.22 * len(systems)
-        figure = Figure(figsize=(WIDTH_IN * 2, height_in), dpi=DPI / 2)
+        figure = Figure(figsize=(WIDTH_IN * 2, height_in), dpi=DPI, facecolor="none")
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0.16, 0.3 / height_in, 0.76, 0.22 * len(systems) / height_in))
         shown = axes.imshow(np.stack(list(systems.values())), aspect="auto", cmap="viridis", vmin=0, vmax=1)
@@ -142,7 +142,7 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
         axes.set_xticks(range(0, len(pitches), every), [str(pitch) for pitch in pitches[::every]])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.patch.set_alpha(0.0)
+        axes.set_facecolor("none")
         side = figure.add_axes((0.935, 0.3 / height_in, 0.012, 0.22 * len(systems) / height_in))
         figure.colorbar(shown, cax=side, ticks=[0, 0.5, 1])
         _save(figure, path)
