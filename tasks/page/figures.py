@@ -142,7 +142,6 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
         axes.set_xticks(range(0, len(pitches), every), [str(pitch) for pitch in pitches[::every]])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_facecolor("none")
         side = figure.add_axes((0.935, 0.3 / height_in, 0.012, 0.22 * len(systems) / height_in))
         figure.colorbar(shown, cax=side, ticks=[0, 0.5, 1])
         _save(figure, path)
