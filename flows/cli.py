@@ -389,6 +389,28 @@ def timings(as_json: Json = False) -> None:
     _print_table(table)
 
 
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte once more, DVC's cache too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether tools, takes and (with --deep) DVC's cache are what they were; exit 1 when one is not."""
+    from rich.table import Table
+
+    from tasks.doctor import examine
+
+    findings = examine(deep=deep, tell=lambda line: typer.echo(line, err=True))
+    if as_json:
+        _print_json([{**vars(finding)} for finding in findings])
+    else:
+        table = Table("what", "state", "found", "what to do")
+        for finding in findings:
+            table.add_row(finding.subject, "well" if finding.is_well else "WRONG", finding.said, finding.advice)
+        _print_table(table)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
 def main() -> None:
     """Run the command line; an error that has a name is one line."""
     try:
