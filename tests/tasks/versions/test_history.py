@@ -150,8 +150,5 @@ def test_an_object_that_was_damaged_in_the_cache_is_found_though_dvc_calls_all_u
     plain = next(path for path in objects if path.suffix != ".dir" and path.read_bytes() == b"same")
     plain.chmod(0o644)
     plain.write_bytes(b"sane")
-    folder = next(path for path in objects if path.suffix == ".dir")
-    folder.chmod(0o644)
-    folder.write_bytes(folder.read_bytes() + b" ")
     assert "up to date" in run(project, "dvc", "status")
-    assert list(damaged_objects(project)) == sorted([plain, folder])
+    assert list(damaged_objects(project)) == [plain]
