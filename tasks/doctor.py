@@ -1,7 +1,7 @@
 """Verb ``doctor``: is what lies here what was made, and are the programs the ones it was made with?
 
-DVC believes its cache: an object that was damaged on the disk, or edited through a link, is up to date to it, and is
-pushed and checked out as it is. Only reading everything once more finds that.
+DVC believes an object of its cache that is write-protected, as all are: one that the disk has damaged since is up to
+date to it, and is pushed and checked out as it is. Only reading everything once more finds that.
 """
 
 from collections.abc import Callable, Iterator

@@ -65,6 +65,7 @@ def test_a_damaged_object_of_dvcs_cache_is_found_by_reading_all(project):
     [path] = Path(".dvc/cache/files/md5").glob("??/*")
     path.chmod(0o644)
     path.write_bytes(b"contend")
+    path.chmod(0o444)
     assert wrong() == []
     [(subject, said)] = wrong(deep=True)
     assert subject == "cache"
