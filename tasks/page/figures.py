@@ -222,6 +222,32 @@ def draw_losses(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
         _save(figure, path)
 
 
+def draw_search(path: Path, parameters: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> None:
+    """Draw validation loss against each parameter that was searched, a dot a trial.
+
+    Args:
+        path: the PNG.
+        parameters: by name, the trials' values, their losses after the first rung, and in full (NaN where not).
+    """
+    with _styled():
+        n = max(1, len(parameters))
+        figure = Figure(figsize=(WIDTH_IN, 1.5 * n), dpi=DPI)
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        for row, (name, (values, first, full)) in enumerate(parameters.items()):
+            axes = figure.add_axes((PLOT[0] + 0.03, 1 - (row + 0.76) / n, PLOT[1] - PLOT[0] - 0.03, 0.66 / n))
+            axes.plot(values, first, "o", color=GREY, markersize=2.5, label="first rung")
+            axes.plot(values, full, "o", color=TRUE, markersize=4, label="all steps")
+            positive = [value for value in values if value > 0]
+            if len(positive) == len(values) and positive and max(positive) > 20 * min(positive):
+                axes.set_xscale("log")
+            axes.set_xlabel(name, labelpad=1)
+            axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+            if not row:
+                axes.legend(loc="upper right", fontsize=7, handlelength=1.0)
+        _save(figure, path)
+
+
 def draw_residuals(
     path: Path,
     residuals: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]],
