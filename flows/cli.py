@@ -498,6 +498,70 @@ def timings(as_json: Json = False) -> None:
     _print_table(table)
 
 
+@app.command()
+def search(
+    family: Annotated[str, typer.Argument(help="A family that trains in steps.")],
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many in all, those of an earlier search too.")],
+    promote: Annotated[bool, typer.Option("--promote", help="Write the winner to params.yaml.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Look for the parameters that a family learns best with: Optuna proposes, DVC experiments train."""
+    from rich.table import Table
+
+    from tasks.families import load_family
+    from tasks.search import SearchParams
+    from tasks.search import promote as promote_winner
+    from tasks.search import search as run_search
+
+    params = _section("search", SearchParams)
+    if dry_run:
+        ranges = params.ranges.get(family, {})
+        for name, span in ranges.items():
+            typer.echo(f"{name}: {span.low:g} to {span.high:g}{', log-uniform' if span.log else ''}")
+        typer.echo(
+            f"{trials} trials of train@{family}, {params.n_at_once} at once" if ranges else "nothing to look for"
+        )
+        return
+    data = Path("data/chunked") / load_family(family).data
+    found = run_search(family, trials, params=params, data=data, tell=lambda line: typer.echo(line, err=True))
+    if promote:
+        promote_winner(found)
+    if as_json:
+        rows = [{**vars(one), "values": dict(one.values)} for one in found.tried]
+        _print_json({"best": None if found.best is None else found.best.number, "trials": rows})
+        return
+    table = Table("trial", *(found.tried[0].values if found.tried else ()), "state", "first rung", "loss")
+    for one in found.tried:
+        star = "*" if found.best is not None and one.number == found.best.number else ""
+        values = [f"{value:.4g}" for value in one.values.values()]
+        table.add_row(f"{one.number}{star}", *values, one.state, f"{one.first_loss:.5g}", f"{one.loss:.5g}")
+    _print_table(table)
+    typer.echo(f"{found.table}, {found.plot}" + ("; params.yaml has the winner" if promote else ""))
+
+
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte once more, DVC's cache too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether tools, takes and (with --deep) DVC's cache are what they were; exit 1 when one is not."""
+    from rich.table import Table
+
+    from tasks.doctor import examine
+
+    findings = examine(deep=deep, tell=lambda line: typer.echo(line, err=True))
+    if as_json:
+        _print_json([{**vars(finding)} for finding in findings])
+    else:
+        table = Table("what", "state", "found", "what to do")
+        for finding in findings:
+            table.add_row(finding.subject, "well" if finding.is_well else "WRONG", finding.said, finding.advice)
+        _print_table(table)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
 def main() -> None:
     """Run the command line; an error that has a name is one line."""
     try:

@@ -192,7 +192,7 @@ def _score_view(
         true_values = views.amplitudes(view.take)
         instrument = tuple(int(pitch) for pitch in arrays.attributes["pitches"])
         frame_rate = Fraction(arrays.attributes["frame_rate"])
-        truth = _between(_played(view, views, instrument, frame_rate), *span_s)
+        truth = _between(played_notes(view, views), *span_s)
         if said.exists():
             notes = Notes(**read_table(said))
         else:
@@ -229,9 +229,13 @@ def _between(notes: Notes, start_s: float, end_s: float) -> Notes:
     return notes.take((notes.onset_s >= start_s) & (notes.onset_s < end_s))
 
 
-def _played(view: View, views: ViewSet, pitches: Sequence[int], frame_rate: Fraction) -> Notes:
-    """Return what was played in a take, on its master's clock."""
-    master = str(views.open(view.take).attributes["master"])
+def played_notes(view: View, views: ViewSet) -> Notes:
+    """Return what was played in a take whose instrument has notes, on its master's clock.
+
+    Of a filmed take that is its truth; else the MIDI that was recorded along; else what the true amplitudes' rises say.
+    """
+    facts = views.open(view.take).attributes
+    master = str(facts["master"])
     if (FILMED / view.take / "truth.json").exists():
         truth = read_truth(FILMED / view.take)
         onset_s, offset_s = (
@@ -247,9 +251,10 @@ def _played(view: View, views: ViewSet, pitches: Sequence[int], frame_rate: Frac
             recorded["velocity"].astype(np.uint8),
         )
     values = views.amplitudes(view.take)
-    picked = pick_notes(values / max(float(values.max()), 1e-12), frame_rate=frame_rate, picker=CAREFUL)
+    relative = values / max(float(values.max()), 1e-12)
+    picked = pick_notes(relative, frame_rate=Fraction(facts["frame_rate"]), picker=CAREFUL)
     velocity = np.clip(np.rint(127 * np.sqrt(picked.amplitude)), 1, 127).astype(np.uint8)
-    return sorted_notes(picked.onset_s, picked.offset_s, np.asarray(pitches, np.uint8)[picked.note], velocity)
+    return sorted_notes(picked.onset_s, picked.offset_s, np.asarray(facts["pitches"], np.uint8)[picked.note], velocity)
 
 
 def write_metrics(path: Path, means: Mapping[str, Mapping[str, float]]) -> None:

@@ -16,11 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData
+from tasks.evaluate import played_notes
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_film
-from tasks.page.figures import draw_losses, draw_notes, draw_spectrogram, draw_still, draw_waveforms, loudest_span_s
+from tasks.page.figures import (
+    draw_losses,
+    draw_note_scores,
+    draw_notes,
+    draw_spectrogram,
+    draw_still,
+    draw_waveforms,
+    loudest_span_s,
+)
 from tasks.page.page import (
     Captured,
     CatalogRow,
@@ -34,13 +43,14 @@ from tasks.page.page import (
     render_page,
 )
 from tasks.page.pipeline import draw_pipeline, read_stages
-from tasks.page.scores import METRICS, UPPER_BOUNDS, Evaluation, score_rows
+from tasks.page.scores import METRICS, UPPER_BOUNDS, Evaluation, score_tables
 from tasks.page.text import number
 from tasks.params import Section
 from tasks.step import write_whole
 from tasks.store.arrays import open_arrays
-from tasks.store.audio import read_audio
+from tasks.store.audio import read_audio, write_flac
 from tasks.store.tables import read_table
+from tasks.store.views import ViewSet
 from tasks.takes import TAKE_NAME
 
 
@@ -73,15 +83,23 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
     catalog = _read_catalog(data)
     evaluations = _read_evaluations(data)
     test_takes = [row for row in catalog if row.part == "test" and row.kind == "score"]
+    views = list(_performed_views(data, catalog))
     page = Page(
         data_version=str(_read_json(data / "metrics" / "data.json").get("data_version", "")),
         catalog=catalog,
         refused=_read_refused(data),
         pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
-        scores=score_rows(evaluations, n_resamples=params.n_resamples, seed=params.seed),
+        scores=score_tables(evaluations, n_resamples=params.n_resamples, seed=params.seed),
+        note_scores=_note_scores(out, data, evaluations),
         learned=list(_learned(out, data)),
-        performed=[_performed(out, data, row, evaluations, params) for row in test_takes[: params.max_takes]],
-        n_test_takes=len(test_takes),
+        performed=[
+            *(_performed(out, data, row, evaluations, params) for row in test_takes[: params.max_takes]),
+            *(
+                _performed_view(out, data, row, camera, evaluations, params)
+                for row, camera in views[: params.max_takes]
+            ),
+        ],
+        n_test_takes=len(test_takes) + len(views),
         captured=[_captured(out, data, row) for row in catalog if row.kind == "capture"],
     )
     write_whole(out / "index.html", render_page(page))
@@ -228,6 +246,7 @@ def _performed(
     ]
     return Performed(
         take=row.take,
+        camera="",
         title=row.title,
         composer=row.composer,
         duration_s=duration_s,
@@ -236,18 +255,112 @@ def _performed(
     )
 
 
+def _performed_views(data: Path, catalog: Sequence[CatalogRow]) -> Iterator[tuple[CatalogRow, str]]:
+    """Yield each test capture that a system performed, with the first camera by which it did."""
+    for row in catalog:
+        cameras = {
+            camera.name
+            for family in _folders(data / "synthesized")
+            for system in _folders(family)
+            for camera in _folders(system / row.take)
+        }
+        if row.kind == "capture" and cameras:
+            yield row, min(cameras)
+
+
+def _performed_view(
+    out: Path, data: Path, row: CatalogRow, camera: str, evaluations: Sequence[Evaluation], params: ReportParams
+) -> Performed:
+    """Write the media of one camera of a test capture."""
+    folder = out / "media" / row.take
+    folder.mkdir(parents=True, exist_ok=True)
+    views = ViewSet(data / "chunked" / "captures")
+    view = views.view(row.take, camera)
+    audio, sample_rate = views.sound(row.take)
+    sound, poster = folder / "truth.flac", folder / "poster.png"
+    write_flac(sound, audio, sample_rate)
+    pictures = views.pictures(view)
+    draw_still(poster, pictures[len(pictures) // 2])
+    spectrogram = folder / "truth.spectrogram.png"
+    draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=params.max_frequency_hz)
+    drawn = [_picture(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram")]
+    notes = None
+    if "amplitudes" in views.open(row.take):
+        notes, roll = played_notes(view, views), folder / "truth.notes.png"
+        draw_notes(roll, notes, None, duration_s=len(audio) / sample_rate)
+        drawn.append(_picture(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"))
+    return Performed(
+        take=row.take,
+        camera=camera,
+        title=row.title,
+        composer=row.composer,
+        duration_s=len(audio) / sample_rate,
+        truth=Heard(
+            system="",
+            family="",
+            label="",
+            src=sound.relative_to(out).as_posix(),
+            is_video=False,
+            poster=poster.relative_to(out).as_posix(),
+            pictures=tuple(drawn),
+            figures=(),
+        ),
+        systems=tuple(
+            _heard(out, system, row, audio, sample_rate, notes, evaluations, params, camera=camera)
+            for family in _folders(data / "synthesized")
+            for system in _folders(family)
+            if (system / row.take / camera).is_dir()
+        ),
+    )
+
+
+def _note_scores(out: Path, data: Path, evaluations: Sequence[Evaluation]) -> dict[str, Picture]:
+    """Draw, for each data set, how well each system found each note of all test takes."""
+    drawn: dict[str, Picture] = {}
+    for name in ("scores", "captures"):
+        counts: dict[str, dict[int, NDArray[np.int64]]] = {}
+        for family in (one for one in evaluations if one.data == name):
+            table = read_table(data / "evaluated" / family.family / "pitches.parquet")
+            for system, pitch, *found in zip(
+                *(table[key] for key in ("system", "pitch", "tp", "fp", "fn")), strict=True
+            ):
+                by_pitch = counts.setdefault(str(system), {})
+                by_pitch[int(pitch)] = by_pitch.get(int(pitch), np.zeros(3, np.int64)) + np.array(found, np.int64)
+        pitches = sorted({pitch for by_pitch in counts.values() for pitch in by_pitch})
+        if not pitches:
+            continue
+        nothing = np.zeros(3, np.int64)
+        rows = {
+            system: np.array([_f1(*by_pitch.get(pitch, nothing).tolist()) for pitch in pitches])
+            for system, by_pitch in counts.items()
+        }
+        folder = out / "media" / "notes"
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_note_scores(folder / f"{name}.png", pitches, rows)
+        words = f"Onset F1 of each of {len(pitches)} notes, for {', '.join(rows)}"
+        drawn[name] = _picture(folder / f"{name}.png", out, words, "notes")
+    return drawn
+
+
+def _f1(n_found: int, n_extra: int, n_missed: int) -> float:
+    played = 2 * n_found + n_extra + n_missed
+    return 2 * n_found / played if played else math.nan
+
+
 def _heard(
     out: Path,
     system: Path,
     row: CatalogRow,
     true_audio: NDArray[np.float32],
     true_rate: int,
-    true_notes: Notes,
+    true_notes: Notes | None,
     evaluations: Sequence[Evaluation],
     params: ReportParams,
+    *,
+    camera: str = "",
 ) -> Heard:
-    """Copy what one system made of one take, and draw it."""
-    made, name = system / row.take, f"{system.parent.name}.{system.name}"
+    """Copy what one system made of one take, or of one camera's film of it, and draw it."""
+    made, name = system / row.take / camera, f"{system.parent.name}.{system.name}"
     folder = out / "media" / row.take
     audio, sample_rate = read_audio(made / "audio.flac")
     film = made / "video.mp4"
@@ -268,7 +381,7 @@ def _heard(
         _picture(spectrogram, out, f"Spectrogram of what {system.name} made of {row.title}", "spectrogram"),
         _picture(waveform, out, f"Waveforms of {row.title}: the truth, and {system.name} over it", "waveform"),
     ]
-    if (made / "notes.parquet").exists():
+    if true_notes is not None and (made / "notes.parquet").exists():
         roll = folder / f"{name}.notes.png"
         estimate = Notes(**read_table(made / "notes.parquet"))
         draw_notes(roll, true_notes, estimate, duration_s=len(true_audio) / true_rate)
@@ -282,14 +395,14 @@ def _heard(
         is_video=source is film,
         poster=(folder / "poster.png").relative_to(out).as_posix(),
         pictures=tuple(pictures),
-        figures=_figures_of(system, row.take, evaluations),
+        figures=_figures_of(system, f"{row.take}/{camera}" if camera else row.take, evaluations),
     )
 
 
 def _captured(out: Path, data: Path, row: CatalogRow) -> Captured:
     """Copy and draw what is known of a capture's clocks."""
     folder = out / "media" / row.take
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     clocks = data / "synchronized" / row.take
     facts = _read_json(clocks / "clock.json")
     shutil.copyfile(clocks / "residuals.png", folder / "residuals.png")

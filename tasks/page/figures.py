@@ -123,6 +123,30 @@ def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration
         _save(figure, path)
 
 
+def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, NDArray[np.float64]]) -> None:
+    """Draw how well each system found each note: a row a system, a column a note, F1 from 0 to 1.
+
+    Args:
+        path: the PNG.
+        pitches: (n,) MIDI numbers, rising.
+        systems: F1 of each note (n,), NaN where it was neither played nor found.
+    """
+    with _styled():
+        height_in = 0.55 + 0.22 * len(systems)
+        figure = Figure(figsize=(WIDTH_IN * 2, height_in), dpi=DPI, facecolor="none")
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((0.16, 0.3 / height_in, 0.76, 0.22 * len(systems) / height_in))
+        shown = axes.imshow(np.stack(list(systems.values())), aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        axes.set_yticks(range(len(systems)), list(systems))
+        every = max(1, len(pitches) // 24)
+        axes.set_xticks(range(0, len(pitches), every), [str(pitch) for pitch in pitches[::every]])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        side = figure.add_axes((0.935, 0.3 / height_in, 0.012, 0.22 * len(systems) / height_in))
+        figure.colorbar(shown, cax=side, ticks=[0, 0.5, 1])
+        _save(figure, path)
+
+
 def draw_waveforms(
     path: Path,
     truth: NDArray[np.float32],
@@ -195,6 +219,32 @@ def draw_losses(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
         axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
         axes.set_xlabel("step", labelpad=1)
         axes.legend(loc="upper right", fontsize=8, handlelength=1.2)
+        _save(figure, path)
+
+
+def draw_search(path: Path, parameters: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> None:
+    """Draw validation loss against each parameter that was searched, a dot a trial.
+
+    Args:
+        path: the PNG.
+        parameters: by name, the trials' values, their losses after the first rung, and in full (NaN where not).
+    """
+    with _styled():
+        n = max(1, len(parameters))
+        figure = Figure(figsize=(WIDTH_IN, 1.5 * n), dpi=DPI)
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        for row, (name, (values, first, full)) in enumerate(parameters.items()):
+            axes = figure.add_axes((PLOT[0] + 0.03, 1 - (row + 0.76) / n, PLOT[1] - PLOT[0] - 0.03, 0.66 / n))
+            axes.plot(values, first, "o", color=GREY, markersize=2.5, label="first rung")
+            axes.plot(values, full, "o", color=TRUE, markersize=4, label="all steps")
+            positive = [value for value in values if value > 0]
+            if len(positive) == len(values) and positive and max(positive) > 20 * min(positive):
+                axes.set_xscale("log")
+            axes.set_xlabel(name, labelpad=1)
+            axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+            if not row:
+                axes.legend(loc="upper right", fontsize=7, handlelength=1.0)
         _save(figure, path)
 
 

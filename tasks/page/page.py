@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from tasks.page.figures import PLOT
-from tasks.page.scores import METRICS, REFERENCE_SYSTEM, Row
+from tasks.page.scores import Table
 from tasks.page.text import clock, number, signed, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -85,9 +85,10 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Performed:
-    """A test take: the truth, and what each system made of it."""
+    """A test take: the truth, and what each system made of it; of a capture, by one of its cameras."""
 
     take: str
+    camera: str
     title: str
     composer: str
     duration_s: float
@@ -140,7 +141,8 @@ class Page:
         catalog: what was accepted.
         refused: what was put aside.
         pipeline: the stages as SVG.
-        scores: the table of figures.
+        scores: the tables of figures, one for each data set.
+        note_scores: for each data set that has one, a picture of how well each note was found.
         learned: loss curves.
         performed: test takes, all of them or the first.
         n_test_takes: how many there are.
@@ -151,7 +153,8 @@ class Page:
     catalog: Sequence[CatalogRow]
     refused: Sequence[Refused]
     pipeline: Markup
-    scores: Sequence[Row]
+    scores: Sequence[Table]
+    note_scores: Mapping[str, Picture]
     learned: Sequence[Learned]
     performed: Sequence[Performed]
     n_test_takes: int
@@ -173,11 +176,9 @@ def render_page(page: Page) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(clock=clock, number=number, signed=signed, url=quote)
-    shown = [metric for metric in METRICS if any(cell.metric is metric for row in page.scores for cell in row.cells)]
     return environment.get_template("report.html").render(
         page=page,
-        metrics=shown,
-        reference=REFERENCE_SYSTEM,
+        metrics={metric.key: metric for table in page.scores for metric in table.metrics},
         minutes=_minutes_by_part(page.catalog),
         plot_left=PLOT[0],
         plot_right=PLOT[1],

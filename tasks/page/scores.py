@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tasks.metrics.intervals import paired_interval
 
-REFERENCE_SYSTEM = "mean"
-"""What every other system is compared with: the baseline that ignores the video."""
+REFERENCE_SYSTEMS = ("mean", "mean_features")
+"""What every other system of a table is compared with: the baseline that ignores the video."""
 
 UPPER_BOUNDS = frozenset({"upper_bound", "true_features"})
-"""Systems that were handed the true notes: shown, never ranked."""
+"""Systems that were handed the true notes or amplitudes: shown, never ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,30 @@ METRICS = (
         meaning="mean absolute error of MIDI velocity over the notes found",
     ),
     Metric(
+        key="amplitude_correlation",
+        label="Amplitudes",
+        unit="",
+        best="highest",
+        digits=3,
+        meaning="correlation of the note amplitudes with those measured in the true sound, over all notes and frames",
+    ),
+    Metric(
+        key="frame_f1",
+        label="Frame F1",
+        unit="",
+        best="highest",
+        digits=3,
+        meaning="notes that are on, frame by frame",
+    ),
+    Metric(
+        key="onset_coincidence",
+        label="Coincidence",
+        unit="",
+        best="nearest 0",
+        digits=3,
+        meaning="correlation between the onsets of different notes; near 1 every note is played at once",
+    ),
+    Metric(
         key="onset_lag_ms",
         label="Onset lag",
         unit="ms",
@@ -140,18 +164,60 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """The systems that were tested on the same data, beside each other.
+
+    Attributes:
+        name: ``scores`` or ``captures``.
+        reference: the system that the others are compared with; empty where there is none.
+        metrics: its columns: those that a system of it has.
+        rows: its systems.
+    """
+
+    name: Literal["scores", "captures"]
+    reference: str
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What was measured of one family.
 
     Attributes:
         family: its name.
         figures: ``{system: {metric: value}}``, summed up over the test takes.
-        takes: the same by take, in columns: system, take, piece, and one for each metric.
+        takes: the same by take, in columns: system, take, piece, and one for each metric; of captures also camera, and
+            take is ``TAKE/CAMERA`` there.
     """
 
     family: str
     figures: Mapping[str, Mapping[str, Any]]
     takes: Mapping[str, NDArray[Any]]
+
+    @property
+    def data(self) -> Literal["scores", "captures"]:
+        """The data set that it was tested on."""
+        return "captures" if "camera" in self.takes else "scores"
+
+
+def score_tables(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int) -> list[Table]:
+    """Return a table for each data set: what was tested on other takes is not to be compared.
+
+    Args:
+        evaluations: one for each family.
+        n_resamples: draws of each interval.
+        seed: of the draws, as in `score_rows`.
+    """
+    names: tuple[Literal["scores", "captures"], ...] = ("scores", "captures")
+    tables = []
+    for name in names:
+        rows = score_rows([one for one in evaluations if one.data == name], n_resamples=n_resamples, seed=seed)
+        if rows:
+            reference = next((row.system for row in rows if row.is_reference), "")
+            metrics = tuple(cell.metric for cell in rows[0].cells)
+            tables.append(Table(name=name, reference=reference, metrics=metrics, rows=tuple(rows)))
+    return tables
 
 
 def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int) -> list[Row]:
@@ -168,22 +234,22 @@ def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int
     """
     systems = [(family, system) for family in evaluations for system in family.figures]
     shown = [metric for metric in METRICS if any(_value(f, s, metric) is not None for f, s in systems)]
-    reference = next(((f, s) for f, s in systems if s == REFERENCE_SYSTEM), None)
+    reference = next(((f, s) for f, s in systems if s in REFERENCE_SYSTEMS), None)
     best = {metric.key: _best(systems, metric) for metric in shown}
     return [
         Row(
             family=family.family,
             system=system,
             is_upper_bound=system in UPPER_BOUNDS,
-            is_reference=system == REFERENCE_SYSTEM,
+            is_reference=system in REFERENCE_SYSTEMS,
             cells=tuple(
                 Cell(
                     metric=metric,
                     value=(value := _value(family, system, metric)),
                     is_best=value is not None and system not in UPPER_BOUNDS and _same(metric, value, best),
                     lead=None
-                    if reference is None or system == REFERENCE_SYSTEM
-                    else _lead(family, system, reference[0], metric, n_resamples=n_resamples, seed=seed),
+                    if reference is None or system in REFERENCE_SYSTEMS
+                    else _lead(family, system, reference, metric, n_resamples=n_resamples, seed=seed),
                 )
                 for metric in shown
             ),
@@ -210,11 +276,11 @@ def _same(metric: Metric, value: float, best: Mapping[str, float | None]) -> boo
 
 
 def _lead(
-    family: Evaluation, system: str, reference: Evaluation, metric: Metric, *, n_resamples: int, seed: int
+    family: Evaluation, system: str, reference: tuple[Evaluation, str], metric: Metric, *, n_resamples: int, seed: int
 ) -> Lead | None:
     """Compare with the reference; None where they share no two pieces with this figure."""
     ours = _by_take(family, system, metric)
-    theirs = _by_take(reference, REFERENCE_SYSTEM, metric)
+    theirs = _by_take(*reference, metric)
     both = sorted(ours.keys() & theirs.keys())
     pieces = [ours[take][0] for take in both]
     if len(set(pieces)) < 2:

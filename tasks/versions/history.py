@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -168,6 +168,21 @@ def read_version(name: str, *, root: Path = Path()) -> Version:
     except (yaml.YAMLError, TypeError, KeyError, ValueError):
         raise DamagedData(f"{LOCK} of {name} cannot be read") from None
     return Version(name=name, commit=commit, lock={**lock, "stages": stages}, root=root)
+
+
+def damaged_objects(root: Path = Path()) -> Iterator[Path]:
+    """Yield the objects in DVC's cache whose bytes are not what their names say, reading all of it.
+
+    Raises:
+        HistoryError: DVC's configuration cannot be read.
+    """
+    for path in sorted(_cache(root).glob("??/*")):
+        name = path.parent.name + path.name.partition(".")[0]
+        if _MD5.fullmatch(name) and path.is_file():
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if found != name:
+                yield path
 
 
 def _show(root: Path, commit: str, path: str) -> str | None:

@@ -305,3 +305,14 @@ def test_render_previews_a_take_that_is_there(audiate, tmp_path):
     assert facts.duration_s == pytest.approx(2.0, abs=0.001)
     assert facts.video is not None
     assert facts.audio_rate == 48_000
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do_and_ends_with_1(audiate, tmp_path):
+    take = tmp_path / "data" / "rendered" / "a"
+    take.mkdir(parents=True)
+    code, out, _ = audiate("doctor", "--json")
+    found = {row["subject"]: row for row in json.loads(out)}
+    assert code == 1
+    assert found["tools"]["advice"] == "make setup"
+    assert "has no _receipt.json" in found["data/rendered"]["said"]
+    assert "WRONG" in audiate("doctor")[1]

@@ -12,6 +12,7 @@ from tasks.page.figures import (
     WIDTH_IN,
     clock_ms,
     draw_losses,
+    draw_note_scores,
     draw_notes,
     draw_spectrogram,
     draw_still,
@@ -128,3 +129,13 @@ def test_silence_and_short_sounds_begin_at_nothing(n_samples):
 @pytest.mark.parametrize(("time_s", "shown"), [(0, "0:00.000"), (12.3456, "0:12.346"), (125.5, "2:05.500")])
 def test_a_moment_in_milliseconds(time_s, shown):
     assert clock_ms(time_s) == shown
+
+
+def test_a_note_that_was_found_is_bright_and_one_that_was_not_is_dark(tmp_path):
+    draw_note_scores(tmp_path / "n.png", [60, 61, 62, 63], {"a": np.array([1.0, 0.0, np.nan, 1.0])})
+    image = read(tmp_path / "n.png").astype(int)
+    middle = image[len(image) // 2]
+    cells = [middle[round(image.shape[1] * (0.16 + 0.76 * (cell + 0.5) / 4))] for cell in range(4)]
+    brightness = [cell[:3].sum() if cell[3] == 255 else None for cell in cells]
+    assert brightness[2] is None
+    assert brightness[0] == brightness[3] > brightness[1] + 200

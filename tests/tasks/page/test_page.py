@@ -4,6 +4,7 @@ import pytest
 from markupsafe import Markup
 
 from tasks.page.page import CatalogRow, Heard, Page, Performed, Picture, Refused, render_page
+from tasks.page.scores import METRICS, Cell, Metric, Row, Table
 
 EVIL = "\"'><script>alert(1)</script>\x00\x1b{{ 7*7 }}"
 SHOWN = "\"'><script>alert(1)</script>\\x00\\x1b{{ 7*7 }}"
@@ -58,6 +59,7 @@ def page(**changes: object) -> Page:
         "refused": [],
         "pipeline": Markup("<svg></svg>"),
         "scores": [],
+        "note_scores": {},
         "learned": [],
         "performed": [],
         "n_test_takes": 1,
@@ -72,9 +74,31 @@ def test_an_empty_project_has_a_page_that_says_so():
         assert words in text
 
 
+def test_each_data_set_has_a_table_with_its_own_columns_and_picture():
+    def table(name: str, system: str, metric: Metric) -> Table:
+        cell = Cell(metric=metric, value=0.5, is_best=False, lead=None)
+        row = Row(family="net", system=system, is_upper_bound=False, is_reference=False, cells=(cell,))
+        return Table(name=name, reference="", metrics=(metric,), rows=(row,))  # type: ignore[arg-type]
+
+    picture = Picture(src="media/notes/captures.png", words="Onset F1 of each note", kind="notes", width=9, height=9)
+    tables = [table("scores", "net_a", METRICS[0]), table("captures", "net_b", METRICS[1])]
+    found = Tags(render_page(page(scores=tables, note_scores={"captures": picture})))
+    assert [
+        words for words in ("Drawn keyboards", "Filmed captures", "net_a", "net_b") if words not in found.text
+    ] == []
+    assert found.text.count(METRICS[0].meaning) == found.text.count(METRICS[1].meaning) == 1
+    assert [tag["src"] for name, tag in found.tags if name == "img"] == ["media/notes/captures.png"]
+
+
 def test_hostile_words_stay_words_wherever_they_stand():
     performed = Performed(
-        take="t", title=EVIL, composer=EVIL, duration_s=1.0, truth=heard(EVIL), systems=(heard(EVIL, words=EVIL),)
+        take="t",
+        camera=EVIL,
+        title=EVIL,
+        composer=EVIL,
+        duration_s=1.0,
+        truth=heard(EVIL),
+        systems=(heard(EVIL, words=EVIL),),
     )
     html = render_page(
         page(
@@ -99,7 +123,7 @@ def test_a_name_that_is_no_text_can_still_be_written():
 
 
 def test_names_of_files_become_addresses():
-    performed = Performed(take="t", title="T", composer="", duration_s=1.0, truth=heard(""), systems=())
+    performed = Performed(take="t", camera="", title="T", composer="", duration_s=1.0, truth=heard(""), systems=())
     found = Tags(render_page(page(performed=[performed])))
     assert [attributes["src"] for tag, attributes in found.tags if tag == "video"] == ["media/a%20b/50%25.mp4"]
 
@@ -113,7 +137,9 @@ def test_minutes_are_summed_by_part_and_pieces_counted_once():
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    performed = Performed(take="t", title="T", composer="", duration_s=1.0, truth=heard(""), systems=(heard("s"),))
+    performed = Performed(
+        take="t", camera="", title="T", composer="", duration_s=1.0, truth=heard(""), systems=(heard("s"),)
+    )
     found = Tags(render_page(page(performed=[performed])))
     addresses = [attributes.get(name) for _, attributes in found.tags for name in ("src", "href", "poster")]
     assert not [address for address in addresses if address and ":" in address and not address.startswith("data:")]

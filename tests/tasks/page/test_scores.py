@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.metrics.intervals import paired_interval
-from tasks.page.scores import METRICS, Cell, Evaluation, Row, score_rows
+from tasks.page.scores import METRICS, Cell, Evaluation, Row, score_rows, score_tables
 
 BY_TAKE = {  # system: nats of four takes
     "mean": [5.0, 5.1, 5.2, 5.3],
@@ -135,3 +135,26 @@ def test_nothing_evaluated_is_an_empty_table():
 def test_every_figure_has_its_own_key_and_a_meaning():
     assert len({metric.key for metric in METRICS}) == len(METRICS)
     assert all(len(metric.meaning) > 10 for metric in METRICS)
+
+
+def test_what_was_tested_on_other_takes_stands_in_a_table_of_its_own():
+    def family(name: str, system: str, **columns: list[Any]) -> Evaluation:
+        takes: dict[str, Any] = {"system": [system] * 4, "take": list("abcd"), "piece": list("pqrs"), **columns}
+        figures = {system: {key: float(np.mean(values)) for key, values in columns.items() if key != "camera"}}
+        return Evaluation(family=name, figures=figures, takes={key: np.array(values) for key, values in takes.items()})
+
+    drawn = [family("base", "mean", onset_f1=[0.1] * 4), family("net", "net", onset_f1=[0.5] * 4)]
+    camera = ["cam"] * 4
+    filmed = [
+        family("other", "mean_features", onset_f1=[0.2] * 4, camera=camera),
+        family("eye", "eye", onset_f1=[0.3] * 4, camera=camera),
+    ]
+    tables = score_tables([filmed[0], drawn[0], filmed[1], drawn[1]], n_resamples=50, seed=0)
+    leads = {
+        table.name: {row.system: row.cells[0].lead and row.cells[0].lead.difference for row in table.rows}
+        for table in tables
+    }
+    assert leads["scores"] == {"mean": None, "net": pytest.approx(0.4)}
+    assert leads["captures"] == {"mean_features": None, "eye": pytest.approx(0.1)}
+    assert [table.reference for table in tables] == ["mean", "mean_features"]
+    assert score_tables([], n_resamples=10, seed=0) == []

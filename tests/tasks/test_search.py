@@ -1,0 +1,136 @@
+"""A search over real DVC experiments whose best value is known: the loss is how far it is from that."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.errors import ParamsError
+from tasks.search import Range, SearchParams, promote, search
+
+BEST = 3e-3
+DVC_YAML = """
+stages:
+  train:
+    foreach: ${families}
+    do:
+      cmd: python train.py ${key}
+      deps:
+        - train.py
+      params:
+        - train.${key}
+      outs:
+        - data/trained/${key}
+"""
+PARAMS_YAML = """
+families: {piano_roll: {}}
+train:
+  piano_roll:
+    learning_rate: 0.5  # far off
+    n_steps: 400
+    steps_per_epoch: 100
+    inner: {width: 7}
+"""
+TRAIN = f"""
+import math, pathlib, sys, yaml
+own = yaml.safe_load(open("params.yaml"))["train"][sys.argv[1]]
+away = abs(math.log10(own["learning_rate"] / {BEST}))
+if away > 2.5:
+    sys.exit("diverged")
+curves = pathlib.Path("data/trained") / sys.argv[1] / "curves"
+curves.mkdir(parents=True)
+rows = [(step, away + abs(own["inner"]["width"] - 5) / 10 + 10 / step) for step in range(100, own["n_steps"] + 1, 100)]
+text = "step,train_loss,validation_loss\\n" + "".join(f"{{s}},0,{{loss}}\\n" for s, loss in rows)
+(curves / (sys.argv[1] + ".csv")).write_text(text)
+"""
+PARAMS = SearchParams(
+    seed=1,
+    n_at_once=2,
+    first_rung=0.25,
+    ranges={
+        "piano_roll": {
+            "learning_rate": Range(low=1e-6, high=1.0, log=True, whole=False),
+            "inner.width": Range(low=1, high=9, log=False, whole=True),
+        }
+    },
+)
+
+
+def run(folder, *command):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Make a project whose only stage trains a family, and commit it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "git", "config", "user.name", "a")
+    run(tmp_path, "git", "config", "user.email", "a@b.c")
+    run(tmp_path, "dvc", "init", "-q")
+    for name, text in (("dvc.yaml", DVC_YAML), ("params.yaml", PARAMS_YAML), ("train.py", TRAIN)):
+        Path(name).write_text(text)
+    Path("data/chunked/scores").mkdir(parents=True)
+    Path("data/chunked/scores/takes.json").write_text("{}")
+    Path(".gitignore").write_text("/data\n/.audiate\n")
+    run(tmp_path, "git", "add", "--all")
+    run(tmp_path, "git", "commit", "-q", "-m", "start")
+    yield tmp_path
+    run(tmp_path, "dvc", "queue", "stop", "--kill")
+
+
+def searched(n_trials, told=None):
+    told = [] if told is None else told
+    return search("piano_roll", n_trials, params=PARAMS, data=Path("data/chunked/scores"), tell=told.append)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_search_prunes_comes_near_the_best_value_and_is_not_run_twice(project):
+    first = searched(6)
+    assert {one.state for one in first.tried} >= {"full", "pruned"}
+    # What trained in full has the loss of its own values; the first rung is worse by what fewer steps cost.
+    for one in first.tried:
+        if one.state == "full":
+            assert one.first_loss - one.loss == pytest.approx(10 / 100 - 10 / 400)
+    hopeless = [one.first_loss for one in first.tried if one.state == "pruned"]
+    assert first.best.loss < min(hopeless)
+    assert first.best.loss == min(one.loss for one in first.tried if one.state == "full")
+    assert "far off" in Path("params.yaml").read_text()
+    n_refs = len(run(project, "git", "for-each-ref", "refs/exps").splitlines())
+    # Cut off and begun anew, it asks the same questions and knows the answers.
+    shutil.rmtree(".audiate")
+    again = searched(6)
+    assert again.tried == first.tried
+    assert len(run(project, "git", "for-each-ref", "refs/exps").splitlines()) == n_refs
+    assert again.table.read_text().count("\n") == 7
+    assert again.plot.read_bytes().startswith(b"\x89PNG")
+    promote(again)
+    text = Path("params.yaml").read_text()
+    assert "# far off" in text
+    promoted = yaml.safe_load(text)["train"]["piano_roll"]
+    assert promoted["learning_rate"] == again.best.values["learning_rate"]
+    assert promoted["inner"] == {"width": again.best.values["inner.width"]}
+
+
+@pytest.mark.parametrize(
+    ("family", "ranges", "said"),
+    [
+        ("piano_roll", {}, "search.ranges has no piano_roll"),
+        ("piano_roll", {"depth": Range(low=1, high=2, log=False, whole=True)}, "depth is no parameter of train"),
+        ("nobody", {}, "nobody"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(project, family, ranges, said):
+    params = PARAMS.model_copy(update={"ranges": {"piano_roll": ranges}})
+    with pytest.raises(ParamsError, match=said):
+        search(family, 2, params=params, data=Path("data/chunked/scores"), tell=print)
