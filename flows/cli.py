@@ -174,19 +174,44 @@ def notes(
 
 @app.command()
 def perform(
-    video: Annotated[Path, typer.Argument(help="A silent video of the keyboard from above, as render draws it.")],
+    video: Annotated[
+        Path,
+        typer.Argument(help="Any video; a family that learned from scores wants the keyboard as render draws it."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")],
     family: Annotated[str | None, typer.Option(help="Who plays, once trained; perform.family when left out.")] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="X,Y,W,H", help="Look at this part only; as in take.yaml.")
+    ] = None,
+    corners: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,...", help="Four corners of the instrument, far left first, clockwise; as there."),
+    ] = None,
+    notes_out: Annotated[
+        Path | None, typer.Option("--notes", metavar="OUT.mid", help="Write what was seen being played.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a silent video its sound."""
+    """Give a silent video its sound. The take.yaml beside a camera's file says where to look; options come first."""
+    from dataclasses import replace
+
     from rich.console import Console
 
     from flows.run import Settings
-    from tasks.perform import PerformParams, perform_video
+    from tasks.chunk import ChunkParams
+    from tasks.perform import PerformParams, perform_video, sight_of
 
     params = _section("perform", PerformParams)
     family = family or params.family
+    sight = sight_of(video, margins=_section("chunk", ChunkParams).camera_margins)
+    if crop is not None:
+        x, y, width, height = _numbers(crop, 4, "--crop")
+        if min(x, y) < 0 or min(width, height) < 1:
+            raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
+        sight = replace(sight, crop=(int(x), int(y), int(width), int(height)), corners=None)
+    if corners is not None:
+        at = _numbers(corners, 8, "--corners")
+        sight = replace(sight, corners=tuple(zip(at[::2], at[1::2], strict=True)))
     with Console(stderr=True).status("reading the video") as status:
         done = perform_video(
             video,
@@ -196,6 +221,8 @@ def perform(
             params=params,
             accelerator=Settings().accelerator,
             progress=status.update,
+            sight=sight,
+            notes_out=notes_out,
         )
     n_notes = None if done.notes is None else len(done.notes)
     if as_json:
@@ -204,6 +231,88 @@ def perform(
         return
     played = "" if n_notes is None else f", {n_notes} notes"
     typer.echo(f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures seen{played}")
+
+
+@app.command()
+def sonify(
+    amplitudes: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FEATURES",
+            help="Note amplitudes: .parquet, .npy, .mat, or a take's folder or arrays.zarr.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="16-bit .wav or .flac; here, with the file's name and .wav, by default."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="additive: a sine a note; nearest: the most alike grains of a bank of recordings.")
+    ] = "additive",
+    bank: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="For nearest: sound files, folders of them, or data/chunked/captures."),
+    ] = None,
+    pitches: Annotated[
+        str | None,
+        typer.Option(help="marimba-18, piano, or MIDI numbers as 66,68,70; by the file or its size when left out."),
+    ] = None,
+    frame_rate: Annotated[
+        str | None, typer.Option(help="Rows a second, as 25 or 30000/1001; the file's, or 25, when left out.")
+    ] = None,
+    sample_rate: Annotated[
+        int, typer.Option(help="Hz of the sound, and of all that is in a bank.", min=1000, max=192_000)
+    ] = 44_100,
+    fit_window: Annotated[
+        bool, typer.Option("--fit-window", help="Undo the blur of the window that the amplitudes were measured with.")
+    ] = False,
+    partials: Annotated[str, typer.Option(help="What sounds above each fundamental: none or marimba.")] = "none",
+    as_json: Json = False,
+) -> None:
+    """Make a file of note amplitudes heard."""
+    from fractions import Fraction
+
+    from rich.console import Console
+
+    from tasks.sonify import METHODS, PARTIALS, pitches_named, sonify_file
+
+    for option, value, known in (("--method", method, METHODS), ("--partials", partials, tuple(PARTIALS))):
+        if value not in known:
+            raise typer.BadParameter(f"{value!r}, expected one of {', '.join(known)}", param_hint=option)
+    if (method == "nearest") != bool(bank):
+        raise typer.BadParameter("nearest needs one, additive has no use for one", param_hint="--bank")
+    try:
+        listed = None if pitches is None else pitches_named(pitches)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--pitches") from None
+    try:
+        rate = None if frame_rate is None else Fraction(frame_rate)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate is not None and not 0 < rate <= sample_rate:
+        raise typer.BadParameter(f"{frame_rate!r}, expected a number above 0", param_hint="--frame-rate")
+    named = amplitudes.parent if amplitudes.name == "arrays.zarr" else amplitudes
+    path = out or Path(f"{named.stem}.wav")
+    with Console(stderr=True).status("reading") as status:
+        done = sonify_file(
+            amplitudes,
+            path,
+            method=next(name for name in METHODS if name == method),
+            bank=bank or (),
+            pitches=listed,
+            frame_rate=rate,
+            sample_rate=sample_rate,
+            fit_window=fit_window,
+            partials=next(value for name, value in PARTIALS.items() if name == partials),
+            progress=status.update,
+        )
+    if as_json:
+        facts = {"sound": str(path), "method": method, "n_rows": done.n_rows, "pitches": list(done.pitches)}
+        facts |= {"frame_rate": str(done.frame_rate), "duration_s": done.duration_s, "sample_rate": done.sample_rate}
+        _print_json({**facts, "peak": done.peak, "gain_db": done.gain_db})
+        return
+    softer = f", {-done.gain_db:.1f} dB softer than asked, to stay below full scale" if done.gain_db else ""
+    typer.echo(f"wrote {path}: {done.duration_s:.1f} s, {len(done.pitches)} notes, {method}{softer}")
 
 
 @app.command()
@@ -420,6 +529,19 @@ def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool,
     if as_json:
         pattern = f"{name}.json" if family else f"{stage}*.json"
         _print_json([json.loads(path.read_text()) for path in sorted(Path(".audiate/runs").glob(pattern))])
+
+
+def _numbers(text: str, n: int, option: str) -> list[float]:
+    """Return the numbers between the commas of an option's value."""
+    from math import isfinite
+
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != n or not all(map(isfinite, numbers)):
+        raise typer.BadParameter(f"{text!r}, expected {n} numbers with commas between them", param_hint=option)
+    return numbers
 
 
 def _print_json(value: Any) -> None:

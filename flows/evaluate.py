@@ -8,7 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.run import Sections, Settings, one_at_a_time, run_stage
 from tasks.evaluate import EvaluateParams, evaluate_family, write_metrics
+from tasks.families import load_family
 from tasks.features.polyphony import TranscribeParams
+
+CHUNKED = Path("data/chunked")
 
 
 @task(task_run_name="score {family}", persist_result=False, cache_policy=NO_CACHE)
@@ -17,7 +20,7 @@ def score(family: str, params: EvaluateParams, transcribe: TranscribeParams) -> 
     settings = Settings()
     means = evaluate_family(
         family,
-        data=Path("data/chunked/scores"),
+        data=CHUNKED / load_family(family).data,
         trained=Path("data/trained") / family,
         synthesized=Path("data/synthesized") / family,
         out=Path("data/evaluated") / family,

@@ -7,8 +7,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.run import Settings, one_at_a_time, progress_bar, run_stage
+from tasks.families import load_family
 from tasks.synthesize import synthesize_family
 from tasks.tools import check_tools
+
+CHUNKED = Path("data/chunked")
 
 
 @task(task_run_name="perform with {family}", persist_result=False, cache_policy=NO_CACHE)
@@ -16,7 +19,7 @@ def perform(family: str) -> None:
     """Let one family perform every test take."""
     performances = synthesize_family(
         family,
-        data=Path("data/chunked/scores"),
+        data=CHUNKED / load_family(family).data,
         trained=Path("data/trained") / family,
         out=Path("data/synthesized") / family,
         accelerator=Settings().accelerator,

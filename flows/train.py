@@ -11,6 +11,8 @@ from tasks.families import load_family
 from tasks.params import Section
 from tasks.train import train_family
 
+CHUNKED = Path("data/chunked")
+
 
 @task(task_run_name="fit {family}", persist_result=False, cache_policy=NO_CACHE)
 def fit(family: str, params: Section) -> None:
@@ -18,7 +20,7 @@ def fit(family: str, params: Section) -> None:
     train_family(
         family,
         params,
-        data=Path("data/chunked/scores"),
+        data=CHUNKED / load_family(family).data,
         out=Path("data/trained") / family,
         resume_root=STATE / "resume",
         accelerator=Settings().accelerator,

@@ -9,17 +9,19 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from tasks.captures.record import Device, read_capture
+from tasks.captures.pictures import iter_views
+from tasks.captures.record import Capture, Device, read_capture
 from tasks.clock.fit import ClockFit
 from tasks.clock.record import read_clocks
 from tasks.instruments.keyboard import HEIGHT, WIDTH, Lit, draw_keyboard
-from tasks.media.pictures import iter_pictures
 from tasks.media.probe import NO_LIMITS
+from tasks.media.sound import iter_sound
 from tasks.params import Section
 from tasks.step import write_whole
 from tasks.store.arrays import Parts, open_arrays, write_arrays
@@ -29,7 +31,13 @@ from tasks.takes import PARTS, SplitParams, Take, captures, data_version, split
 
 RENDERED = Path("data/rendered")
 EXTRACTED = Path("data/extracted")
+INGESTED = Path("data/ingested")
+SYNCHRONIZED = Path("data/synchronized")
+NOTE_COLUMNS = ("onset_s", "offset_s", "pitch", "velocity")
+MOST_SOUND = 1 << 20  # samples held at a time
 CHUNKS_DRAWN = 4  # at a time: pictures are 44 kB each, and a long take's would fill gigabytes
+
+Margin = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class ChunkParams(Section):
@@ -38,6 +46,8 @@ class ChunkParams(Section):
     pictures_per_chunk: int  # what one read decompresses at least; 16 are about a second of music
     camera_width: int  # pixels of a capture's pictures
     camera_height: int
+    camera_margins: tuple[Margin, Margin]  # shares of both that stay free beside an instrument whose corners are known
+    sound_rate: Annotated[int, Field(ge=1000, le=192_000)]  # Hz, of a capture's sound
 
 
 class SegmentParams(Section):
@@ -77,14 +87,16 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
 
 
 def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
-    """Write ``arrays.zarr`` of one capture: each camera's pictures and their times, codes, amplitudes.
+    """Write ``arrays.zarr`` of one capture: each camera's pictures and their times, codes, amplitudes, sound, notes.
 
     A camera that is not on the master's clock is left out. ``pictures_CAMERA`` are luma, (P, camera_height,
     camera_width), every picture that the camera took; ``time_s_CAMERA`` are seconds on the master's clock,
-    before 0 where the camera began first.
+    before 0 where the camera began first. ``sound`` is the master's, mono, 16 bits, at ``sound_rate``; ``notes``
+    (N, 4) are onset and offset on the master's clock in s, pitch and velocity, where MIDI was recorded with the take
+    and each of its notes has a place on that clock.
 
     Raises:
-        MediaError: a film cannot be read.
+        MediaError: a film or the sound cannot be read.
         DamagedData: what the stages before wrote is missing or damaged.
     """
     capture = read_capture(take.name)
@@ -93,12 +105,22 @@ def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
     names = [name for name in ("codes", "amplitudes") if name in features]
     arrays: dict[str, NDArray[Any] | Parts] = {name: features[name][:] for name in names}
     chunk_lengths = {name: features[name].chunk_length for name in names}
+    duration_s = len(features["codes"]) / float(features.attributes["code_rate"])
+    n_samples = round(duration_s * params.sound_rate)
+    arrays["sound"] = Parts(
+        (n_samples,), np.dtype(np.int16), _sound(capture.device(master).path, params.sound_rate, n_samples)
+    )
+    chunk_lengths["sound"] = params.sound_rate
+    notes = _recorded_notes(capture)
+    if notes is not None:
+        arrays["notes"] = notes
+        chunk_lengths["notes"] = 4096
     cameras = []
     shape = params.camera_height, params.camera_width
     for device in capture.devices:
         if device.role != "camera" or device.name not in clocks or not device.n_pictures:
             continue
-        film = _Film(device, shape, params.pictures_per_chunk * CHUNKS_DRAWN)
+        film = _Film(device, capture.instrument, params)
         pictures, times = f"pictures_{device.name}", f"time_s_{device.name}"
         arrays[pictures] = Parts((device.n_pictures, *shape), np.dtype(np.uint8), film.parts())
         # Written behind the pictures, in order of name: by then the times are known.
@@ -111,10 +133,13 @@ def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
         chunk_lengths=chunk_lengths,
         attributes={
             **features.attributes,
+            "camera_margins": list(params.camera_margins),
             "cameras": cameras,
-            "duration_s": len(features["codes"]) / float(features.attributes["code_rate"]),
+            "duration_s": duration_s,
             "instrument": capture.instrument,
             "master": master,
+            "rectified": [name for name in cameras if capture.device(name).corners is not None],
+            "sound_rate": params.sound_rate,
         },
     )
 
@@ -122,22 +147,26 @@ def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
 class _Film:
     """A camera's pictures as they are decoded, and then their times."""
 
-    def __init__(self, device: Device, shape: tuple[int, int], n_at_a_time: int) -> None:
+    def __init__(self, device: Device, instrument: str, params: ChunkParams) -> None:
         self._device = device
-        self._shape = shape
-        self._n_at_a_time = n_at_a_time
+        self._instrument = instrument
+        self._params = params
         self._times: list[NDArray[np.float64]] = []
 
     def parts(self) -> Iterator[NDArray[np.uint8]]:
-        height, width = self._shape
+        n_at_a_time = self._params.pictures_per_chunk * CHUNKS_DRAWN
         waiting: list[NDArray[np.uint8]] = []
-        for pictures, time_s in iter_pictures(
-            self._device.path, width=width, height=height, policy=NO_LIMITS, crop=self._device.crop, lenient=True
+        for pictures, time_s in iter_views(
+            self._device,
+            width=self._params.camera_width,
+            height=self._params.camera_height,
+            instrument=self._instrument,
+            margins=self._params.camera_margins,
         ):
             self._times.append(time_s)
             waiting.append(pictures)
             together = np.concatenate(waiting)
-            whole = len(together) // self._n_at_a_time * self._n_at_a_time
+            whole = len(together) // n_at_a_time * n_at_a_time
             if whole:
                 yield together[:whole]
             waiting = [together[whole:]]
@@ -146,6 +175,36 @@ class _Film:
 
     def times(self, clock: ClockFit) -> Iterator[NDArray[np.float64]]:
         yield clock.to_reference(np.concatenate(self._times))
+
+
+def _sound(path: Path, sample_rate: int, n_samples: int) -> Iterator[NDArray[np.int16]]:
+    """Yield a file's sound in 16 bits, whole seconds at a time, cut or filled up to ``n_samples``.
+
+    The codes' rate counts the samples: another rate may give a few more or less.
+    """
+    at_a_time = max(MOST_SOUND // sample_rate, 1) * sample_rate
+    waiting = np.zeros(0, np.int16)
+    n_given = 0
+    for block in iter_sound(path, sample_rate=sample_rate, policy=NO_LIMITS, lenient=True):
+        pcm = np.rint(np.clip(block, -1, 1) * 32767).astype(np.int16)
+        waiting = np.concatenate([waiting, pcm])[: n_samples - n_given]
+        while len(waiting) >= at_a_time:
+            yield waiting[:at_a_time]
+            n_given += at_a_time
+            waiting = waiting[at_a_time:]
+    left = n_samples - n_given
+    if left:
+        yield np.pad(waiting[:left], (0, left - len(waiting[:left])))
+
+
+def _recorded_notes(capture: Capture) -> NDArray[np.float64] | None:
+    path = SYNCHRONIZED / capture.take / "notes.parquet"
+    if capture.notes != "recorded" or not path.exists():
+        return None
+    notes = read_table(path)
+    if len(notes["onset_s"]) != len(read_table(INGESTED / capture.take / "notes.parquet")["onset_s"]):
+        return None  # a truth with holes would count what is right as wrong
+    return np.stack([np.asarray(notes[name], np.float64) for name in NOTE_COLUMNS], axis=1)
 
 
 def _pictures(velocity: NDArray[np.uint8], lit: Lit, n_at_a_time: int) -> Iterator[NDArray[np.uint8]]:

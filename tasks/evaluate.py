@@ -1,33 +1,48 @@
 """Verb ``evaluate``: how near each system's performances of the test takes are to the truth.
 
-Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that a
-system says it played, or else those that ``tasks.features.polyphony`` hears in its sound.
+Every system is compared at the codes' rate, so that a figure means the same in every row; on captures at the rate of
+the master's sound. Notes are those that a system says it played, or else those that ``tasks.features.polyphony`` hears
+in its sound.
+
+What was really played in a capture is known from the film that it is, or from the MIDI that was recorded with it; of
+any other take it is what the true amplitudes' rises say. Each camera is a row of its own, ``TAKE/CAMERA``, and notes
+and amplitudes count while it films.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.errors import DamagedData
 from tasks.families import load_family
+from tasks.features.note_picking import CAREFUL, pick_notes
 from tasks.features.polyphony import TranscribeParams, transcribe
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes, sorted_notes
+from tasks.metrics.amplitudes import amplitude_scores, onset_sweep
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.notes import fundamental_hz, note_scores, pitch_counts
 from tasks.metrics.sound import sound_scores
 from tasks.params import Section
 from tasks.render import RENDERED, read_notes
+from tasks.rig.truth import read_truth
 from tasks.step import whole_folder, write_whole
 from tasks.store.audio import read_audio
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
+from tasks.store.views import View, ViewSet
+
+KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
+FILMED = Path("data/filmed")
+SOUNDING = 0.05  # of a take's loudest amplitude: above it a note counts as on
 
 
 class EvaluateParams(Section):
@@ -49,6 +64,7 @@ class Evaluation:
     scores: Mapping[str, float]  # a figure that has no value is left out
     pitches: Mapping[int, tuple[int, int, int]]  # hits, false alarms, misses of each pitch
     segment_ids: Sequence[str]
+    camera: str = ""  # of a capture
 
 
 def evaluate_family(
@@ -69,8 +85,16 @@ def evaluate_family(
         DamagedData: the data set, the weights or a performance are not whole.
         ToolError: the disk is full.
     """
-    scores = ScoreSet(data)
     family = load_family(name)
+    if family.data == "captures":
+        found = _evaluate_captures(
+            family.systems, data, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
+        )
+        with whole_folder(out) as half:
+            _write(half, found)
+        by_system = {system: [one for one in found if one.system == system] for system in family.systems}
+        return {system: _means(own, _first(found, family.systems), params) for system, own in by_system.items() if own}
+    scores = ScoreSet(data)
     rows = scores.segments("test")
     nats = family.nats(trained, scores, rows, accelerator=accelerator)
     jobs = [(system, take) for system in family.systems for take in scores.takes("test")]
@@ -99,6 +123,133 @@ def evaluate_family(
         system: _means([one for one in found if one.system == system], _first(found, family.systems), params)
         for system in family.systems
     }
+
+
+def _evaluate_captures(
+    systems: Sequence[str],
+    data: Path,
+    synthesized: Path,
+    *,
+    params: EvaluateParams,
+    transcribe_params: TranscribeParams,
+    workers: int,
+) -> list[Evaluation]:
+    """Score every system on every view that it performed: a family need not play every instrument.
+
+    Raises:
+        DamagedData: a system has performed no test view, or not those that the family's first one has.
+    """
+    views = ViewSet(data)
+    performed = {
+        system: [view for view in views.views("test") if (synthesized / system / view.name / "audio.flac").exists()]
+        for system in systems
+    }
+    for system, own in performed.items():
+        if not own or own != performed[systems[0]]:
+            raise DamagedData(
+                f"{synthesized / system} has {len(own)} views of test takes, expected {len(performed[systems[0]]) or 1}"
+            )
+    ids: dict[str, list[str]] = {}
+    for row in ScoreSet(data).segments("test"):
+        ids.setdefault(row.take, []).append(row.segment_id)
+
+    def score(job: tuple[str, View]) -> Evaluation:
+        system, view = job
+        return _score_view(
+            synthesized / system / view.name,
+            system,
+            view,
+            views,
+            segment_ids=ids.get(view.take, []),
+            params=params,
+            transcribe_params=transcribe_params,
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(score, [(system, view) for system in systems for view in performed[system]]))
+
+
+def _score_view(
+    folder: Path,
+    system: str,
+    view: View,
+    views: ViewSet,
+    *,
+    segment_ids: Sequence[str],
+    params: EvaluateParams,
+    transcribe_params: TranscribeParams,
+) -> Evaluation:
+    true_audio, rate = views.sound(view.take)
+    audio = _at(rate, *read_audio(folder / "audio.flac"))
+    n_samples = min(len(true_audio), len(audio))
+    scores = sound_scores(true_audio[:n_samples], audio[:n_samples], sample_rate=rate)
+    arrays = views.open(view.take)
+    said = folder / "notes.parquet"
+    pitches: dict[int, tuple[int, int, int]] = {}
+    if "amplitudes" in arrays:
+        time_s = views.time_s(view)
+        span_s = max(0.0, float(time_s[0])), min(views.duration_s(view.take), float(time_s[-1]))
+        true_values = views.amplitudes(view.take)
+        instrument = tuple(int(pitch) for pitch in arrays.attributes["pitches"])
+        frame_rate = Fraction(arrays.attributes["frame_rate"])
+        truth = _between(_played(view, views, instrument, frame_rate), *span_s)
+        if said.exists():
+            notes = Notes(**read_table(said))
+        else:
+            notes = _hear(audio, rate, transcribe_params, keys=np.array(instrument))
+        notes = _between(notes, *span_s)
+        limits: dict[str, Any] = {"onset_tolerance_s": params.onset_tolerance_s, "max_frequency_hz": rate / 2}
+        scores |= note_scores(truth, notes, **limits)
+        scores |= {
+            f"onset_f1_{round(1000 * tolerance_s)}_ms": f1 for tolerance_s, f1 in onset_sweep(truth, notes).items()
+        }
+        pitches = {pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()}
+        seen = folder / "amplitudes.parquet"
+        if seen.exists():
+            table = read_table(seen, [str(pitch) for pitch in instrument])
+            values = np.stack([table[str(pitch)] for pitch in instrument], axis=1)
+            first, last = (int(moment * frame_rate) for moment in span_s)
+            n_windows = min(len(true_values), len(values))  # a duration's rounding may leave one more or less
+            rows = slice(first + 1, min(max(last - 2, first + 2), n_windows))
+            threshold = SOUNDING * float(true_values.max())
+            scores |= amplitude_scores(true_values[rows], values[rows], frame_rate=frame_rate, threshold=threshold)
+    return Evaluation(
+        system=system,
+        take=view.name,
+        piece=view.piece,
+        notes_from="model" if said.exists() else "sound",
+        scores=scores,
+        pitches=pitches,
+        segment_ids=segment_ids,
+        camera=view.camera,
+    )
+
+
+def _between(notes: Notes, start_s: float, end_s: float) -> Notes:
+    return notes.take((notes.onset_s >= start_s) & (notes.onset_s < end_s))
+
+
+def _played(view: View, views: ViewSet, pitches: Sequence[int], frame_rate: Fraction) -> Notes:
+    """Return what was played in a take, on its master's clock."""
+    master = str(views.open(view.take).attributes["master"])
+    if (FILMED / view.take / "truth.json").exists():
+        truth = read_truth(FILMED / view.take)
+        onset_s, offset_s = (
+            truth.clocks[master].to_device(truth.notes[:, column] + truth.flight_s[master]) for column in (0, 1)
+        )
+        return sorted_notes(onset_s, offset_s, *truth.notes[:, 2:].astype(np.uint8).T)
+    recorded = views.notes(view.take)
+    if recorded is not None:
+        return sorted_notes(
+            recorded["onset_s"],
+            recorded["offset_s"],
+            recorded["pitch"].astype(np.uint8),
+            recorded["velocity"].astype(np.uint8),
+        )
+    values = views.amplitudes(view.take)
+    picked = pick_notes(values / max(float(values.max()), 1e-12), frame_rate=frame_rate, picker=CAREFUL)
+    velocity = np.clip(np.rint(127 * np.sqrt(picked.amplitude)), 1, 127).astype(np.uint8)
+    return sorted_notes(picked.onset_s, picked.offset_s, np.asarray(pitches, np.uint8)[picked.note], velocity)
 
 
 def write_metrics(path: Path, means: Mapping[str, Mapping[str, float]]) -> None:
@@ -143,8 +294,13 @@ def _at(rate: int, audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.f
     return audio if sample_rate == rate else resample(audio, sample_rate, rate)
 
 
-def _hear(audio: NDArray[np.float32], sample_rate: int, params: TranscribeParams) -> Notes:
-    keys = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
+def _hear(
+    audio: NDArray[np.float32],
+    sample_rate: int,
+    params: TranscribeParams,
+    *,
+    keys: NDArray[np.integer] = KEYBOARD,
+) -> Notes:
     heard = transcribe(
         audio, sample_rate=sample_rate, pitches=keys[fundamental_hz(keys) < sample_rate / 2], params=params
     )
@@ -164,6 +320,7 @@ def _write(out: Path, found: Sequence[Evaluation]) -> None:
             "system": [one.system for one in found],
             "take": [one.take for one in found],
             "piece": [one.piece for one in found],
+            **({"camera": [one.camera for one in found]} if any(one.camera for one in found) else {}),
             "notes_from": [one.notes_from for one in found],
             **{name: np.array([one.scores.get(name, np.nan) for one in found]) for name in figures},
             "segment_ids": [list(one.segment_ids) for one in found],

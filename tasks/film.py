@@ -388,11 +388,12 @@ def _camera_facts(rig: Rig, camera: CameraDevice) -> dict[str, Any]:
     over = corners.copy()
     over[:, 2] = _REACH_CM[rig.instrument]
     pixels = view.project(np.concatenate([corners, over]))
+    from_far_left = view.project(corners)[::-1]  # take.yaml counts clockwise as the player sees them
     left, top = np.clip(np.floor(pixels.min(axis=0) / 2) * 2, 0, (camera.width - 16, camera.height - 16))
     right, bottom = np.clip(np.ceil(pixels.max(axis=0) / 2) * 2, (left + 16, top + 16), (camera.width, camera.height))
     return {
         "crop": [int(left), int(top), int(right - left), int(bottom - top)],
-        "corners": [[round(float(x), 2), round(float(y), 2)] for x, y in view.project(corners)],
+        "corners": [[round(float(x), 2), round(float(y), 2)] for x, y in from_far_left],
     }
 
 

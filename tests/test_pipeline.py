@@ -23,6 +23,8 @@ POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hangi
 # What makes a family small. One that is not named here is trained as params.yaml says.
 SMALL = {
     "baselines": {"n_pictures": 64},
+    "capture_baselines": {"n_windows": 64},
+    "cnn_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
     "piano_roll": {
         "n_hidden": 8,
         "n_steps": 4,

@@ -21,6 +21,8 @@ class Device:
         path: its file.
         facts: what ingest measured of it.
         crop: x, y, width and height that are looked at, in pixels of the upright picture; None for all.
+        corners: of the instrument's plane, x and y in pixels of the upright picture, from the player's far left
+            clockwise; None where nobody has told.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Device:
     path: Path
     facts: dict[str, Any]
     crop: tuple[int, int, int, int] | None
+    corners: tuple[tuple[float, float], ...] | None = None
 
     @property
     def has_sound(self) -> bool:
@@ -89,6 +92,7 @@ def read_capture(take: str, folder: Path = INGESTED) -> Capture:
                 path=_own_file(str(row["path"]), take, path),
                 facts=row["facts"],
                 crop=_crop(facts["cameras"].get(row["device"], {})),
+                corners=_corners(facts["cameras"].get(row["device"], {})),
             )
             for row in facts["media"]
             if row["state"] == "used" and row["role"] in ("camera", "microphone")
@@ -143,3 +147,12 @@ def _crop(view: dict[str, Any]) -> tuple[int, int, int, int] | None:
         return None
     x, y, width, height = crop
     return int(x), int(y), int(width), int(height)
+
+
+def _corners(view: dict[str, Any]) -> tuple[tuple[float, float], ...] | None:
+    corners = view.get("corners")
+    if corners is None:
+        return None
+    if len(corners) != 4:
+        raise ValueError(f"{len(corners)} corners, expected 4")
+    return tuple((float(x), float(y)) for x, y in corners)

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {
         "baselines": "tasks.families.baselines:Baselines",
+        "bitmap_mlp": "tasks.families.bitmap_mlp:BitmapMlpFamily",
+        "bitmap_stft": "tasks.families.bitmap_stft:BitmapStftFamily",
+        "capture_baselines": "tasks.families.capture_baselines:CaptureBaselines",
+        "cnn_lstm": "tasks.families.cnn_lstm:CnnLstmFamily",
+        "conv_lstm": "tasks.families.conv_lstm:ConvLstmFamily",
         "deepsynth": "tasks.families.deepsynth:DeepSynthFamily",
+        "fc_lstm": "tasks.families.fc_lstm:FcLstmFamily",
         "piano_roll": "tasks.families.piano_roll:PianoRollFamily",
     }
 )

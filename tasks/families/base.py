@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,29 +23,57 @@ from tasks.params import Section
 
 if TYPE_CHECKING:
     from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.views import View, ViewSet
 
 P = TypeVar("P", bound=Section)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """A silent video, as its changes.
+    """A silent video: the changes of a drawn keyboard, or every picture that a camera took.
 
     Attributes:
-        pictures: (P, 57, 780) luma, one per change of the keyboard.
-        time_s: (P,) when each picture comes up; the first is 0.0. A picture stays until the next.
-        duration_s: when the last picture goes, and how long the sound must be.
+        pictures: (P, H, W) luma: one per change of the keyboard (57 x 780), or those of a chunked view.
+        time_s: (P,) when each picture comes up. A picture stays until the next. A drawing's first is 0.0; a camera may
+            begin before its master (below 0) or after it.
+        duration_s: how long the sound must be, from 0.0 on.
+        camera: the device, where a camera took the film.
+        instrument: what is seen, where it is known.
+        margins: shares of width and height beside a rectified instrument, where it is one.
     """
 
     pictures: NDArray[np.uint8]
     time_s: NDArray[np.float64]
     duration_s: float
+    camera: str | None = None
+    instrument: str | None = None
+    margins: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.time_s) or not len(self.time_s):
             raise ValueError(f"a film has {len(self.pictures)} pictures at {len(self.time_s)} times, expected as many")
-        if self.time_s[0] != 0.0 or (np.diff(self.time_s) <= 0).any() or not self.duration_s > 0:
+        starts_at_zero = self.time_s[0] == 0.0 or self.camera is not None
+        if not starts_at_zero or (np.diff(self.time_s) <= 0).any() or not self.duration_s > 0:
             raise ValueError("a film's times must start at 0.0 and grow, and its duration be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteAmplitudes:
+    """How loud each note of an instrument is, window by window.
+
+    Attributes:
+        values: (F, n) at least 0, as ``extract`` measures them; window k covers frames k to k + 2.
+        pitches: (n,) MIDI numbers.
+        frame_rate: windows a second.
+    """
+
+    values: NDArray[np.float32]
+    pitches: tuple[int, ...]
+    frame_rate: Fraction
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.pitches):
+            raise ValueError(f"amplitudes are {self.values.shape}, expected (windows, {len(self.pitches)})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +86,8 @@ class Performance:
         audio: (n,) in [-1, 1], mono, ``round(duration_s * sample_rate)`` samples.
         sample_rate: of ``audio``, in Hz.
         notes: what the system says was played; None where it makes sound only.
+        camera: the device whose film it saw, where there are several of one take.
+        amplitudes: of the notes, as the system sees them; None where it does not say.
     """
 
     system: str
@@ -64,6 +95,8 @@ class Performance:
     audio: NDArray[np.float32]
     sample_rate: int
     notes: Notes | None
+    camera: str | None = None
+    amplitudes: NoteAmplitudes | None = None
 
 
 class Family(ABC, Generic[P]):
@@ -72,12 +105,14 @@ class Family(ABC, Generic[P]):
     Attributes:
         params_class: its section of params.yaml.
         systems: its rows in the tables, in order.
-        upper_bounds: the systems that are handed the true notes: labelled, never ranked.
+        upper_bounds: the systems that are handed the truth: labelled, never ranked.
+        data: the data set that it learns from and is tested on: drawn scores, or captures of several cameras.
     """
 
     params_class: ClassVar[type[Section]]
     systems: ClassVar[tuple[str, ...]]
     upper_bounds: ClassVar[frozenset[str]] = frozenset()
+    data: ClassVar[Literal["scores", "captures"]] = "scores"
 
     @abstractmethod
     def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:
@@ -99,15 +134,16 @@ class Family(ABC, Generic[P]):
         films: Mapping[str, Film],
         *,
         accelerator: str,
-        truth: Mapping[str, Notes] | None,
+        truth: Mapping[str, Any] | None,
     ) -> Iterator[Performance]:
         """Give whole silent films their sound: every system of every film.
 
         Args:
             trained: what `fit` wrote.
-            films: by take.
+            films: by take; those of captures by ``TAKE/CAMERA``.
             accelerator: as in `fit`.
-            truth: the notes really played, for ``upper_bounds`` alone; with None those are left out.
+            truth: for ``upper_bounds`` alone, by film: the `Notes` really played of a score, the `NoteAmplitudes` of
+                a capture; with None those are left out.
         """
 
     @abstractmethod
@@ -125,6 +161,20 @@ class Family(ABC, Generic[P]):
         Returns:
             Mean nats per sample of each segment, by system; systems that make no codes are not in it.
         """
+
+
+def film_of_view(views: "ViewSet", view: "View") -> Film:
+    """Return what a camera saw of a captured take, as a silent film."""
+    attributes = views.open(view.take).attributes
+    across, down = attributes["camera_margins"]
+    return Film(
+        pictures=views.pictures(view)[:],
+        time_s=views.time_s(view),
+        duration_s=views.duration_s(view.take),
+        camera=view.camera,
+        instrument=str(attributes["instrument"]),
+        margins=(float(across), float(down)),
+    )
 
 
 def n_samples_of(film: Film, sample_rate: int) -> int:

@@ -13,7 +13,7 @@ from tasks.metrics.intervals import paired_interval
 REFERENCE_SYSTEM = "mean"
 """What every other system is compared with: the baseline that ignores the video."""
 
-UPPER_BOUNDS = frozenset({"upper_bound"})
+UPPER_BOUNDS = frozenset({"upper_bound", "true_features"})
 """Systems that were handed the true notes: shown, never ranked."""
 
 

@@ -154,6 +154,14 @@ class ScoreSet:
         """
         return self._about(take).piece
 
+    def part(self, take: str) -> str:
+        """Return the part of the split that a take is in.
+
+        Raises:
+            DamagedData: the index does not know the take.
+        """
+        return self._about(take).part
+
     def duration_s(self, take: str) -> float:
         """Return how long a take's sound is.
 

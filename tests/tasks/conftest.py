@@ -24,7 +24,9 @@ INGEST = IngestParams(
 )
 RENDER = RenderParams(sample_rate=48_000, gain=1.0, program=0, tail_s=1.0, restrike_gap_s=0.05, lit="velocity")
 EXTRACT = ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256)
-CHUNK = ChunkParams(pictures_per_chunk=2, camera_width=64, camera_height=36)
+CHUNK = ChunkParams(
+    pictures_per_chunk=2, camera_width=64, camera_height=36, camera_margins=(0.05, 0.2), sound_rate=8000
+)
 
 
 @pytest.fixture(scope="session")

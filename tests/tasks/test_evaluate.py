@@ -1,19 +1,24 @@
 """Scores of performances that are known to be right, to be silent, or to be late."""
 
+import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.chunk import SegmentParams, index_takes
+from tasks.errors import DamagedData
 from tasks.evaluate import EvaluateParams, Evaluation, _means, evaluate_family
 from tasks.families.baselines import BaselinesParams
+from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.features.polyphony import TranscribeParams
 from tasks.features.resample import resample
 from tasks.instruments.notes import sorted_notes
 from tasks.render import read_notes
+from tasks.store.arrays import write_arrays
 from tasks.store.audio import read_audio, write_flac
-from tasks.store.segments import ScoreSet
+from tasks.store.segments import ScoreSet, segment_rows, write_segments
 from tasks.store.tables import read_table, write_table
 from tasks.takes import SplitParams, read_catalog
 from tasks.train import train_family
@@ -130,3 +135,114 @@ def test_a_variant_is_compared_with_the_familys_first_system_take_by_take():
     assert means["nats_per_sample"] == pytest.approx(7 / 3 + 0.5, abs=1e-6)
     assert means["onset_f1"] == 1.0  # over the takes that have it
     assert not set(names) & set(_means(first, first, PARAMS))
+
+
+# Captures.
+
+PITCHES = (66, 73, 78)
+DURATION_S = 8.0
+
+
+@pytest.fixture
+def captured(tmp_path, monkeypatch):
+    """Store one test take of two cameras; return a function that scores what systems made of it."""
+    monkeypatch.chdir(tmp_path)
+    folder, rate = Path("data/chunked/captures"), 8_000
+    onset_s = np.arange(0.5, 7.0, 0.5)
+    note = np.arange(len(onset_s)) % len(PITCHES)
+    time_s = np.arange(round(DURATION_S * rate)) / rate
+    audio = np.zeros_like(time_s)
+    for moment, one in zip(onset_s, note, strict=True):
+        ringing = np.exp(-np.maximum(time_s - moment, 0) / 0.15) * (time_s >= moment)
+        audio += 0.2 * ringing * np.sin(2 * np.pi * 440 * 2 ** ((PITCHES[one] - 69) / 12) * time_s)
+    amplitudes = note_amplitudes(
+        audio.astype(np.float32),
+        sample_rate=rate,
+        frame_rate=Fraction(25),
+        frequency_hz=note_frequencies_hz(PITCHES),
+        n_frames=200,
+    )
+    arrays = {
+        "codes": np.zeros(800, np.uint8),
+        "amplitudes": amplitudes,
+        "sound": np.rint(audio * 32767).astype(np.int16),
+        "notes": np.stack([onset_s, onset_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80.0)], axis=1),
+    }
+    for camera, begins_s in (("cam_a", -0.5), ("cam_b", 2.25)):
+        arrays[f"time_s_{camera}"] = np.arange(begins_s, DURATION_S, 0.04)
+        arrays[f"pictures_{camera}"] = np.zeros((len(arrays[f"time_s_{camera}"]), 2, 2), np.uint8)
+    attributes = {
+        "code_rate": 100,
+        "pitches": list(PITCHES),
+        "frame_rate": "25",
+        "cameras": ["cam_a", "cam_b"],
+        "camera_margins": [0.0, 0.0],
+        "instrument": "kalimba",
+        "master": "mic_near",
+        "duration_s": DURATION_S,
+        "sound_rate": rate,
+    }
+    chunk_lengths = dict.fromkeys(arrays, 64)
+    write_arrays(folder / "t" / "arrays.zarr", arrays, chunk_lengths=chunk_lengths, attributes=attributes)
+    index = {"t": {"piece": "t", "part": "test", "digest": "t", "duration_s": DURATION_S}}
+    (folder / "takes.json").write_text(json.dumps(index))
+    write_segments(folder / "segments.parquet", segment_rows("t", "t", "test", "t", 800, length=400, hop=400))
+
+    def perform(system, *, late_s, louder):
+        notes = sorted_notes(
+            onset_s + late_s, onset_s + late_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80, np.uint8)
+        )
+        for camera in ("cam_a", "cam_b"):
+            made = Path("synthesized") / system / "t" / camera
+            made.mkdir(parents=True)
+            write_flac(made / "audio.flac", audio.astype(np.float32), rate)
+            write_table(made / "notes.parquet", notes.columns())
+            table = {str(pitch): amplitudes[:, row] * np.float32(louder) for row, pitch in enumerate(PITCHES)}
+            write_table(made / "amplitudes.parquet", table)
+
+    def evaluate():
+        return evaluate_family(
+            "capture_baselines",
+            data=folder,
+            trained=Path("trained"),
+            synthesized=Path("synthesized"),
+            out=Path("evaluated"),
+            params=PARAMS,
+            transcribe_params=TRANSCRIBE,
+            workers=2,
+            accelerator="cpu",
+        )
+
+    return perform, evaluate
+
+
+def test_each_camera_of_a_capture_is_scored_while_it_films(captured):
+    perform, evaluate = captured
+    perform("true_features", late_s=0.0, louder=1.0)
+    perform("nearest_features", late_s=0.03, louder=2.0)
+    perform("mean_features", late_s=0.07, louder=1.0)
+    means = evaluate()
+    perfect, late, later = means["true_features"], means["nearest_features"], means["mean_features"]
+    assert perfect["onset_f1"] == perfect["frame_f1"] == 1.0
+    assert perfect["amplitude_rmse"] == 0.0
+    assert perfect["mr_stft"] < 1e-3  # both sounds are rounded to 16 bits
+    assert late["onset_f1"] == 1.0
+    assert late["onset_lag_ms"] == pytest.approx(30)
+    assert (late["onset_f1_10_ms"], late["onset_f1_50_ms"]) == (0.0, 1.0)
+    assert late["amplitude_correlation"] == pytest.approx(1.0)
+    assert late["amplitude_rmse"] > 0
+    assert (later["onset_f1"], later["onset_f1_100_ms"]) == (0.0, 1.0)
+    rows = read_table(Path("evaluated/takes.parquet"))
+    counted = dict(zip(rows["take"], rows["n_reference"], strict=True))
+    assert counted == {"t/cam_a": 13.0, "t/cam_b": 9.0}  # the second one came at 2.25 s: four strokes were over
+    assert set(rows["camera"]) == {"cam_a", "cam_b"}
+    assert all(len(ids) == 2 for ids in rows["segment_ids"])
+
+
+def test_a_system_that_left_a_view_out_is_named(captured):
+    perform, evaluate = captured
+    for system in ("mean_features", "nearest_features", "true_features"):
+        perform(system, late_s=0.0, louder=1.0)
+    (Path("synthesized/nearest_features/t/cam_b/audio.flac")).unlink()
+    with pytest.raises(DamagedData, match="nearest_features has 1 views of test takes, expected 2"):
+        evaluate()

@@ -54,3 +54,16 @@ def test_the_takes_own_files_are_read_back_with_where_they_are(tmp_path):
         )
         [device] = read_capture("one", tmp_path).devices
         assert (device.name, device.path) == ("cam_top", Path(path))
+
+
+def test_where_a_camera_sees_the_instrument_is_read_back(tmp_path):
+    corners = [[1, 2], [3, 2], [3.5, 4], [1, 4]]
+    write(tmp_path, [media()], cameras={"cam_top": {"crop": [0, 0, 4, 4], "corners": corners}})
+    [device] = read_capture("one", tmp_path).devices
+    assert device.crop == (0, 0, 4, 4)
+    assert device.corners == ((1, 2), (3, 2), (3.5, 4), (1, 4))
+    write(tmp_path, [media()], cameras={"cam_top": {"crop": None, "corners": corners[:3]}})
+    with pytest.raises(DamagedData, match="3 corners, expected 4"):
+        read_capture("one", tmp_path)
+    write(tmp_path, [media()])
+    assert read_capture("one", tmp_path).devices[0].corners is None

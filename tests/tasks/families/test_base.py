@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tasks.families import FAMILIES, load_family
 from tasks.families.base import (
     Family,
     Film,
+    NoteAmplitudes,
     deterministic_torch,
     fill_network,
     load_network,
@@ -135,3 +137,18 @@ def test_the_deterministic_block_repeats_itself_and_leaves_no_trace():
 def test_a_curve_leaves_empty_what_was_not_measured(tmp_path):
     write_curve(tmp_path / "curves" / "x.csv", ("step", "train_loss", "validation_loss"), [(1, 0.25, None)])
     assert (tmp_path / "curves" / "x.csv").read_text() == "step,train_loss,validation_loss\n1,0.25,\n"
+
+
+def test_a_camera_may_begin_before_its_master_or_after_it():
+    pictures = np.zeros((2, 4, 6), np.uint8)
+    for first_s in (-0.5, 1.25):
+        film = Film(pictures=pictures, time_s=np.array([first_s, 2.0]), duration_s=3.0, camera="cam_top")
+        assert film.time_s[0] == first_s
+        with pytest.raises(ValueError, match=r"start at 0\.0 and grow"):
+            Film(pictures=pictures, time_s=np.array([first_s, 2.0]), duration_s=3.0)
+
+
+def test_amplitudes_have_a_column_for_each_note():
+    NoteAmplitudes(values=np.zeros((5, 2), np.float32), pitches=(60, 62), frame_rate=Fraction(25))
+    with pytest.raises(ValueError, match=r"amplitudes are \(5, 2\), expected \(windows, 3\)"):
+        NoteAmplitudes(values=np.zeros((5, 2), np.float32), pitches=(60, 62, 64), frame_rate=Fraction(25))

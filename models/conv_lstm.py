@@ -1,0 +1,193 @@
+"""ConvLSTM: pictures to note amplitudes by LSTMs whose gates are convolutions (Deep Auditory Hallucinations; Shi 2015).
+
+Shapes: B batch, T windows, C pictures of a stack, H rows, W columns, n notes, m of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.note_sequences import (
+    ConvLayer,
+    NoteWindows,
+    SameConv2d,
+    conv_layers,
+    init_normal,
+    same_size,
+    space_time,
+    stack_ages,
+)
+
+CODE_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+POSTER_LAYERS = ((16, 8, 8), (32, 4, 4), (64, 2, 2), (128, 1, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvLstmConfig:
+    """Sizes.
+
+    Attributes:
+        n_notes: of the instrument.
+        n_pictures: that a step sees; 1 as published.
+        height: of the pictures.
+        width: of the pictures.
+        layers: filters, kernel and stride of each ConvLSTM.
+        n_hidden: of the fully connected layers; (512,) in the code, (1024, 512) on the poster.
+        dropout: behind each of them.
+        init_std: of the convolutions' weights; 0 leaves torch's own.
+        sees: ``picture``, all of it for all notes at once, as published; ``bars``, the window around each note's bar
+            with the same weights for every note, which is told its place.
+        columns: of the notes' middles in the picture, in pixels; for ``bars``.
+        window_width: pixels of a window; for ``bars``.
+        normalize: a group norm behind each layer, where the code has a batch norm.
+        sees_age: the fully connected layers are told for how long each picture of the stack had been shown.
+    """
+
+    n_notes: int
+    n_pictures: int
+    height: int
+    width: int
+    layers: tuple[tuple[int, int, int], ...]
+    n_hidden: tuple[int, ...]
+    dropout: float
+    init_std: float
+    sees: Literal["picture", "bars"]
+    columns: tuple[float, ...]
+    window_width: int
+    normalize: bool
+    sees_age: bool
+
+
+class ConvLstmLayer(nn.Module):
+    """One ConvLSTM: both what comes in and what was remembered pass a convolution before the gates.
+
+    Source:
+        Shi et al. 2015, equation 3, without the peepholes, as Keras has it; one bias vector a gate.
+    """
+
+    def __init__(self, n_inputs: int, layer: ConvLayer) -> None:
+        super().__init__()
+        self.n_filters = layer.n_filters
+        self.seen = SameConv2d(n_inputs, 4 * layer.n_filters, layer.kernel, layer.stride)
+        self.remembered = SameConv2d(layer.n_filters, 4 * layer.n_filters, layer.kernel, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, n_inputs, H, W) to (B, T, filters, H', W'); step t knows steps 0 to t."""
+        B, T = x.shape[:2]
+        seen = self.seen(x.flatten(0, 1)).unflatten(0, (B, T))  # (B, T, 4 * filters, H', W')
+        cell = hidden = seen.new_zeros(B, self.n_filters, *seen.shape[-2:])
+        steps = []
+        for step in range(T):
+            gates = seen[:, step] if step == 0 else seen[:, step] + self.remembered(hidden)
+            enter, forget, leave, new = gates.chunk(4, dim=1)
+            cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+            hidden = torch.sigmoid(leave) * torch.tanh(cell)
+            steps.append(hidden)
+        return torch.stack(steps, dim=1)
+
+
+class ConvLstm(nn.Module):
+    """From pictures to the amplitudes of every note.
+
+    The published head flattens over a time axis of no length and cannot run; here each step is flattened by itself.
+    """
+
+    def __init__(self, config: ConvLstmConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers = conv_layers(config.layers)
+        is_shared = config.sees == "bars"
+        self.windows = NoteWindows(config.columns, config.window_width) if is_shared else None
+        n_channels = config.n_pictures
+        recurrent, norms = [], []
+        for layer in layers:
+            recurrent.append(ConvLstmLayer(n_channels, layer))
+            n_channels = layer.n_filters
+            norms.append(nn.GroupNorm(1, n_channels) if config.normalize else nn.Identity())
+        self.layers = nn.ModuleList(recurrent)
+        self.norms = nn.ModuleList(norms)
+        self.summary = nn.Conv3d(n_channels, 1, 3, padding=1)
+        width = config.window_width if is_shared else config.width
+        n_features = same_size(config.height, layers) * same_size(width, layers)
+        dense: list[nn.Module] = []
+        n_features += is_shared + config.n_pictures * config.sees_age
+        for n_hidden in config.n_hidden:
+            dense += [nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+            n_features = n_hidden
+        self.dense = nn.Sequential(*dense, nn.Linear(n_features, 1 if is_shared else config.n_notes))
+        self.gain = nn.Parameter(torch.ones(config.n_notes)) if is_shared else None
+        if config.init_std:
+            init_normal(self, config.init_std)
+
+    def forward(
+        self,
+        frames: Tensor,
+        ages: Tensor | None = None,
+        notes: Tensor | None = None,
+        mirrored: Tensor | None = None,
+    ) -> Tensor:
+        """Map frames (B, T + C - 1, H, W) to the amplitudes of T windows (B, T, n).
+
+        Args:
+            frames: consecutive ones; each C make a stack.
+            ages: for how long each frame's picture had been shown, in frames (B, T + C - 1); for ``sees_age``.
+            notes: those that are wanted of each item (B, m): then (B, T, m) is returned.
+            mirrored: the items whose windows are seen from the other side (B,), with ``bars`` alone.
+        """
+        C = self.config.n_pictures
+        if self.windows is None or self.gain is None:
+            features = self._features(space_time(frames, C))  # (B, T, H' * W')
+            out: Tensor = self.dense(torch.cat([features, *self._told(ages, 1)], dim=2))
+            return out if notes is None else out.gather(2, notes[:, None].expand(-1, out.shape[1], -1))
+        seen = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
+        B, m = seen.shape[:2]
+        if mirrored is not None:
+            seen = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), seen.flip(-1), seen)
+        features = self._features(space_time(seen.flatten(0, 1), C))  # (B * m, T, H' * w')
+        T = features.shape[1]
+        wanted = torch.arange(m, device=seen.device).expand(B, m) if notes is None else notes
+        place = wanted.reshape(-1, 1, 1) / max(self.config.n_notes - 1, 1) - 0.5  # (B * m, 1, 1)
+        places = place.expand(-1, T, 1).to(features.dtype)
+        made = self.dense(torch.cat([features, places, *self._told(ages, m)], dim=2))
+        amplitudes: Tensor = made.reshape(B, m, T).transpose(1, 2) * self.gain[wanted][:, None]  # (B, T, m)
+        return amplitudes
+
+    def _told(self, ages: Tensor | None, m: int) -> list[Tensor]:
+        """Return the ages of each stack's pictures (B * m, T, C), if the network is told them."""
+        if not self.config.sees_age:
+            return []
+        if ages is None:
+            raise ValueError("the network is told how old pictures are, and ages is None")
+        return [stack_ages(ages, self.config.n_pictures).repeat_interleave(m, dim=0)]
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Map stacks (B, T, C, H, W) to (B, T, H' * W')."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = layer(x)
+            B, T = x.shape[:2]
+            x = norm(x.flatten(0, 1)).unflatten(0, (B, T))
+        summary: Tensor = torch.sigmoid(self.summary(x.transpose(1, 2))).squeeze(1)  # (B, T, H', W')
+        return summary.flatten(2)
+
+
+def published(n_notes: int, *, height: int, width: int, layout: Literal["code", "poster"]) -> ConvLstmConfig:
+    """Return the sizes of the code, 80 x 80 pixels there, or of the poster's figure, 100 x 100."""
+    layers: Sequence[tuple[int, int, int]] = CODE_LAYERS if layout == "code" else POSTER_LAYERS
+    return ConvLstmConfig(
+        n_notes=n_notes,
+        n_pictures=1,
+        height=height,
+        width=width,
+        layers=tuple(layers),
+        n_hidden=(512,) if layout == "code" else (1024, 512),
+        dropout=0.0,
+        init_std=0.01,
+        sees="picture",
+        columns=(),
+        window_width=0,
+        normalize=layout == "code",
+        sees_age=False,
+    )

@@ -1,0 +1,170 @@
+"""Blocks that the networks from frames to note amplitudes share.
+
+Shapes: B batch, T windows or frames, C pictures of a space-time stack, H rows, W columns, n notes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvLayer:
+    """A convolution: filters, side of the square kernel, stride."""
+
+    n_filters: int
+    kernel: int
+    stride: int
+
+
+def conv_layers(rows: Sequence[Sequence[int]]) -> tuple[ConvLayer, ...]:
+    """Type rows of (filters, kernel, stride).
+
+    Raises:
+        ValueError: a row has not three numbers of at least 1.
+    """
+    for row in rows:
+        if len(row) != 3 or min(row) < 1:
+            raise ValueError(f"layer {list(row)}, expected filters, kernel and stride, each at least 1")
+    return tuple(ConvLayer(n_filters=n, kernel=kernel, stride=stride) for n, kernel, stride in rows)
+
+
+def same_size(length: int, layers: Sequence[ConvLayer]) -> int:
+    """Return what is left of a side of ``length`` pixels behind all layers: a stride rounds up."""
+    for layer in layers:
+        length = -(-length // layer.stride)
+    return length
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded so that a stride of s makes ceil(size / s) of every size; what is odd goes to the end.
+
+    Source:
+        Padding ``same`` as TensorFlow defines it, which the marimba networks were built with.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, filters, ceil(H / stride), ceil(W / stride))."""
+        down, across = (
+            max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            for size, stride, kernel in zip(x.shape[-2:], self.stride, self.kernel_size, strict=True)
+        )
+        x = functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
+        return super().forward(x)
+
+
+class OneBiasLstm(nn.Module):
+    """An LSTM with one bias vector a gate, where torch's own has two that only ever add up.
+
+    Keras counts one, and so do the published parameter counts. The bias is the weight of an input that is always 1.
+    """
+
+    def __init__(self, n_inputs: int, n_hidden: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_inputs + 1, n_hidden, batch_first=True, bias=False, bidirectional=bidirectional)
+        self.n_outputs = n_hidden * (2 if bidirectional else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, n_inputs) to (B, T, n_outputs)."""
+        hidden: Tensor = self.lstm(functional.pad(x, (0, 1), value=1.0))[0]
+        return hidden
+
+
+class Recurrence(nn.Module):
+    """LSTM layers with dropout before, between and none behind them, and a linear output.
+
+    Args:
+        n_inputs: features of a frame.
+        n_hidden: of each layer.
+        n_outputs: of the last, linear one.
+        dropout: between the layers.
+        input_dropout: before the first.
+        bidirectional: each layer also runs from the end.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_hidden: Sequence[int],
+        n_outputs: int,
+        *,
+        dropout: float,
+        input_dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.dropout = nn.Dropout(dropout)
+        layers = []
+        for size in n_hidden:
+            layers.append(OneBiasLstm(n_inputs, size, bidirectional=bidirectional))
+            n_inputs = layers[-1].n_outputs
+        self.layers = nn.ModuleList(layers)
+        self.output = nn.Linear(n_inputs, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, n_inputs) to (B, T, n_outputs)."""
+        x = self.input_dropout(x)
+        for number, layer in enumerate(self.layers):
+            x = layer(self.dropout(x) if number else x)
+        out: Tensor = self.output(x)
+        return out
+
+
+class NoteWindows(nn.Module):
+    """Cuts the window around each note's bar or key out of rectified pictures.
+
+    Args:
+        columns: of the middle of each note, in pixels (n,).
+        width: of a window, in pixels.
+    """
+
+    def __init__(self, columns: Sequence[float], width: int) -> None:
+        super().__init__()
+        self.width = width
+        middle = torch.tensor(list(columns), dtype=torch.float32)
+        first = torch.round(middle - (width - 1) / 2).long()
+        self.register_buffer("index", first[:, None] + torch.arange(width), persistent=False)  # (n, width)
+
+    def forward(self, frames: Tensor, notes: Tensor | None = None) -> Tensor:
+        """Map (B, T, H, W), and the notes of each item (B, m), all without, to (B, m, T, H, width).
+
+        Beside the picture there is nothing: zeros.
+        """
+        B, T, H, W = frames.shape
+        index: Tensor = self.index  # type: ignore[assignment]
+        padded = functional.pad(frames, (self.width, self.width))
+        chosen = (index if notes is None else index[notes]) + self.width
+        chosen = chosen.clamp(0, W + 2 * self.width - 1).expand(B, -1, -1)  # (B, m, width)
+        m = chosen.shape[1]
+        flat = chosen.reshape(B, 1, 1, m * self.width).expand(B, T, H, m * self.width)
+        cut = padded.gather(3, flat).reshape(B, T, H, m, self.width)
+        return cut.permute(0, 3, 1, 2, 4)
+
+
+def space_time(frames: Tensor, n_pictures: int) -> Tensor:
+    """Return the stacks of consecutive frames: (B, T + n_pictures - 1, H, W) to (B, T, n_pictures, H, W)."""
+    return frames.unfold(1, n_pictures, 1).movedim(-1, 2)
+
+
+def stack_ages(ages: Tensor, n_pictures: int) -> Tensor:
+    """Return the ages of the pictures of each stack: (B, T + n_pictures - 1) to (B, T, n_pictures)."""
+    return ages.unfold(1, n_pictures, 1)
+
+
+def n_parameters(module: nn.Module) -> int:
+    """Return how many weights are trained."""
+    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+
+
+def init_normal(module: nn.Module, std: float) -> None:
+    """Draw the weights of all convolutions from Normal(0, std), as the marimba networks do."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            nn.init.normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,151 @@
+"""Family ``bitmap_mlp``: a picture of 64 x 64 pixels to the samples of a frame (Hindle's bitmaps to PCM).
+
+Published: one frame of 735 samples at 22,050 Hz, frames put end to end, the error of the samples alone. Frames that
+meet with nothing to smooth the joints buzz at the frame rate, and since no picture tells the phase of a partial, the
+error of the samples is least where nothing is said: on music that was not learned by heart it goes silent.
+
+Departures where fidelity is ``corrected``: frames last two hops and overlap under Hann windows, each a little earlier
+or later than its place, for a network says much the same samples as long as the picture stays, and sound that repeats
+with every frame buzzes however smooth its joints are. Beside the error of the samples that of the spectrum's magnitudes
+counts, which pictures can tell something about.
+"""
+
+from fractions import Fraction
+from math import ceil
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.bitmap_mlp import BitmapToPcm, BitmapToPcmConfig
+from tasks.errors import ParamsError
+from tasks.families.bitmaps import ORIGINAL, BitmapFamily, BitmapParams, Cut, Strips, Voice, frame_rate_of
+from tasks.params import Section
+from tasks.sound.frames import HALF_A_FRAME, frame_boundaries, join_granular, join_raw, join_windowed, longest_frame
+
+SYSTEM = "bitmap_mlp"
+SECTION = f"train.{SYSTEM}"
+COMPRESSION = 0.5  # power of the magnitudes that are compared: quiet partials count too
+FLOOR = 1e-3  # of the training sound's mean magnitude; below it no difference is heard
+
+
+class BitmapMlpParams(BitmapParams):
+    """How the network is trained, and its frames are joined."""
+
+    spectral_weight: float  # * of the magnitudes' error beside the samples'
+    render: Literal["raw", "windowed", "granular"]  # * how frames become sound
+    max_shift: float  # * frames by which a windowed frame is earlier or later, drawn at random, at most
+    playback_rate: float  # of granular: 1 leaves the pitch of grains as it was
+
+
+class PcmVoice(Voice):
+    """Numbers that are samples."""
+
+    scale: Tensor
+    window: Tensor
+
+    def __init__(self, params: BitmapMlpParams) -> None:
+        super().__init__()
+        frame_rate = frame_rate_of(params, SECTION)
+        unsigned = params.fidelity == "original"
+        hop = longest_frame(sample_rate=params.sample_rate, frame_rate=frame_rate)
+        self.margin = 0 if unsigned else ceil(params.max_shift * hop)
+        per_frame = params.sample_rate / frame_rate
+        self.cut = Cut(
+            sample_rate=params.sample_rate,
+            frame_rate=frame_rate,
+            length=hop if unsigned else ceil(2 * per_frame) + 2 * self.margin,
+            lead=Fraction(0) if unsigned else HALF_A_FRAME + self.margin / per_frame,
+            unsigned=unsigned,
+        )
+        self.n_outputs = self.cut.length
+        self._params = params
+        self.register_buffer("scale", torch.ones(()))  # of the samples, so that their mean square is 1
+        self.register_buffer("window", torch.hann_window(self.cut.length), persistent=False)
+
+    def fit(self, strips: Strips, *, seed: int) -> None:  # noqa: ARG002
+        """Find the scale of the samples."""
+        if not self.cut.unsigned:
+            mean_square = float(np.square(strips.sound, dtype=np.float64).mean())
+            self.scale.fill_(1 / max(mean_square, 1e-12) ** 0.5)
+
+    def loss(self, said: Tensor, frames: Tensor) -> Tensor:
+        """Return the mean squared error of the samples, and of the compressed magnitudes of windowed frames."""
+        loss = (said - frames * self.scale).square().mean()
+        if self._params.spectral_weight:
+            loss = loss + self._params.spectral_weight * self._spectral_loss(said, frames)
+        return loss
+
+    def judged(self, said: Tensor, frames: Tensor) -> Tensor:
+        """Return the error of the magnitudes alone, if it counts: nobody can tell samples of music never heard."""
+        return self._spectral_loss(said, frames) if self._params.spectral_weight else self.loss(said, frames)
+
+    def _spectral_loss(self, said: Tensor, frames: Tensor) -> Tensor:
+        return (self._magnitudes(said) - self._magnitudes(frames * self.scale)).square().mean()
+
+    def _magnitudes(self, frames: Tensor) -> Tensor:
+        # Frames of white noise of level 1 have bins of a mean square of 1 here.
+        spectrum = torch.fft.rfft(frames * self.window) / self.window.square().sum().sqrt()
+        power: Tensor = spectrum.real.square() + spectrum.imag.square() + FLOOR
+        return power ** (COMPRESSION / 2)
+
+    def sound(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Join frames as asked."""
+        return self.joined(said, self._params.render)
+
+    def joined(self, said: NDArray[np.float32], render: Literal["raw", "windowed", "granular"]) -> NDArray[np.float32]:
+        """Join frames (F, L): end to end, overlapped, or as grains of the raw sound."""
+        rates: dict[str, Any] = {"sample_rate": self.cut.sample_rate, "frame_rate": self.cut.frame_rate}
+        if self.cut.unsigned:
+            frames = np.asarray(said * 2 - 1, np.float32)
+        else:
+            frames = np.asarray(said / float(self.scale), np.float32)
+            if render == "windowed":
+                return join_windowed(self.shifted(frames), **rates, lead=HALF_A_FRAME)
+            # An overlapped frame's own hop is in its middle, where its frame begins.
+            own = frame_boundaries(len(frames), **rates)[:-1] - self.cut.first_samples(len(frames))
+            frames = np.take_along_axis(frames, own[:, None] + np.arange(longest_frame(**rates)), axis=1)
+        if render != "granular":
+            return join_raw(frames, **rates)
+        rng = np.random.default_rng(self._params.seed)
+        return join_granular(frames, **rates, rng=rng, playback_rate=self._params.playback_rate)
+
+    def shifted(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return two hops of each frame (F, L), from a place drawn at random but the same every time.
+
+        Source:
+            Hindle's videosonify2.py moves frames by up to a twentieth. Departure: no noise is added to the pictures.
+        """
+        length = self.cut.length - 2 * self.margin
+        rng = np.random.default_rng(self._params.seed)
+        places = rng.integers(2 * self.margin + 1, size=len(frames))
+        return np.take_along_axis(frames, places[:, None] + np.arange(length), axis=1)
+
+
+class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
+    """The adapter: one system."""
+
+    params_class: ClassVar[type[Section]] = BitmapMlpParams
+    systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
+
+    def asked(self, params: BitmapMlpParams) -> BitmapMlpParams:
+        """Return what holds: in original fidelity the author's learning, the samples' error, and raw joints."""
+        if params.fidelity == "original":
+            return params.model_copy(update={**ORIGINAL, "spectral_weight": 0.0, "render": "raw", "max_shift": 0.0})
+        if params.spectral_weight < 0:
+            raise ParamsError(f"{SECTION}.spectral_weight is {params.spectral_weight}, expected at least 0")
+        if not 0 <= params.max_shift <= 1:
+            raise ParamsError(f"{SECTION}.max_shift is {params.max_shift}, expected 0 to 1 frame")
+        if not params.playback_rate > 0:
+            raise ParamsError(f"{SECTION}.playback_rate is {params.playback_rate}, expected above 0")
+        return params
+
+    def make_voice(self, params: BitmapMlpParams) -> Voice:
+        """Return samples."""
+        return PcmVoice(params)
+
+    def make_network(self, params: BitmapMlpParams, *, n_inputs: int, n_outputs: int) -> nn.Module:
+        """Return the network."""
+        return BitmapToPcm(BitmapToPcmConfig(n_inputs=n_inputs, hidden=tuple(params.hidden), n_outputs=n_outputs))

@@ -1,0 +1,223 @@
+"""Family ``capture_baselines``: what a figure on captures is worth.
+
+``mean_features`` sounds the training takes' mean amplitudes all the time, ``nearest_features`` those of the most
+similar training pictures, and ``true_features`` is an upper bound: the amplitudes really measured, through the same
+picker of notes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tasks.errors import DamagedData, ParamsError
+from tasks.families.base import Family, Film, NoteAmplitudes, Performance, load_network, save_network, write_curve
+from tasks.families.note_regression import (
+    CORRECTED,
+    Count,
+    Looked,
+    Sight,
+    examples_of,
+    fit_picker_on,
+    fit_true_picker,
+    n_windows_of,
+    performance_of,
+    see,
+)
+from tasks.features.note_picking import CAREFUL, Picker
+from tasks.params import Section
+from tasks.store.views import ViewSet
+
+if TYPE_CHECKING:
+    from tasks.store.segments import ScoreSet, Segment
+
+MEAN, NEAREST, TRUE = "mean_features", "nearest_features", "true_features"
+COMPARED_AT_A_TIME = 256
+
+
+class CaptureBaselinesParams(Section):
+    """How the baselines are made.
+
+    Attributes:
+        instrument: whose captures are learned from.
+        cameras: regular expression of the cameras that are learned from.
+        height: of the pictures that are compared, in pixels.
+        width: of them.
+        n_windows: of training, that the nearest one is looked for in.
+        seed: of which those are.
+    """
+
+    instrument: str
+    cameras: str
+    height: Count
+    width: Count
+    n_windows: Count
+    seed: int
+
+
+class CaptureBaselines(Family[CaptureBaselinesParams]):
+    """Three systems: nothing is trained in steps."""
+
+    params_class: ClassVar[type[Section]] = CaptureBaselinesParams
+    systems: ClassVar[tuple[str, ...]] = (MEAN, NEAREST, TRUE)
+    upper_bounds: ClassVar[frozenset[str]] = frozenset({TRUE})
+    data = "captures"
+
+    def fit(
+        self,
+        data: "ScoreSet",
+        out: Path,
+        *,
+        params: CaptureBaselinesParams,
+        resume: Path,  # noqa: ARG002
+        accelerator: str,  # noqa: ARG002
+    ) -> None:
+        """Take the mean, draw the windows that are kept, and fit the pickers on the validation takes.
+
+        Raises:
+            ParamsError: no view is left to learn from, or all is silent.
+        """
+        views = ViewSet(data.folder, instrument=params.instrument, cameras=params.cameras)
+        train, validation = views.views("train"), views.views("validation")
+        if not train or not validation:
+            raise ParamsError(
+                f"train.capture_baselines: {len(train)} training and {len(validation)} validation views of "
+                f"{params.instrument} have a camera like {params.cameras!r}, expected at least one of both"
+            )
+        amplitudes = np.concatenate([views.amplitudes(take) for take in views.takes("train")])
+        maximum = float(amplitudes.max())
+        if not maximum > 0:
+            raise ParamsError("train.capture_baselines: every training take is silent")
+        sight = Sight(height=params.height, width=params.width, n_pictures=3, subtract_still=True)
+        seen, held_out = (
+            examples_of(views, part, sight=sight, maximum=maximum, fidelity=CORRECTED, onset_weight=0.0)
+            for part in (train, validation)
+        )
+        rows = [
+            (number, int(window)) for number, one in enumerate(seen) for window in np.flatnonzero(one.seen.is_filmed)
+        ]
+        drawn = np.random.default_rng(params.seed).permutation(len(rows))[: params.n_windows]
+        kept = [rows[row] for row in sorted(drawn)]
+        bank = np.stack([seen[number].seen.frames(window, window + 1).ravel() for number, window in kept])
+        values = np.stack([seen[number].target[window] for number, window in kept])
+        true_picker = fit_true_picker(views, views.takes("validation"), maximum=maximum)
+        found = [nearest_amplitudes(one.seen, bank, values) for one in held_out]
+        picker = fit_picker_on(found, held_out, views, maximum=maximum, true_picker=true_picker)
+        mean = np.asarray(amplitudes.mean(axis=0) / maximum, np.float32)
+        facts = {
+            "maximum": maximum,
+            "sight": asdict(sight),
+            "pitches": list(views.pitches),
+            "frame_rate": str(views.frame_rate),
+            "instrument": views.instrument,
+        }
+        states: dict[str, dict[str, NDArray[np.float32]]] = {
+            MEAN: {"amplitudes": mean},
+            NEAREST: {"amplitudes": values, "pictures": bank},
+            TRUE: {},
+        }
+        pickers = {MEAN: CAREFUL, NEAREST: picker, TRUE: true_picker}
+        for system in self.systems:
+            state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in states[system].items()}
+            save_network(out / system, state, {**facts, "picker": asdict(pickers[system])})
+        errors = {
+            MEAN: [one.target - mean for one in held_out],
+            NEAREST: [one.target - seen_there for one, seen_there in zip(held_out, found, strict=True)],
+        }
+        for system, error in errors.items():
+            squared = float(np.mean(np.concatenate(error) ** 2))
+            write_curve(out / "curves" / f"{system}.csv", ("validation_loss",), [(squared,)])
+
+    def perform(
+        self,
+        trained: Path,
+        films: Mapping[str, Film],
+        *,
+        accelerator: str,  # noqa: ARG002
+        truth: Mapping[str, Any] | None,
+    ) -> Iterator[Performance]:
+        """Play every film of the instrument by every system.
+
+        Raises:
+            DamagedData: what was trained is missing or damaged.
+        """
+        loaded = {system: _load(trained / system) for system in self.systems}
+        for name, film in films.items():
+            for system in self.systems:
+                state, facts = loaded[system]
+                if film.instrument not in (None, facts["instrument"]):
+                    continue
+                frame_rate, pitches = Fraction(facts["frame_rate"]), tuple(facts["pitches"])
+                n_windows = n_windows_of(film.duration_s, frame_rate)
+                if system == TRUE:
+                    measured = None if truth is None else truth[name]
+                    if not isinstance(measured, NoteAmplitudes):
+                        continue
+                    amplitudes = np.asarray(measured.values / np.float32(facts["maximum"]), np.float32)
+                elif system == MEAN:
+                    amplitudes = np.tile(state["amplitudes"].numpy(), (n_windows, 1))
+                else:
+                    seen = see(film, Sight(**facts["sight"]), n_windows=n_windows, frame_rate=frame_rate)
+                    amplitudes = nearest_amplitudes(seen, state["pictures"].numpy(), state["amplitudes"].numpy())
+                yield performance_of(
+                    amplitudes,
+                    system=system,
+                    name=name,
+                    film=film,
+                    maximum=facts["maximum"],
+                    picker=Picker(**facts["picker"]),
+                    pitches=pitches,
+                    frame_rate=frame_rate,
+                )
+
+    def nats(
+        self,
+        trained: Path,  # noqa: ARG002
+        data: "ScoreSet",  # noqa: ARG002
+        rows: Sequence["Segment"],  # noqa: ARG002
+        *,
+        accelerator: str,  # noqa: ARG002
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return nothing: amplitudes give codes no probability."""
+        return {}
+
+
+def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each window of a film the amplitudes (F, n) of the stack that looks most like its own.
+
+    Args:
+        seen: the film.
+        bank: stacks of training (K, pixels).
+        amplitudes: theirs (K, n).
+    """
+    found = np.zeros((len(seen.is_filmed), amplitudes.shape[1]), np.float32)
+    known = torch.from_numpy(bank)
+    filmed = np.flatnonzero(seen.is_filmed)
+    for start in range(0, len(filmed), COMPARED_AT_A_TIME):
+        windows = filmed[start : start + COMPARED_AT_A_TIME]
+        stacks = np.stack([seen.frames(int(window), int(window) + 1).ravel() for window in windows])
+        found[windows] = amplitudes[torch.cdist(torch.from_numpy(stacks), known).argmin(dim=1).numpy()]
+    return found
+
+
+def _load(stem: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `CaptureBaselines.fit` wrote of a system.
+
+    Raises:
+        DamagedData: a file is missing, or not what is written there.
+    """
+    state, facts = load_network(stem)
+    try:
+        Picker(**facts["picker"]), Sight(**facts["sight"]), Fraction(facts["frame_rate"])
+        facts["maximum"] = float(facts["maximum"])
+        n_notes = len(facts["pitches"])
+        if any(state[name].shape[-1] != n_notes for name in state if name == "amplitudes"):
+            raise ValueError(f"amplitudes of {n_notes} notes expected")  # noqa: TRY301
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedData(f"{stem}.json does not describe a baseline: {error!r}") from None
+    return state, facts

@@ -1,0 +1,175 @@
+"""Family ``fc_lstm``: a fixed image network's features of each stack, then LSTMs, to the amplitude of every note.
+
+The image network's ImageNet weights come from a safetensors file that the user names; without one they are drawn at
+random, which is said in the program's log and in ``fc_lstm.json``.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from torch import nn
+
+from models.fc_lstm import N_FEATURES, FcLstm, FcLstmConfig, ImageEncoder
+from tasks.errors import DamagedData, ParamsError
+from tasks.families.base import torch_device
+from tasks.families.note_regression import (
+    Count,
+    Encoded,
+    Instrument,
+    Looked,
+    NoteRegressionFamily,
+    NoteRegressionParams,
+    Seen,
+    Share,
+)
+from tasks.params import Section
+
+STACKS_AT_A_TIME = 16
+_LOG = logging.getLogger("audiate")
+
+
+class FcLstmParams(NoteRegressionParams):
+    """Section ``train.fc_lstm``.
+
+    Attributes:
+        encoder: the image network.
+        layer: whose output is taken.
+        weights: safetensors file with the image network's weights under torchvision's names; null draws them.
+        weights_sha256: of that file.
+        n_recurrent: of the LSTM layers.
+        dropout: of the LSTMs' input and between them.
+        bidirectional: the LSTMs also see what comes.
+    """
+
+    encoder: Literal["vgg19", "alexnet"]
+    layer: Literal["fc1", "fc2"]
+    weights: str | None
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    n_recurrent: Annotated[tuple[Count, ...], Field(min_length=1)]
+    dropout: Share
+    bidirectional: bool
+
+
+class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
+    """The FC-LSTM's adapter: one system."""
+
+    params_class: ClassVar[type[Section]] = FcLstmParams
+    systems: ClassVar[tuple[str, ...]] = ("fc_lstm",)
+
+    def check_more(self, params: FcLstmParams) -> None:
+        """Refuse what this family cannot do.
+
+        Raises:
+            ParamsError: names the value.
+        """
+        if params.sees != "picture":
+            raise ParamsError(f"train.fc_lstm.sees is {params.sees}, expected picture: its features are of all of it")
+        if params.subtract_still:
+            raise ParamsError("train.fc_lstm.subtract_still is true, expected false: ImageNet's networks see pictures")
+        if (params.weights is None) != (params.weights_sha256 is None):
+            raise ParamsError("train.fc_lstm has one of weights and weights_sha256, expected both or none")
+
+    def encoding(self, params: FcLstmParams) -> dict[str, Any]:
+        """Return what makes features of stacks, for the model's JSON."""
+        return {
+            "encoder": params.encoder,
+            "layer": params.layer,
+            "weights": params.weights,
+            "weights_sha256": params.weights_sha256,
+            "seed": params.seed,
+        }
+
+    def look(self, seen: Seen, encoding: Mapping[str, Any], *, accelerator: str) -> Looked:
+        """Return the image network's features of every stack of a film."""
+        encoder = self._encoder(encoding).to(torch_device(accelerator))
+        n_windows = len(seen.is_filmed)
+        made = np.zeros((n_windows, N_FEATURES), np.float32)
+        with torch.inference_mode():
+            for start in range(0, n_windows, STACKS_AT_A_TIME):
+                last = min(start + STACKS_AT_A_TIME, n_windows)
+                shown = seen.shown[np.arange(start, last)[:, None] + np.arange(seen.n_more + 1)]
+                stacks = torch.from_numpy(seen.pictures[shown]).to(torch_device(accelerator))
+                made[start:last] = encoder(stacks).cpu().numpy()
+        return Encoded(features=made, is_filmed=seen.is_filmed)
+
+    def network_config(self, params: FcLstmParams, instrument: Instrument) -> FcLstmConfig:
+        """Return the network's sizes."""
+        return FcLstmConfig(
+            n_notes=len(instrument.pitches),
+            n_features=N_FEATURES,
+            n_recurrent=params.n_recurrent,
+            dropout=params.dropout,
+            bidirectional=params.bidirectional,
+        )
+
+    def make_network(self, config: Mapping[str, Any]) -> nn.Module:
+        """Return a network from its config as JSON holds it."""
+        return FcLstm(FcLstmConfig(**{**config, "n_recurrent": tuple(config["n_recurrent"])}))
+
+    def _encoder(self, encoding: Mapping[str, Any]) -> ImageEncoder:
+        key = tuple(sorted((name, str(value)) for name, value in encoding.items()))
+        if getattr(self, "_made_for", None) != key:
+            self._made: ImageEncoder = image_encoder(**encoding)
+            self._made_for = key
+        return self._made
+
+
+def image_encoder(
+    *,
+    encoder: Literal["vgg19", "alexnet"],
+    layer: Literal["fc1", "fc2"],
+    weights: str | None,
+    weights_sha256: str | None,
+    seed: int,
+) -> ImageEncoder:
+    """Return an image network with the weights of a file, or drawn.
+
+    Args:
+        encoder: which network.
+        layer: whose output is taken.
+        weights: a safetensors file with torchvision's names; what lies behind the layer is left alone.
+        weights_sha256: that the file must have.
+        seed: of weights that are drawn.
+
+    Raises:
+        ParamsError: the file is not there, or is another one.
+        DamagedData: it is no safetensors file, or a weight is missing, of another shape, or not finite.
+    """
+    if weights is None:
+        _LOG.warning("fc_lstm: no weights file for %s is named, its features are those of random weights", encoder)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return ImageEncoder(encoder, layer).eval()
+    path = Path(weights)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ParamsError(f"train.fc_lstm.weights names {path}, which cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != weights_sha256:
+        raise ParamsError(f"{path} has sha256 {found}, train.fc_lstm.weights_sha256 says {weights_sha256}")
+    try:
+        state = tensors_from_bytes(data)
+    except (SafetensorError, ValueError) as error:
+        raise DamagedData(f"{path} is not a whole safetensors file: {' '.join(str(error).split())}") from None
+    with torch.device("meta"):
+        network = ImageEncoder(encoder, layer)
+    for name, wanted in network.state_dict().items():
+        if name not in state:
+            raise DamagedData(f"{path}: weight {name} of {encoder} is missing")
+        if state[name].shape != wanted.shape:
+            expected = tuple(wanted.shape)
+            raise DamagedData(f"{path}: weight {name} has shape {tuple(state[name].shape)}, expected {expected}")
+        if not torch.isfinite(state[name]).all():
+            raise DamagedData(f"{path}: weight {name} is not finite")
+    network = network.to_empty(device="cpu")
+    network.load_state_dict({name: state[name].float() for name in network.state_dict()})
+    return network.eval()

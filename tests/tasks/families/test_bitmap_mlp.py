@@ -1,0 +1,189 @@
+"""How samples become sound: frames that were cut give the sound back, and the joints of old are there when asked."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.errors import ParamsError
+from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice
+from tasks.families.bitmaps import Strips
+from tasks.metrics.frames import frame_rate_comb_db
+
+RATE = 22_050
+PARAMS = BitmapMlpParams(
+    fidelity="corrected",
+    cameras=".*",
+    size=64,
+    n_past=0,
+    past_step=1,
+    n_components=0,
+    frame_rate="30",
+    sample_rate=RATE,
+    hidden=[1000],
+    silent_clip_s=30.0,
+    jitter_contrast=0.0,
+    noise_luma=0.0,
+    n_frames=1000,
+    n_validation_frames=1000,
+    n_steps=10,
+    steps_per_epoch=10,
+    batch_size=16,
+    learning_rate=0.001,
+    n_threads=1,
+    seed=0,
+    spectral_weight=1.0,
+    render="windowed",
+    max_shift=0.25,
+    playback_rate=1.0,
+)
+ORIGINAL = BitmapMlpFamily().asked(PARAMS.model_copy(update={"fidelity": "original"}))
+
+
+def voice_of(**changes):
+    return PcmVoice(PARAMS.model_copy(update=changes))
+
+
+def strips_of(sound, voice, n_frames=10):
+    return Strips(
+        bitmaps=np.zeros((1, 8, 8), np.uint8),
+        seen=np.zeros((n_frames, 1), np.int64),
+        sound=np.pad(sound, voice.cut.length),
+        first=voice.cut.first_samples(n_frames) + voice.cut.length,
+        length=voice.cut.length,
+    )
+
+
+def said_of(sound, voice):
+    """What a network that knew every sample would say."""
+    n_frames = int(len(sound) * voice.cut.frame_rate / RATE)
+    return strips_of(sound, voice, n_frames).frames(slice(None)) * float(voice.scale)
+
+
+def noise(seconds, rng=0):
+    return np.random.default_rng(rng).uniform(-0.5, 0.5, seconds * RATE).astype(np.float32)
+
+
+def loudest_hz(sound):
+    return np.argmax(np.abs(np.fft.rfft(sound * np.hanning(len(sound))))) * RATE / len(sound)
+
+
+@pytest.mark.parametrize("rate", ["30", "25", "30000/1001", "24000/1001", "50"])
+@pytest.mark.parametrize("render", ["windowed", "raw"])
+def test_frames_of_a_sound_give_it_back_at_any_rate(rate, render):
+    voice = voice_of(frame_rate=rate, max_shift=0.0)
+    sound = noise(3)
+    voice.fit(strips_of(sound, voice), seed=0)
+    found = voice.joined(said_of(sound, voice), render)
+    assert abs(len(found) - len(sound)) <= RATE / Fraction(rate) + 1
+    middle = slice(RATE // 4, len(found) - RATE // 4)
+    np.testing.assert_allclose(found[middle], sound[: len(found)][middle], atol=1e-5)
+
+
+def test_original_frames_are_735_unsigned_samples_end_to_end():
+    voice = PcmVoice(ORIGINAL)
+    assert (voice.cut.length, voice.n_outputs, voice.cut.frame_rate, voice.cut.lead) == (735, 735, 30, 0)
+    said = np.full((4, 735), 0.5, np.float32)
+    assert not voice.sound(said).any()
+    said[2] = 1.0
+    np.testing.assert_array_equal(voice.sound(said), np.repeat([0, 0, 1, 0], 735))
+
+
+def test_original_takes_the_published_way_of_learning():
+    wanted = {"learning_rate": 0.05, "batch_size": 32, "n_past": 0, "n_components": 0, "silent_clip_s": 0.0}
+    assert {name: getattr(ORIGINAL, name) for name in wanted} == wanted
+    assert (ORIGINAL.spectral_weight, ORIGINAL.render, ORIGINAL.frame_rate) == (0.0, "raw", "30")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "published"), [([1000], 4_832_735), ([1000, 1000, 1000], 6_834_735), ([2000, 1500, 1000], 13_432_235)]
+)
+def test_original_networks_have_the_published_sizes(hidden, published):
+    params = ORIGINAL.model_copy(update={"hidden": hidden})
+    voice = PcmVoice(params)
+    network = BitmapMlpFamily().make_network(params, n_inputs=64 * 64, n_outputs=voice.n_outputs)
+    assert sum(weight.numel() for weight in network.parameters()) == published
+
+
+@pytest.mark.parametrize("seconds", [2, 5])
+def test_the_pitch_of_grains_does_not_depend_on_how_long_the_clip_is(seconds):
+    voice = voice_of(render="granular")
+    tone = (0.3 * np.sin(2 * np.pi * 600 * np.arange(seconds * RATE) / RATE)).astype(np.float32)
+    voice.fit(strips_of(tone, voice), seed=0)
+    said = said_of(tone, voice)
+    sound = voice.sound(said)
+    # Grains overlap at any phase: their spectrum is a bump around the tone.
+    spectrum = np.abs(np.fft.rfft(sound)) ** 2
+    hz = np.fft.rfftfreq(len(sound), 1 / RATE)
+    assert (spectrum * hz).sum() / spectrum.sum() == pytest.approx(600, rel=0.1)
+    np.testing.assert_array_equal(voice.sound(said), sound)
+
+
+def test_grains_play_as_fast_as_asked():
+    tone = (0.3 * np.sin(2 * np.pi * 600 * np.arange(2 * RATE) / RATE)).astype(np.float32)
+    voice = voice_of(render="granular", playback_rate=2.0)
+    voice.fit(strips_of(tone, voice), seed=0)
+    sound = voice.sound(said_of(tone, voice))
+    assert loudest_hz(sound) == pytest.approx(1200, rel=0.1)
+
+
+def test_a_picture_that_stays_buzzes_raw_and_not_windowed():
+    """The same frame again and again, of partials that are no multiples of the frame rate."""
+    voice = voice_of()
+    time_s = np.arange(voice.cut.length) / RATE
+    frame = sum(np.sin(2 * np.pi * hz * time_s + hz) for hz in (313.0, 467.0, 733.0, 1171.0)).astype(np.float32)
+    said = np.tile(frame * 0.1, (240, 1)) * float(voice.scale)
+    comb = {
+        render: frame_rate_comb_db(voice.joined(said, render), RATE, Fraction(30)) for render in ("raw", "windowed")
+    }
+    assert comb["windowed"] < comb["raw"] - 20
+
+
+@pytest.mark.parametrize("rate", ["30", "30000/1001"])
+def test_a_frame_is_shifted_by_no_more_than_asked_and_every_time_alike(rate):
+    voice = voice_of(frame_rate=rate)
+    frames = np.tile(np.arange(voice.cut.length, dtype=np.float32), (500, 1))
+    shifted = voice.shifted(frames)
+    assert shifted.shape[1] == voice.cut.length - 2 * voice.margin
+    np.testing.assert_array_equal(np.unique(np.diff(shifted, axis=1)), [1.0])
+    assert 0 <= shifted.min() < 5 <= 2 * voice.margin - 5 < shifted[:, 0].max() <= 2 * voice.margin
+    assert voice.margin == 184
+    np.testing.assert_array_equal(voice.shifted(frames), shifted)
+
+
+def test_without_a_shift_a_picture_that_stays_repeats_every_frame():
+    voice = voice_of(max_shift=0.0)
+    said = np.tile(noise(1)[: voice.cut.length], (60, 1))
+    sound = voice.joined(said, "windowed")[735:-735]
+    np.testing.assert_allclose(sound[735:], sound[:-735], atol=1e-6)
+
+
+def test_the_loss_of_the_truth_is_nothing_and_that_of_silence_is_one():
+    voice = voice_of(spectral_weight=0.0)
+    sound = noise(1)
+    strips = strips_of(sound[: 11 * 735], voice, 9)
+    voice.fit(strips, seed=0)
+    frames = torch.from_numpy(strips.frames(slice(1, 9)))
+    assert float(voice.loss(frames * voice.scale, frames)) == 0.0
+    silence = torch.zeros_like(frames)
+    inside = float(frames.square().mean()) / float(np.square(strips.sound).mean())
+    assert float(voice.loss(silence, frames)) == pytest.approx(inside, rel=1e-5)
+
+
+def test_the_magnitudes_error_does_not_ask_for_phases():
+    voice = voice_of()
+    time_s = np.arange(voice.cut.length) / RATE
+    sine, cosine = (torch.from_numpy(f(2 * np.pi * 900 * time_s).astype(np.float32))[None] for f in (np.sin, np.cos))
+    assert float(voice.judged(sine, cosine)) < 1e-3 * float(voice.judged(torch.zeros_like(sine), cosine))
+    assert float((sine - cosine).square().mean()) > 0.9
+
+
+def test_values_that_make_no_sense_are_named():
+    for change, message in (
+        ({"spectral_weight": -1.0}, "spectral_weight is -1.0, expected at least 0"),
+        ({"max_shift": 1.5}, "max_shift is 1.5, expected 0 to 1 frame"),
+        ({"playback_rate": 0.0}, "playback_rate is 0.0, expected above 0"),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            BitmapMlpFamily().asked(PARAMS.model_copy(update=change))

@@ -1,0 +1,156 @@
+"""How magnitudes become sound: those of a known sound give one like it, with phases found or borrowed."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.errors import ParamsError
+from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumVoice
+from tasks.families.bitmaps import Strips
+from tasks.sound.frames import frame_magnitudes
+
+RATE = 8_000
+PARAMS = BitmapStftParams(
+    fidelity="corrected",
+    cameras=".*",
+    size=64,
+    n_past=0,
+    past_step=1,
+    n_components=0,
+    frame_rate="30",
+    sample_rate=RATE,
+    hidden=[100],
+    silent_clip_s=30.0,
+    jitter_contrast=0.0,
+    noise_luma=0.0,
+    n_frames=1000,
+    n_validation_frames=1000,
+    n_steps=10,
+    steps_per_epoch=10,
+    batch_size=16,
+    learning_rate=0.001,
+    n_threads=1,
+    seed=0,
+    win_length=1024,
+    power=0.5,
+    phase="neighbour",
+    n_iterations=16,
+    bank_s=60.0,
+)
+
+
+def music(seconds, rng, hz=(262.0, 330.0, 392.0, 523.0, 659.0)):
+    """Sines of a pitch that changes every quarter of a second."""
+    hz = np.repeat(rng.choice(hz, 4 * seconds), RATE // 4)
+    return (0.3 * np.sin(2 * np.pi * np.cumsum(hz) / RATE)).astype(np.float32)
+
+
+def strips_of(sound, voice, n_frames):
+    return Strips(
+        bitmaps=np.zeros((1, 8, 8), np.uint8),
+        seen=np.zeros((n_frames, 1), np.int64),
+        sound=np.pad(sound, voice.cut.length),
+        first=voice.cut.first_samples(n_frames) + voice.cut.length,
+        length=voice.cut.length,
+    )
+
+
+def fitted(sound, **changes):
+    voice = SpectrumVoice(PARAMS.model_copy(update=changes))
+    n_frames = int(len(sound) * voice.cut.frame_rate / RATE)
+    strips = strips_of(sound, voice, n_frames)
+    voice.fit(strips, seed=0)
+    return voice, strips
+
+
+def said_of(voice, strips):
+    """What a network that knew everything would say."""
+    return (voice._compressed(torch.from_numpy(strips.frames(slice(None)))) * voice.scale).numpy()
+
+
+def likeness(sound, other):
+    """The correlation of two sounds' magnitudes."""
+    rates = {"sample_rate": RATE, "frame_rate": Fraction(30), "n_fft": 1024}
+    n = int(min(len(sound), len(other)) * 30 / RATE)
+    return np.corrcoef(*(frame_magnitudes(one, n, **rates).ravel() for one in (sound, other)))[0, 1]
+
+
+@pytest.mark.parametrize("rate", ["30", "25", "30000/1001"])
+def test_windows_stand_around_the_middles_of_frames(rate):
+    sound = music(3, np.random.default_rng(0))
+    voice, strips = fitted(sound, frame_rate=rate, power=1.0)
+    rates = {"sample_rate": RATE, "frame_rate": Fraction(rate), "n_fft": 1024}
+    expected = frame_magnitudes(sound, len(strips), **rates)
+    found = voice.magnitudes(said_of(voice, strips))
+    # A frame's middle may fall between samples: the windows may be one apart.
+    np.testing.assert_allclose(found[3:-3], expected[3:-3], atol=0.02 * expected.max())
+
+
+@pytest.mark.parametrize("phase", ["griffin_lim", "neighbour"])
+def test_magnitudes_of_music_sound_like_it(phase):
+    rng = np.random.default_rng(1)
+    voice, _ = fitted(music(30, rng), phase=phase)
+    unheard = music(4, rng)
+    heard = voice.sound(said_of(voice, strips_of(unheard, voice, 120)))
+    assert len(heard) == len(unheard)
+    assert likeness(heard, unheard) > 0.9
+
+
+def test_the_neighbour_of_training_sound_is_that_sound():
+    sound = music(20, np.random.default_rng(2), hz=np.random.default_rng(3).uniform(200, 900, 500))
+    voice, strips = fitted(sound)
+    found = voice.neighbour(voice.magnitudes(said_of(voice, strips)))
+    assert len(found) == len(strips) * RATE // 30
+    inside = slice(RATE, -2 * RATE)
+    assert np.corrcoef(found[inside], sound[: len(found)][inside])[0, 1] > 0.99
+
+
+def test_what_is_below_nothing_is_silent():
+    voice, _ = fitted(music(5, np.random.default_rng(3)))
+    for phase in ("griffin_lim", "neighbour"):
+        voice._params = PARAMS.model_copy(update={"phase": phase})
+        assert not voice.sound(np.full((30, voice.n_outputs), -1.0, np.float32)).any()
+
+
+def test_no_more_training_sound_is_kept_than_asked_for():
+    voice, _ = fitted(music(5, np.random.default_rng(3)), bank_s=2.0)
+    assert len(voice.bank) == 2 * RATE
+    voice, _ = fitted(music(5, np.random.default_rng(3)), phase="griffin_lim")
+    assert len(voice.bank) == 0
+
+
+def test_original_takes_the_published_rates():
+    params = BitmapStftFamily().asked(PARAMS.model_copy(update={"fidelity": "original", "hidden": [2048] * 3}))
+    voice = SpectrumVoice(params)
+    assert (voice.cut.sample_rate, voice.cut.length, voice.n_outputs) == (30_720, 2048, 1025)
+    np.testing.assert_array_equal(np.diff(voice.cut.first_samples(9)), 1024)
+    assert (params.power, params.batch_size, params.learning_rate) == (1.0, 100, 1e-4)
+    network = BitmapStftFamily().make_network(params, n_inputs=4096, n_outputs=voice.n_outputs)
+    layers = [(4096, 2048), (2048, 2048), (2048, 2048), (2048, 1025)]
+    assert sum(weight.numel() for weight in network.parameters()) == sum((a + 1) * b for a, b in layers)
+
+
+def test_original_magnitudes_are_divided_by_the_largest():
+    sound = music(5, np.random.default_rng(4))
+    params = BitmapStftFamily().asked(PARAMS.model_copy(update={"fidelity": "original"}))
+    voice = SpectrumVoice(params)
+    strips = strips_of(sound, voice, 30)
+    voice.fit(strips, seed=0)
+    assert said_of(voice, strips).max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"win_length": 400}, "win_length is 400, expected an even number of at least 534"),
+        ({"win_length": 1023}, "win_length is 1023, expected an even number"),
+        ({"power": 0.0}, "power is 0.0, expected above 0"),
+        ({"n_iterations": 0}, "n_iterations is 0, expected at least 1"),
+        ({"bank_s": 0.0}, "bank_s is 0.0, expected at least a window of 1024"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(change, message):
+    with pytest.raises(ParamsError, match=message):
+        BitmapStftFamily().asked(PARAMS.model_copy(update=change))

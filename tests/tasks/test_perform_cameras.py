@@ -1,0 +1,255 @@
+"""Any video through a family that learns from captures: where it looks, when it hears, what it refuses."""
+
+import json
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tasks import perform as perform_module
+from tasks.captures.describe import TakeFileError
+from tasks.errors import DamagedData, PipelineError
+from tasks.families.base import Performance, save_network
+from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
+from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.notes import sorted_notes
+from tasks.media.encode import encode_film
+from tasks.media.pictures import read_film
+from tasks.media.probe import MediaPolicy, probe
+from tasks.media.process import MediaError
+from tasks.perform import PerformParams, Sight, camera_film, perform_video, sight_of, trained_sight
+
+POLICY = MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
+PARAMS = PerformParams(family="piano_roll", media=POLICY, min_change=24)
+FAMILY = "bitmap_mlp"
+RATE = Fraction(30000, 1001)
+TRAINED = BitmapMlpParams(
+    fidelity="corrected",
+    cameras=".*",
+    size=8,
+    n_past=1,
+    past_step=1,
+    n_components=0,
+    frame_rate="25",
+    sample_rate=8_000,
+    hidden=[16],
+    silent_clip_s=0.0,
+    jitter_contrast=0.0,
+    noise_luma=0.0,
+    n_frames=100,
+    n_validation_frames=100,
+    n_steps=1,
+    steps_per_epoch=1,
+    batch_size=4,
+    learning_rate=0.001,
+    n_threads=1,
+    seed=0,
+    spectral_weight=1.0,
+    render="windowed",
+    max_shift=0.25,
+    playback_rate=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network whose weights were only drawn: it says something else of every picture."""
+    folder = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(0)
+    family = BitmapMlpFamily()
+    player = family._player(TRAINED, family.make_voice(TRAINED))
+    facts = {"gain_db": 0.0, "sight": {"width": 32, "height": 16}}
+    save_network(folder / FAMILY, player.state_dict(), {"asked": TRAINED.model_dump(mode="json"), **facts})
+    return folder
+
+
+def moving(n_pictures, height=90, width=160):
+    """A light square that goes to the right over something dark."""
+    pictures = np.full((n_pictures, height, width), 40, np.uint8)
+    for row in range(n_pictures):
+        at = 10 + row * (width - 60) // max(n_pictures, 2)
+        pictures[row, 20:60, at : at + 40] = 220
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "cam_side.mp4"
+    encode_film(path, moving(60), frame_rate=RATE)
+    return path
+
+
+def perform(video, out, trained, **options):
+    told = []
+    done = perform_video(
+        video,
+        out,
+        family=FAMILY,
+        trained=trained,
+        params=PARAMS,
+        accelerator="cpu",
+        progress=told.append,
+        **options,
+    )
+    return done, told
+
+
+def film_of(video, width=32, height=16, **sight):
+    return camera_film(video, probe(video, policy=POLICY), width, height, sight=Sight(**sight), policy=POLICY)
+
+
+def test_any_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(video, trained, tmp_path):
+    before = video.read_bytes()
+    done, told = perform(video, tmp_path / "heard.mp4", trained)
+    assert (done.system, done.n_decoded, done.n_pictures, done.sample_rate) == (FAMILY, 60, 60, 8_000)
+    assert done.duration_s == pytest.approx(60 / float(RATE), abs=1e-3)
+    assert len(told) == 3
+    assert probe(tmp_path / "heard.mp4", policy=POLICY).audio_rate == 48_000
+    size = {"width": 160, "height": 90, "crop": None, "min_change": 0, "policy": POLICY}
+    np.testing.assert_array_equal(read_film(tmp_path / "heard.mp4", **size).pictures, read_film(video, **size).pictures)
+    assert video.read_bytes() == before
+
+
+def test_where_it_looks_changes_what_is_heard(video, trained, tmp_path):
+    heard = []
+    for name, sight in (("all", None), ("part", Sight(crop=(80, 0, 80, 90))), ("again", None)):
+        out = tmp_path / f"{name}.mkv"
+        perform(video, out, trained, sight=sight)
+        heard.append(out.read_bytes())
+    assert heard[0] == heard[2]
+    assert heard[0] != heard[1]
+
+
+def test_a_crop_keeps_that_part_of_the_picture(tmp_path):
+    pictures = np.full((3, 90, 160), 30, np.uint8)
+    pictures[:, 30:60, 40:80] = 200
+    encode_film(tmp_path / "a.mp4", pictures, frame_rate=RATE)
+    film, n = film_of(tmp_path / "a.mp4", crop=(40, 30, 40, 30))
+    assert n == 3
+    assert film.pictures.shape == (3, 16, 32)
+    np.testing.assert_allclose(film.pictures, 200, atol=12)  # what the encoder leaves of an edge
+    film, _ = film_of(tmp_path / "a.mp4", crop=(90, 0, 60, 20))
+    np.testing.assert_allclose(film.pictures, 30, atol=12)
+
+
+def test_corners_take_a_tilted_instrument_to_all_of_the_picture(tmp_path):
+
+    corners = ((40.0, 20.0), (120.0, 35.0), (130.0, 75.0), (25.0, 60.0))
+    picture = np.full((90, 160), 30, np.uint8)
+    cv2.fillConvexPoly(picture, np.array(corners, np.int32), 200)
+    encode_film(tmp_path / "a.mp4", np.stack([picture] * 3), frame_rate=RATE)
+    film, _ = film_of(tmp_path / "a.mp4", corners=corners, crop=(0, 0, 10, 10))  # corners come before the crop
+    np.testing.assert_allclose(film.pictures[:, 3:-3, 3:-3], 200, atol=12)
+    film, _ = film_of(tmp_path / "a.mp4", corners=corners, margins=(0.25, 0.25))
+    assert film.pictures[0, 8, 16] > 180
+    assert film.pictures[0, 1, 1] < 60
+    assert film.margins == (0.25, 0.25)
+
+
+def test_every_picture_comes_at_its_own_time(video):
+    film, _ = film_of(video)
+    np.testing.assert_allclose(film.time_s, np.arange(60) / float(RATE), atol=1e-4)
+
+
+def test_take_yaml_beside_the_video_says_where_to_look(video, tmp_path):
+    path = tmp_path / "cam_side.mp4"
+    path.write_bytes(video.read_bytes())
+    assert sight_of(path, margins=(0.1, 0.2)) == Sight(margins=(0.1, 0.2))
+    (tmp_path / "take.yaml").write_text(
+        "instrument: marimba-18\ncameras: {side: {crop: [1, 2, 30, 40], corners: [[1, 2], [3, 2], [3, 4], [1, 4]]}}\n"
+    )
+    said = sight_of(path, margins=(0.1, 0.2))
+    assert (said.crop, said.instrument) == ((1, 2, 30, 40), "marimba-18")
+    assert said.corners == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert sight_of(tmp_path / "cam_top.mp4", margins=(0.1, 0.2)).crop is None
+    (tmp_path / "take.yaml").write_text("cameras: 3\n")
+    with pytest.raises(TakeFileError, match=r"take.yaml, line 1"):
+        sight_of(path, margins=(0.1, 0.2))
+
+
+class Seer:
+    """A family that says which notes it saw."""
+
+    data = "captures"
+    systems = (FAMILY,)
+
+    def perform(self, trained, films, *, accelerator, truth):
+        [(name, film)] = films.items()
+        notes = sorted_notes(np.array([0.5]), np.array([1.0]), np.array([69], np.uint8), np.array([80], np.uint8))
+        yield Performance(
+            system=FAMILY,
+            take=name,
+            audio=np.zeros(round(film.duration_s * 8_000), np.float32),
+            sample_rate=8_000,
+            notes=notes,
+        )
+
+
+def test_notes_that_were_seen_are_written(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: Seer())
+    done, _ = perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "seen.mid")
+    assert len(done.notes) == 1
+    policy = MidiPolicy(max_bytes=10_000, max_duration_s=60, max_notes=10, hanging="close", overlap="cut")
+    notes = read_midi(tmp_path / "seen.mid", policy).notes
+    assert (notes.pitch.tolist(), notes.onset_s.tolist(), notes.offset_s.tolist()) == ([69], [0.5], [1.0])
+    with pytest.raises(PipelineError, match=r"seen.mid cannot be written"):
+        perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "no" / "seen.mid")
+
+
+def test_notes_of_a_family_that_tells_none_are_refused_before_anything_is_written(video, trained, tmp_path):
+    with pytest.raises(PipelineError, match="bitmap_mlp makes sound only and tells no notes"):
+        perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "seen.mid")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_picture_is_no_film(trained, tmp_path):
+    encode_film(tmp_path / "one.mp4", moving(1), frame_rate=RATE)
+    with pytest.raises(MediaError, match=r"one.mp4: holds one picture, expected a film") as caught:
+        perform(tmp_path / "one.mp4", tmp_path / "out.mp4", trained)
+    assert caught.value.kind == "ONE_PICTURE"
+
+
+def test_a_file_without_pictures_is_refused(trained, tmp_path):
+    soundfile.write(tmp_path / "sound.wav", np.zeros(8_000, np.float32), 8_000)
+    with pytest.raises(MediaError, match="holds no video stream") as caught:
+        perform(tmp_path / "sound.wav", tmp_path / "out.mp4", trained)
+    assert caught.value.kind == "NO_VIDEO"
+
+
+@pytest.mark.parametrize(
+    ("sight", "message"),
+    [
+        (Sight(crop=(100, 0, 61, 90)), "crop is 100,0,61,90, expected x,y,width,height within 160x90"),
+        (Sight(corners=((0, 0), (1, 1), (2, 2), (3, 3))), "expected 4 points around the instrument"),
+        (Sight(corners=((0, 0), (9000, 0), (9000, 50), (0, 50))), "far outside of 160x90"),
+    ],
+)
+def test_where_nothing_is_to_be_seen_is_refused(video, trained, tmp_path, sight, message):
+    with pytest.raises(MediaError, match=message) as caught:
+        perform(video, tmp_path / "out.mp4", trained, sight=sight)
+    assert caught.value.kind == "BAD_SIGHT"
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_more_pictures_than_memory_is_meant_for_are_refused(video):
+    few = POLICY.model_copy(update={"max_bytes": 20 * 32 * 16})
+    with pytest.raises(MediaError, match="more than 20 pictures") as caught:
+        camera_film(video, probe(video, policy=few), 32, 16, sight=Sight(), policy=few)
+    assert caught.value.kind == "TOO_LARGE"
+
+
+def test_a_family_that_was_not_trained_says_so(video, tmp_path):
+    with pytest.raises(DamagedData, match="train the family first"):
+        perform(video, tmp_path / "out.mp4", tmp_path / "nothing here")
+
+
+@pytest.mark.parametrize("sight", [None, {"width": 0, "height": 4}, {"width": "wide"}, 7])
+def test_trained_files_that_do_not_say_their_size_are_damaged(trained, tmp_path, sight):
+    (tmp_path / f"{FAMILY}.safetensors").write_bytes((trained / f"{FAMILY}.safetensors").read_bytes())
+
+    (tmp_path / f"{FAMILY}.json").write_text(json.dumps({"sight": sight}))
+    with pytest.raises(DamagedData, match=f"{FAMILY}.json"):
+        trained_sight(tmp_path / FAMILY)
