@@ -131,7 +131,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         }
         for system, error in errors.items():
             squared = float(np.mean(np.concatenate(error) ** 2))
-            write_curve(out / "curves" / f"{system}.csv", ("validation_loss",), [(squared,)])
+            write_curve(out / "curves" / f"{system}.csv", ("step", "validation_loss"), [(0, squared)])
 
     def perform(
         self,
