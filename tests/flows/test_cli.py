@@ -32,6 +32,7 @@ from tasks.params import read_params
 from tasks.perform import PerformParams
 from tasks.render import RenderParams
 from tasks.report import ReportParams
+from tasks.search import SearchParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
 from tasks.synchronize import SynchronizeParams
@@ -43,6 +44,7 @@ SECTIONS = {
     "film": FilmParams,
     "synchronize": SynchronizeParams,
     "compare": CompareParams,
+    "search": SearchParams,
     "ingest": IngestParams,
     "render": RenderParams,
     "extract": ExtractParams,
@@ -183,6 +185,8 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
         files = params["families"].get(family, {})
         assert all((PROJECT / path).is_file() for path in files.values() if path.endswith(".py"))
     assert params["perform"]["family"] in params["families"]
+    for family, ranges in params["search"]["ranges"].items():
+        assert set(ranges) <= set(params["train"][family])
 
 
 def test_preset_replaces_params_yaml_and_says_so_on_its_first_line(audiate, tmp_path):
