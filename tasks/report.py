@@ -334,11 +334,11 @@ def _note_scores(out: Path, data: Path, evaluations: Sequence[Evaluation]) -> di
             system: np.array([_f1(*by_pitch.get(pitch, nothing).tolist()) for pitch in pitches])
             for system, by_pitch in counts.items()
         }
-        folder = out / "media" / "notes"
-        folder.mkdir(parents=True, exist_ok=True)
-        draw_note_scores(folder / f"{name}.png", pitches, rows)
+        path = out / "media" / f"notes.{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        draw_note_scores(path, pitches, rows)
         words = f"Onset F1 of each of {len(pitches)} notes, for {', '.join(rows)}"
-        drawn[name] = _picture(folder / f"{name}.png", out, words, "notes")
+        drawn[name] = _picture(path, out, words, "notes")
     return drawn
 
 

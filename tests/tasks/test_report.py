@@ -128,6 +128,10 @@ def write_evaluation(data: Path, family: str, takes: list[str]) -> None:
     columns["segment_ids"] = [["a", "b"] for _ in rows]
     (data / "evaluated" / family).mkdir(parents=True)
     write_table(data / "evaluated" / family / "takes.parquet", columns)
+    pitches: dict[str, Any] = {"system": columns["system"], "take": columns["take"]}
+    for name, value in (("pitch", 60), ("tp", 3), ("fp", 1), ("fn", 2)):
+        pitches[name] = np.full(len(rows), value, np.int64)
+    write_table(data / "evaluated" / family / "pitches.parquet", pitches)
     means = {
         system: {
             figure: float(np.mean(columns[figure][[name == system for name, _ in rows]]))
@@ -356,13 +360,13 @@ def test_systems_and_takes_are_all_there(page):
     html = (page / "index.html").read_text()
     assert all(f'<span class="system">{system}</span>' in html for row in SYSTEMS.values() for system in row)
     assert html.count("Piece &lt;menuet&gt; &amp; others") >= 2
-    assert {path.name for path in (page / "media").iterdir()} == {"menuet", "training", "walzer"}
+    assert {path.name for path in (page / "media").iterdir()} == {"menuet", "notes.scores.png", "training", "walzer"}
     assert "abababababababab" in html
 
 
 def test_no_more_takes_are_shown_than_asked_for_and_the_page_says_so(root):
     out = report(root, "short", PARAMS.model_copy(update={"max_takes": 1}))
-    assert {path.name for path in (out / "media").iterdir()} == {"menuet", "training"}
+    assert {path.name for path in (out / "media").iterdir()} == {"menuet", "notes.scores.png", "training"}
     assert "These are the first 1 of 2 in order of name" in (out / "index.html").read_text()
 
 
