@@ -1,5 +1,6 @@
 """A take on its way through the verbs, called as plain functions in an empty project."""
 
+import json
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -10,11 +11,16 @@ import pytest
 from tasks.captures.devices import CaptureParams
 from tasks.chunk import ChunkParams, chunk_take
 from tasks.extract import ExtractParams, extract_take
+from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.ingest import IngestParams, Source, ingest_take, write_catalog
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.media.probe import MediaPolicy
 from tasks.render import RenderParams, render_take
+from tasks.store.arrays import write_arrays
+from tasks.store.audio import write_flac
+from tasks.store.segments import segment_rows, write_segments
+from tasks.store.tables import write_table
 
 INGEST = IngestParams(
     max_bad_fraction=0.9,
@@ -111,3 +117,67 @@ def chunked(ingest):
         return take
 
     return run
+
+
+PITCHES = (66, 73, 78)
+DURATION_S = 8.0
+
+
+@pytest.fixture
+def captured(tmp_path, monkeypatch):
+    """Store one test take of two cameras; return a function that writes what a system made of it."""
+    monkeypatch.chdir(tmp_path)
+    folder, rate = Path("data/chunked/captures"), 8_000
+    onset_s = np.arange(0.5, 7.0, 0.5)
+    note = np.arange(len(onset_s)) % len(PITCHES)
+    time_s = np.arange(round(DURATION_S * rate)) / rate
+    audio = np.zeros_like(time_s)
+    for moment, one in zip(onset_s, note, strict=True):
+        ringing = np.exp(-np.maximum(time_s - moment, 0) / 0.15) * (time_s >= moment)
+        audio += 0.2 * ringing * np.sin(2 * np.pi * 440 * 2 ** ((PITCHES[one] - 69) / 12) * time_s)
+    amplitudes = note_amplitudes(
+        audio.astype(np.float32),
+        sample_rate=rate,
+        frame_rate=Fraction(25),
+        frequency_hz=note_frequencies_hz(PITCHES),
+        n_frames=200,
+    )
+    arrays = {
+        "codes": np.zeros(800, np.uint8),
+        "amplitudes": amplitudes,
+        "sound": np.rint(audio * 32767).astype(np.int16),
+        "notes": np.stack([onset_s, onset_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80.0)], axis=1),
+    }
+    for camera, begins_s in (("cam_a", -0.5), ("cam_b", 2.25)):
+        arrays[f"time_s_{camera}"] = np.arange(begins_s, DURATION_S, 0.04)
+        arrays[f"pictures_{camera}"] = np.zeros((len(arrays[f"time_s_{camera}"]), 2, 2), np.uint8)
+    attributes = {
+        "code_rate": 100,
+        "pitches": list(PITCHES),
+        "frame_rate": "25",
+        "cameras": ["cam_a", "cam_b"],
+        "camera_margins": [0.0, 0.0],
+        "instrument": "kalimba",
+        "master": "mic_near",
+        "duration_s": DURATION_S,
+        "sound_rate": rate,
+    }
+    chunk_lengths = dict.fromkeys(arrays, 64)
+    write_arrays(folder / "t" / "arrays.zarr", arrays, chunk_lengths=chunk_lengths, attributes=attributes)
+    index = {"t": {"piece": "t", "part": "test", "digest": "t", "duration_s": DURATION_S}}
+    (folder / "takes.json").write_text(json.dumps(index))
+    write_segments(folder / "segments.parquet", segment_rows("t", "t", "test", "t", 800, length=400, hop=400))
+
+    def perform(system, *, late_s, louder, folder_of_systems="synthesized"):
+        notes = sorted_notes(
+            onset_s + late_s, onset_s + late_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80, np.uint8)
+        )
+        for camera in ("cam_a", "cam_b"):
+            made = Path(folder_of_systems) / system / "t" / camera
+            made.mkdir(parents=True)
+            write_flac(made / "audio.flac", audio.astype(np.float32), rate)
+            write_table(made / "notes.parquet", notes.columns())
+            table = {str(pitch): amplitudes[:, row] * np.float32(louder) for row, pitch in enumerate(PITCHES)}
+            write_table(made / "amplitudes.parquet", table)
+
+    return perform

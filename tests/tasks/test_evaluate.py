@@ -1,7 +1,5 @@
 """Scores of performances that are known to be right, to be silent, or to be late."""
 
-import json
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +9,12 @@ from tasks.chunk import SegmentParams, index_takes
 from tasks.errors import DamagedData
 from tasks.evaluate import EvaluateParams, Evaluation, _means, evaluate_family
 from tasks.families.baselines import BaselinesParams
-from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.features.polyphony import TranscribeParams
 from tasks.features.resample import resample
 from tasks.instruments.notes import sorted_notes
 from tasks.render import read_notes
-from tasks.store.arrays import write_arrays
 from tasks.store.audio import read_audio, write_flac
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 from tasks.takes import SplitParams, read_catalog
 from tasks.train import train_family
@@ -139,85 +135,23 @@ def test_a_variant_is_compared_with_the_familys_first_system_take_by_take():
 
 # Captures.
 
-PITCHES = (66, 73, 78)
-DURATION_S = 8.0
 
-
-@pytest.fixture
-def captured(tmp_path, monkeypatch):
-    """Store one test take of two cameras; return a function that scores what systems made of it."""
-    monkeypatch.chdir(tmp_path)
-    folder, rate = Path("data/chunked/captures"), 8_000
-    onset_s = np.arange(0.5, 7.0, 0.5)
-    note = np.arange(len(onset_s)) % len(PITCHES)
-    time_s = np.arange(round(DURATION_S * rate)) / rate
-    audio = np.zeros_like(time_s)
-    for moment, one in zip(onset_s, note, strict=True):
-        ringing = np.exp(-np.maximum(time_s - moment, 0) / 0.15) * (time_s >= moment)
-        audio += 0.2 * ringing * np.sin(2 * np.pi * 440 * 2 ** ((PITCHES[one] - 69) / 12) * time_s)
-    amplitudes = note_amplitudes(
-        audio.astype(np.float32),
-        sample_rate=rate,
-        frame_rate=Fraction(25),
-        frequency_hz=note_frequencies_hz(PITCHES),
-        n_frames=200,
+def evaluate():
+    return evaluate_family(
+        "capture_baselines",
+        data=Path("data/chunked/captures"),
+        trained=Path("trained"),
+        synthesized=Path("synthesized"),
+        out=Path("evaluated"),
+        params=PARAMS,
+        transcribe_params=TRANSCRIBE,
+        workers=2,
+        accelerator="cpu",
     )
-    arrays = {
-        "codes": np.zeros(800, np.uint8),
-        "amplitudes": amplitudes,
-        "sound": np.rint(audio * 32767).astype(np.int16),
-        "notes": np.stack([onset_s, onset_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80.0)], axis=1),
-    }
-    for camera, begins_s in (("cam_a", -0.5), ("cam_b", 2.25)):
-        arrays[f"time_s_{camera}"] = np.arange(begins_s, DURATION_S, 0.04)
-        arrays[f"pictures_{camera}"] = np.zeros((len(arrays[f"time_s_{camera}"]), 2, 2), np.uint8)
-    attributes = {
-        "code_rate": 100,
-        "pitches": list(PITCHES),
-        "frame_rate": "25",
-        "cameras": ["cam_a", "cam_b"],
-        "camera_margins": [0.0, 0.0],
-        "instrument": "kalimba",
-        "master": "mic_near",
-        "duration_s": DURATION_S,
-        "sound_rate": rate,
-    }
-    chunk_lengths = dict.fromkeys(arrays, 64)
-    write_arrays(folder / "t" / "arrays.zarr", arrays, chunk_lengths=chunk_lengths, attributes=attributes)
-    index = {"t": {"piece": "t", "part": "test", "digest": "t", "duration_s": DURATION_S}}
-    (folder / "takes.json").write_text(json.dumps(index))
-    write_segments(folder / "segments.parquet", segment_rows("t", "t", "test", "t", 800, length=400, hop=400))
-
-    def perform(system, *, late_s, louder):
-        notes = sorted_notes(
-            onset_s + late_s, onset_s + late_s + 0.2, np.array(PITCHES)[note], np.full(len(note), 80, np.uint8)
-        )
-        for camera in ("cam_a", "cam_b"):
-            made = Path("synthesized") / system / "t" / camera
-            made.mkdir(parents=True)
-            write_flac(made / "audio.flac", audio.astype(np.float32), rate)
-            write_table(made / "notes.parquet", notes.columns())
-            table = {str(pitch): amplitudes[:, row] * np.float32(louder) for row, pitch in enumerate(PITCHES)}
-            write_table(made / "amplitudes.parquet", table)
-
-    def evaluate():
-        return evaluate_family(
-            "capture_baselines",
-            data=folder,
-            trained=Path("trained"),
-            synthesized=Path("synthesized"),
-            out=Path("evaluated"),
-            params=PARAMS,
-            transcribe_params=TRANSCRIBE,
-            workers=2,
-            accelerator="cpu",
-        )
-
-    return perform, evaluate
 
 
 def test_each_camera_of_a_capture_is_scored_while_it_films(captured):
-    perform, evaluate = captured
+    perform = captured
     perform("true_features", late_s=0.0, louder=1.0)
     perform("nearest_features", late_s=0.03, louder=2.0)
     perform("mean_features", late_s=0.07, louder=1.0)
@@ -240,7 +174,7 @@ def test_each_camera_of_a_capture_is_scored_while_it_films(captured):
 
 
 def test_a_system_that_left_a_view_out_is_named(captured):
-    perform, evaluate = captured
+    perform = captured
     for system in ("mean_features", "nearest_features", "true_features"):
         perform(system, late_s=0.0, louder=1.0)
     (Path("synthesized/nearest_features/t/cam_b/audio.flac")).unlink()

@@ -1,0 +1,88 @@
+"""The page of a project whose families see captures."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.clock.fit import ClockFit, Span, WindowTable
+from tasks.evaluate import EvaluateParams, evaluate_family, write_metrics
+from tasks.features.polyphony import TranscribeParams
+from tasks.report import ReportParams, write_report
+from tasks.store.audio import read_audio
+from tasks.synchronize import Placed, write_clocks
+
+PARAMS = ReportParams(frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=6, zoom_s=0.05, n_resamples=50, seed=1)
+
+
+@pytest.fixture
+def page(captured):
+    """Evaluate three systems on a capture of two cameras, and write the page."""
+    folder = "data/synthesized/capture_baselines"
+    captured("true_features", late_s=0.0, louder=1.0, folder_of_systems=folder)
+    captured("nearest_features", late_s=0.03, louder=2.0, folder_of_systems=folder)
+    captured("mean_features", late_s=0.07, louder=1.0, folder_of_systems=folder)
+    means = evaluate_family(
+        "capture_baselines",
+        data=Path("data/chunked/captures"),
+        trained=Path("trained"),
+        synthesized=Path(folder),
+        out=Path("data/evaluated/capture_baselines"),
+        params=EvaluateParams(onset_tolerance_s=0.05, n_resamples=50, seed=1),
+        transcribe_params=TranscribeParams(
+            threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0
+        ),
+        workers=1,
+        accelerator="cpu",
+    )
+    write_metrics(Path("data/metrics/capture_baselines.json"), means)
+    Path("data/metrics/data.json").write_text("{}")
+    Path("data/chunked/scores").mkdir(parents=True)
+    Path("data/chunked/scores/takes.json").write_text("{}")
+    Path("data/ingested").mkdir()
+    row = {"take": "t", "kind": "capture", "piece": "t", "title": "Kalimba", "duration_s": 8.0, "n_notes": 13}
+    Path("data/ingested/catalog.json").write_text(json.dumps([row]))
+    Path("data/ingested/quarantine.json").write_text("[]")
+    clock = ClockFit(
+        verdict="locked",
+        reason="it is the clock",
+        method="sound",
+        reference_duration_s=8.0,
+        duration_s=8.0,
+        spans=(Span(start_s=0.0, end_s=8.0, delay_s=0.0, drift_ppm=0.0),),
+        error_ms=0.0,
+        windows=WindowTable.empty(),
+    )
+    Path("data/synchronized/t").mkdir(parents=True)
+    write_clocks(Path("data/synchronized/t"), "mic_near", 8.0, [Placed(name="mic_near", role="master", fit=clock)])
+    Path("dvc.yaml").write_text("stages: {}\n")
+    out = Path("report")
+    out.mkdir()
+    write_report(out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params={"families": []}, params=PARAMS)
+    return out
+
+
+def test_a_test_capture_is_heard_by_its_first_camera_beside_the_truth_and_scored_in_a_table_of_its_own(page):
+    html = (page / "index.html").read_text()
+    assert "seen by <code>cam_a</code>" in html
+    assert "difference to <b>mean_features</b>" in html
+    assert all(f'<span class="system">{name}_features</span>' in html for name in ("mean", "nearest", "true"))
+    assert "upper bound, not ranked" in html
+    heard, sample_rate = read_audio(page / "media/t/truth.flac")
+    assert (len(heard), sample_rate) == (8 * 8000, 8000)
+    made = {path.name.partition(".")[2] for path in (page / "media/t").glob("capture_baselines.*")}
+    assert made >= {f"{name}_features.{kind}" for name in ("mean", "true") for kind in ("flac", "notes.png")}
+    assert (page / "media/notes.captures.png").is_file()
+    assert not (page / "media/notes.scores.png").exists()
+
+
+def test_a_project_whose_captures_nobody_performed_has_a_page_too(page):
+    shutil.rmtree("data/synthesized")
+    out = Path("again")
+    out.mkdir()
+    write_report(out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params={"families": []}, params=PARAMS)
+    assert "No test take has been synthesized yet" in (out / "index.html").read_text()
+    assert np.all([path.suffix == ".png" for path in (out / "media/t").iterdir()])
