@@ -16,11 +16,10 @@ from models.note_sequences import (
     NoteWindows,
     Recurrence,
     SameConv2d,
+    StackReader,
     conv_layers,
     init_normal,
     same_size,
-    space_time,
-    stack_ages,
 )
 
 FINAL_LAYERS = ((32, 16, 8), (64, 8, 4), (128, 4, 2), (256, 2, 1))
@@ -67,11 +66,11 @@ class CnnLstmConfig:
     sees_age: bool
 
 
-class CnnLstm(nn.Module):
+class CnnLstm(StackReader):
     """From stacks to the amplitudes of every note."""
 
     def __init__(self, config: CnnLstmConfig) -> None:
-        super().__init__()
+        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, sees_age=config.sees_age)
         self.config = config
         layers = conv_layers(config.layers)
         is_shared = config.sees == "bars"
@@ -105,49 +104,15 @@ class CnnLstm(nn.Module):
         if config.init_std:
             init_normal(self.convolutions, config.init_std)
 
-    def forward(
-        self,
-        frames: Tensor,
-        ages: Tensor | None = None,
-        notes: Tensor | None = None,
-        mirrored: Tensor | None = None,
-    ) -> Tensor:
-        """Map frames (B, T + C - 1, H, W) to the amplitudes of T windows (B, T, n).
+    def see(self, stacks: Tensor) -> Tensor:
+        """Map stacks (B, T, C, H, W) to features (B, T, f)."""
+        features: Tensor = self.dense(self.convolutions(stacks.flatten(0, 1))).unflatten(0, stacks.shape[:2])
+        return features
 
-        Args:
-            frames: consecutive ones; each C make a stack.
-            ages: for how long each frame's picture had been shown, in frames (B, T + C - 1); for ``sees_age``.
-            notes: those that are wanted of each item (B, m): then (B, T, m) is returned.
-            mirrored: the items whose windows are seen from the other side (B,), with ``bars`` alone.
-        """
-        C = self.config.n_pictures
-        if self.windows is None or self.gain is None:
-            stacks = space_time(frames, C)  # (B, T, C, H, W)
-            B, T = stacks.shape[:2]
-            features = self.dense(self.convolutions(stacks.flatten(0, 1))).unflatten(0, (B, T))
-            out: Tensor = self.recurrence(torch.cat([features, *self._told(ages, 1)], dim=2))
-            return out if notes is None else out.gather(2, notes[:, None].expand(-1, T, -1))
-        seen = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
-        B, m = seen.shape[:2]
-        if mirrored is not None:
-            seen = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), seen.flip(-1), seen)
-        stacks = space_time(seen.flatten(0, 1), C)  # (B * m, T, C, H, w)
-        T = stacks.shape[1]
-        features = self.dense(self.convolutions(stacks.flatten(0, 1))).unflatten(0, (B * m, T))
-        wanted = torch.arange(m, device=seen.device).expand(B, m) if notes is None else notes
-        place = wanted.reshape(-1, 1, 1) / max(self.config.n_notes - 1, 1) - 0.5  # (B * m, 1, 1)
-        places = place.expand(-1, T, 1).to(features.dtype)
-        made = self.recurrence(torch.cat([features, places, *self._told(ages, m)], dim=2))
-        amplitudes: Tensor = made.reshape(B, m, T).transpose(1, 2) * self.gain[wanted][:, None]  # (B, T, m)
+    def tell(self, features: Tensor) -> Tensor:
+        """Map features, with what else is known of each window, to amplitudes."""
+        amplitudes: Tensor = self.recurrence(features)
         return amplitudes
-
-    def _told(self, ages: Tensor | None, m: int) -> list[Tensor]:
-        """Return the ages of each stack's pictures (B * m, T, C), if the network is told them."""
-        if not self.config.sees_age:
-            return []
-        if ages is None:
-            raise ValueError("the network is told how old pictures are, and ages is None")
-        return [stack_ages(ages, self.config.n_pictures).repeat_interleave(m, dim=0)]
 
 
 def published(n_notes: int, *, height: int, width: int, layout: Literal["final", "poster"]) -> CnnLstmConfig:

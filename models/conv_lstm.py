@@ -14,11 +14,10 @@ from models.note_sequences import (
     ConvLayer,
     NoteWindows,
     SameConv2d,
+    StackReader,
     conv_layers,
     init_normal,
     same_size,
-    space_time,
-    stack_ages,
 )
 
 CODE_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
@@ -89,14 +88,14 @@ class ConvLstmLayer(nn.Module):
         return torch.stack(steps, dim=1)
 
 
-class ConvLstm(nn.Module):
+class ConvLstm(StackReader):
     """From pictures to the amplitudes of every note.
 
     The published head flattens over a time axis of no length and cannot run; here each step is flattened by itself.
     """
 
     def __init__(self, config: ConvLstmConfig) -> None:
-        super().__init__()
+        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, sees_age=config.sees_age)
         self.config = config
         layers = conv_layers(config.layers)
         is_shared = config.sees == "bars"
@@ -122,49 +121,14 @@ class ConvLstm(nn.Module):
         if config.init_std:
             init_normal(self, config.init_std)
 
-    def forward(
-        self,
-        frames: Tensor,
-        ages: Tensor | None = None,
-        notes: Tensor | None = None,
-        mirrored: Tensor | None = None,
-    ) -> Tensor:
-        """Map frames (B, T + C - 1, H, W) to the amplitudes of T windows (B, T, n).
-
-        Args:
-            frames: consecutive ones; each C make a stack.
-            ages: for how long each frame's picture had been shown, in frames (B, T + C - 1); for ``sees_age``.
-            notes: those that are wanted of each item (B, m): then (B, T, m) is returned.
-            mirrored: the items whose windows are seen from the other side (B,), with ``bars`` alone.
-        """
-        C = self.config.n_pictures
-        if self.windows is None or self.gain is None:
-            features = self._features(space_time(frames, C))  # (B, T, H' * W')
-            out: Tensor = self.dense(torch.cat([features, *self._told(ages, 1)], dim=2))
-            return out if notes is None else out.gather(2, notes[:, None].expand(-1, out.shape[1], -1))
-        seen = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
-        B, m = seen.shape[:2]
-        if mirrored is not None:
-            seen = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), seen.flip(-1), seen)
-        features = self._features(space_time(seen.flatten(0, 1), C))  # (B * m, T, H' * w')
-        T = features.shape[1]
-        wanted = torch.arange(m, device=seen.device).expand(B, m) if notes is None else notes
-        place = wanted.reshape(-1, 1, 1) / max(self.config.n_notes - 1, 1) - 0.5  # (B * m, 1, 1)
-        places = place.expand(-1, T, 1).to(features.dtype)
-        made = self.dense(torch.cat([features, places, *self._told(ages, m)], dim=2))
-        amplitudes: Tensor = made.reshape(B, m, T).transpose(1, 2) * self.gain[wanted][:, None]  # (B, T, m)
+    def tell(self, features: Tensor) -> Tensor:
+        """Map features, with what else is known of each window, to amplitudes."""
+        amplitudes: Tensor = self.dense(features)
         return amplitudes
 
-    def _told(self, ages: Tensor | None, m: int) -> list[Tensor]:
-        """Return the ages of each stack's pictures (B * m, T, C), if the network is told them."""
-        if not self.config.sees_age:
-            return []
-        if ages is None:
-            raise ValueError("the network is told how old pictures are, and ages is None")
-        return [stack_ages(ages, self.config.n_pictures).repeat_interleave(m, dim=0)]
-
-    def _features(self, x: Tensor) -> Tensor:
+    def see(self, stacks: Tensor) -> Tensor:
         """Map stacks (B, T, C, H, W) to (B, T, H' * W')."""
+        x = stacks
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = layer(x)
             B, T = x.shape[:2]
