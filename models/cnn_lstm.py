@@ -16,6 +16,7 @@ from models.note_sequences import (
     NoteWindows,
     Recurrence,
     SameConv2d,
+    StackConv2d,
     StackReader,
     conv_layers,
     init_normal,
@@ -77,8 +78,11 @@ class CnnLstm(StackReader):
         self.windows = NoteWindows(config.columns, config.window_width) if is_shared else None
         parts: list[nn.Module] = []
         n_channels = config.n_pictures
-        for layer in layers:
-            parts.append(SameConv2d(n_channels, layer.n_filters, layer.kernel, layer.stride))
+        for number, layer in enumerate(layers):
+            if number == 0:
+                self.first = StackConv2d(n_channels, layer.n_filters, layer.kernel, layer.stride)
+            else:
+                parts.append(SameConv2d(n_channels, layer.n_filters, layer.kernel, layer.stride))
             if config.normalize:
                 parts.append(nn.GroupNorm(min(8, layer.n_filters), layer.n_filters))
             parts.append(nn.ReLU())
@@ -102,11 +106,13 @@ class CnnLstm(StackReader):
         )
         self.gain = nn.Parameter(torch.ones(config.n_notes)) if is_shared else None
         if config.init_std:
+            init_normal(self.first, config.init_std)
             init_normal(self.convolutions, config.init_std)
 
-    def see(self, stacks: Tensor) -> Tensor:
-        """Map stacks (B, T, C, H, W) to features (B, T, f)."""
-        features: Tensor = self.dense(self.convolutions(stacks.flatten(0, 1))).unflatten(0, stacks.shape[:2])
+    def see(self, frames: Tensor) -> Tensor:
+        """Map frames (B, T + C - 1, H, W), of which each C make a stack, to features (B, T, f)."""
+        seen = self.first(frames)  # (B, T, filters, H', W')
+        features: Tensor = self.dense(self.convolutions(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
         return features
 
     def tell(self, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from models.note_sequences import (
     ConvLayer,
     NoteWindows,
     SameConv2d,
+    StackConv2d,
     StackReader,
     conv_layers,
     init_normal,
@@ -43,6 +44,8 @@ class ConvLstmConfig:
         window_width: pixels of a window; for ``bars``.
         normalize: a group norm behind each layer, where the code has a batch norm.
         sees_age: the fully connected layers are told for how long each picture of the stack had been shown.
+        remembered_kernel: of the convolution of what is remembered; 0 takes each layer's own, as published.
+        n_ahead: windows that come after the one that is told of, and are seen before it is; 0 published.
     """
 
     n_notes: int
@@ -58,6 +61,8 @@ class ConvLstmConfig:
     window_width: int
     normalize: bool
     sees_age: bool
+    remembered_kernel: int
+    n_ahead: int
 
 
 class ConvLstmLayer(nn.Module):
@@ -67,20 +72,24 @@ class ConvLstmLayer(nn.Module):
         Shi et al. 2015, equation 3, without the peepholes, as Keras has it; one bias vector a gate.
     """
 
-    def __init__(self, n_inputs: int, layer: ConvLayer) -> None:
+    def __init__(self, n_inputs: int, layer: ConvLayer, *, remembered_kernel: int, is_first: bool) -> None:
         super().__init__()
         self.n_filters = layer.n_filters
-        self.seen = SameConv2d(n_inputs, 4 * layer.n_filters, layer.kernel, layer.stride)
-        self.remembered = SameConv2d(layer.n_filters, 4 * layer.n_filters, layer.kernel, bias=False)
+        kind = StackConv2d if is_first else SameConv2d
+        self.seen = kind(n_inputs, 4 * layer.n_filters, layer.kernel, layer.stride)
+        kernel = remembered_kernel or layer.kernel
+        self.remembered = SameConv2d(layer.n_filters, 4 * layer.n_filters, kernel, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, n_inputs, H, W) to (B, T, filters, H', W'); step t knows steps 0 to t."""
-        B, T = x.shape[:2]
-        seen = self.seen(x.flatten(0, 1)).unflatten(0, (B, T))  # (B, T, 4 * filters, H', W')
-        cell = hidden = seen.new_zeros(B, self.n_filters, *seen.shape[-2:])
-        steps = []
-        for step in range(T):
-            gates = seen[:, step] if step == 0 else seen[:, step] + self.remembered(hidden)
+        """Map (B, T, n_inputs, H, W), or frames for the first, to (B, T, filters, H', W'); step t knows 0 to t."""
+        if isinstance(self.seen, StackConv2d):
+            seen = self.seen(x)  # (B, T, 4 * filters, H', W')
+        else:
+            seen = self.seen(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        cell = hidden = seen.new_zeros(len(seen), self.n_filters, *seen.shape[-2:])
+        steps: list[Tensor] = []
+        for entering in seen.unbind(1):
+            gates = entering + self.remembered(hidden) if steps else entering
             enter, forget, leave, new = gates.chunk(4, dim=1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
             hidden = torch.sigmoid(leave) * torch.tanh(cell)
@@ -102,8 +111,9 @@ class ConvLstm(StackReader):
         self.windows = NoteWindows(config.columns, config.window_width) if is_shared else None
         n_channels = config.n_pictures
         recurrent, norms = [], []
-        for layer in layers:
-            recurrent.append(ConvLstmLayer(n_channels, layer))
+        for number, layer in enumerate(layers):
+            kernel = config.remembered_kernel
+            recurrent.append(ConvLstmLayer(n_channels, layer, remembered_kernel=kernel, is_first=number == 0))
             n_channels = layer.n_filters
             norms.append(nn.GroupNorm(1, n_channels) if config.normalize else nn.Identity())
         self.layers = nn.ModuleList(recurrent)
@@ -126,15 +136,18 @@ class ConvLstm(StackReader):
         amplitudes: Tensor = self.dense(features)
         return amplitudes
 
-    def see(self, stacks: Tensor) -> Tensor:
-        """Map stacks (B, T, C, H, W) to (B, T, H' * W')."""
-        x = stacks
+    def see(self, frames: Tensor) -> Tensor:
+        """Map frames (B, T + C - 1, H, W), of which each C make a stack, to (B, T, H' * W')."""
+        x = frames
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = layer(x)
             B, T = x.shape[:2]
             x = norm(x.flatten(0, 1)).unflatten(0, (B, T))
         summary: Tensor = torch.sigmoid(self.summary(x.transpose(1, 2))).squeeze(1)  # (B, T, H', W')
-        return summary.flatten(2)
+        T = summary.shape[1]
+        # At a film's end there is nothing more to wait for.
+        later = torch.arange(self.config.n_ahead, T + self.config.n_ahead, device=summary.device).clamp(max=T - 1)
+        return summary[:, later].flatten(2)
 
 
 def published(n_notes: int, *, height: int, width: int, layout: Literal["code", "poster"]) -> ConvLstmConfig:
@@ -154,4 +167,6 @@ def published(n_notes: int, *, height: int, width: int, layout: Literal["code", 
         window_width=0,
         normalize=layout == "code",
         sees_age=False,
+        remembered_kernel=0,
+        n_ahead=0,
     )

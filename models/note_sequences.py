@@ -49,12 +49,32 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, filters, ceil(H / stride), ceil(W / stride))."""
-        down, across = (
+        x, padding = self._padded(x)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding)
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return pictures (..., H, W) with what is odd of the padding, and what the convolution pads on each side."""
+        missing = [
             max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
             for size, stride, kernel in zip(x.shape[-2:], self.stride, self.kernel_size, strict=True)
-        )
-        x = functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return super().forward(x)
+        ]
+        down, across = missing
+        if down % 2 or across % 2:
+            x = functional.pad(x, (0, across % 2, 0, down % 2))
+        return x, (down // 2, across // 2)
+
+
+class StackConv2d(SameConv2d):
+    """The same convolution of the space-time stacks of consecutive frames; no stack is ever made.
+
+    A stack of C pictures holds every frame C times; over frames it is a convolution in three dimensions.
+    """
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frames (B, T + C - 1, H, W) to (B, T, filters, ceil(H / stride), ceil(W / stride))."""
+        x, padding = self._padded(frames[:, None])
+        made = functional.conv3d(x, self.weight[:, None], self.bias, (1, *self.stride), (0, *padding))
+        return made.transpose(1, 2)
 
 
 class OneBiasLstm(nn.Module):
@@ -160,8 +180,8 @@ class StackReader(nn.Module):
         super().__init__()
         self._n_notes, self._n_pictures, self._sees_age = n_notes, n_pictures, sees_age
 
-    def see(self, stacks: Tensor) -> Tensor:
-        """Map stacks (B, T, C, H, W) to features (B, T, f)."""
+    def see(self, frames: Tensor) -> Tensor:
+        """Map frames (B, T + C - 1, H, W), of which each C make a stack, to features (B, T, f)."""
         raise NotImplementedError
 
     def tell(self, features: Tensor) -> Tensor:
@@ -184,14 +204,14 @@ class StackReader(nn.Module):
             mirrored: the items whose windows are seen from the other side (B,), with ``bars`` alone.
         """
         if self.windows is None or self.gain is None:
-            features = self.see(space_time(frames, self._n_pictures))  # (B, T, f)
+            features = self.see(frames)  # (B, T, f)
             out = self.tell(torch.cat([features, *self._told(ages, 1)], dim=2))
             return out if notes is None else out.gather(2, notes[:, None].expand(-1, out.shape[1], -1))
         seen: Tensor = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
         B, m = seen.shape[:2]
         if mirrored is not None:
             seen = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), seen.flip(-1), seen)
-        features = self.see(space_time(seen.flatten(0, 1), self._n_pictures))  # (B * m, T, f)
+        features = self.see(seen.flatten(0, 1))  # (B * m, T, f)
         T = features.shape[1]
         wanted = torch.arange(m, device=seen.device).expand(B, m) if notes is None else notes
         place = wanted.reshape(-1, 1, 1) / max(self._n_notes - 1, 1) - 0.5  # (B * m, 1, 1)
@@ -207,11 +227,6 @@ class StackReader(nn.Module):
         if ages is None:
             raise ValueError("the network is told how old pictures are, and ages is None")
         return [stack_ages(ages, self._n_pictures).repeat_interleave(m, dim=0)]
-
-
-def space_time(frames: Tensor, n_pictures: int) -> Tensor:
-    """Return the stacks of consecutive frames: (B, T + n_pictures - 1, H, W) to (B, T, n_pictures, H, W)."""
-    return frames.unfold(1, n_pictures, 1).movedim(-1, 2)
 
 
 def stack_ages(ages: Tensor, n_pictures: int) -> Tensor:

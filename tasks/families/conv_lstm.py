@@ -20,6 +20,8 @@ class ConvLstmParams(NoteRegressionParams):
     init_std: Annotated[float, Field(ge=0)]
     normalize: bool
     sees_age: bool
+    remembered_kernel: Annotated[int, Field(ge=0)]
+    n_ahead: Annotated[int, Field(ge=0)]
 
 
 class ConvLstmFamily(NoteRegressionFamily[ConvLstmParams]):
@@ -44,6 +46,8 @@ class ConvLstmFamily(NoteRegressionFamily[ConvLstmParams]):
             window_width=params.window_width if params.sees == "bars" else 0,
             normalize=params.normalize,
             sees_age=params.sees_age,
+            remembered_kernel=params.remembered_kernel,
+            n_ahead=params.n_ahead,
         )
 
     def make_network(self, config: Mapping[str, Any]) -> nn.Module:

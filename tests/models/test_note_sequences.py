@@ -9,10 +9,10 @@ from models.note_sequences import (
     OneBiasLstm,
     Recurrence,
     SameConv2d,
+    StackConv2d,
     conv_layers,
     n_parameters,
     same_size,
-    space_time,
     stack_ages,
 )
 
@@ -66,9 +66,23 @@ def test_windows_are_cut_around_columns_and_beside_the_picture_there_is_nothing(
 
 
 def test_stacks_are_consecutive_frames():
+    layer = StackConv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(3)[:, :, None, None])
     frames = torch.arange(5.0).reshape(1, 5, 1, 1)
-    assert space_time(frames, 3).squeeze().tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    assert layer(frames).squeeze().tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
     assert stack_ages(torch.arange(5.0)[None], 3)[0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(8, 3, 1), (9, 4, 3), (12, 8, 4), (7, 2, 2)])
+def test_a_convolution_over_frames_is_that_of_their_stacks(size, kernel, stride):
+    torch.manual_seed(0)
+    over_frames, of_stacks = StackConv2d(3, 5, kernel, stride), SameConv2d(3, 5, kernel, stride)
+    of_stacks.load_state_dict(over_frames.state_dict())
+    frames = torch.randn(2, 6, size, size + 1)
+    stacks = frames.unfold(1, 3, 1).movedim(-1, 2)  # (2, 4, 3, H, W)
+    expected = of_stacks(stacks.flatten(0, 1)).unflatten(0, (2, 4))
+    torch.testing.assert_close(over_frames(frames), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("row", [(1, 2), (0, 1, 1), (1, 2, 3, 4)])

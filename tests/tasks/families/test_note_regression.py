@@ -90,6 +90,8 @@ CONV = SHARED | {
     "init_std": 0.0,
     "normalize": False,
     "sees_age": True,
+    "remembered_kernel": 3,
+    "n_ahead": 1,
 }
 
 
