@@ -41,6 +41,7 @@ from tasks.families.base import (
     torch_device,
 )
 from tasks.families.training import fit_module
+from tasks.features.bleed import fit_bleed
 from tasks.features.note_picking import CAREFUL, PickedNotes, Picker, fit_picker, pick_notes
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.plan import note_columns
@@ -109,6 +110,7 @@ class NoteRegressionParams(Section):
         clip_norm: of the gradient.
         weight_decay: decoupled from the gradient.
         augment: of the training pictures.
+        precision: Lightning's; with ``bf16-mixed`` convolutions round to 8 bits of mantissa, weights do not.
         n_threads: of the CPU: another number may give other weights.
         seed: of everything that is drawn.
     """
@@ -134,6 +136,7 @@ class NoteRegressionParams(Section):
     clip_norm: Annotated[float, Field(gt=0)]
     weight_decay: AtLeastZero
     augment: AugmentParams
+    precision: Literal["32-true", "bf16-mixed"]
     n_threads: Count
     seed: int
 
@@ -711,12 +714,14 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 out=out,
                 resume=resume,
                 accelerator=accelerator,
+                precision=params.precision,
                 gradient_clip_norm=params.clip_norm,
             )
             network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
             network = network.to(torch_device(accelerator)).eval()
             true_picker = fit_true_picker(views, views.takes("validation"), maximum=maximum)
             picker = _fit_picker(network, views, held_out, params, maximum=maximum, true_picker=true_picker)
+            bleed = _fit_bleed(network, training, params)
         facts = {
             "network": config,
             "encoding": encoding,
@@ -728,6 +733,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             "frame_rate": str(views.frame_rate),
             "instrument": views.instrument,
             "picker": asdict(picker),
+            "bleed": [[round(float(share), 6) for share in row] for row in bleed],
             "true_picker": asdict(true_picker),
             "learning_rate": fidelity.learning_rate,  # the one that was used
         }
@@ -759,6 +765,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 name=name,
                 film=film,
                 maximum=facts["maximum"],
+                bleed=np.array(facts["bleed"], np.float32),
                 picker=Picker(**facts["picker"]),
                 pitches=tuple(facts["pitches"]),
                 frame_rate=Fraction(facts["frame_rate"]),
@@ -804,6 +811,8 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 "encoding": dict,
             }
             facts |= {name: kind(facts[name]) for name, kind in needed.items()}
+            if np.shape(facts["bleed"]) != (len(facts["pitches"]),) * 2:
+                raise ValueError(f"bleed has shape {np.shape(facts['bleed'])}")  # noqa: TRY301
             Picker(**facts["picker"]), Sight(**facts["sight"]), Fraction(facts["frame_rate"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedData(f"{stem}.json does not describe a network of {self.systems[0]}: {error!r}") from None
@@ -832,8 +841,11 @@ def performance_of(
     picker: Picker,
     pitches: tuple[int, ...],
     frame_rate: Fraction,
+    bleed: NDArray[np.float32] | None = None,
 ) -> Performance:
     """Return a performance from note amplitudes (F, n), 1 for the loudest of training.
+
+    Strokes are picked from the amplitudes as they are; what would be measured of them, bleed and all, is what sounds.
 
     Args:
         amplitudes: that were seen.
@@ -844,8 +856,9 @@ def performance_of(
         picker: of the notes.
         pitches: of the instrument.
         frame_rate: windows a second.
+        bleed: (n, n), if the amplitudes are those of notes by themselves.
     """
-    values = amplitudes * np.float32(maximum)
+    values = (amplitudes if bleed is None else amplitudes @ bleed) * np.float32(maximum)
     n_samples = n_samples_of(film, SAMPLE_RATE)
     audio = np.zeros(n_samples, np.float32)
     if len(values):
@@ -925,6 +938,18 @@ def _fit_picker(
     length = 1 if fidelity.sequence_length == 1 else None
     seen = [predict(network, one.seen, target_power=params.target_power, sequence_length=length) for one in examples]
     return fit_picker_on(seen, examples, data, maximum=maximum, true_picker=true_picker)
+
+
+def _fit_bleed(network: nn.Module, examples: Sequence[Example], params: NoteRegressionParams) -> NDArray[np.float32]:
+    """Fit the bleed to what the network sees in one view of each training take; the original knows none."""
+    if params.fidelity == "original":
+        return np.eye(examples[0].target.shape[1], dtype=np.float32)
+    seen, true = [], []
+    for one in {example.view.take: example for example in reversed(examples)}.values():
+        filmed = one.seen.is_filmed
+        seen.append(predict(network, one.seen, target_power=params.target_power)[filmed])
+        true.append(one.target[filmed])
+    return fit_bleed(np.concatenate(seen), np.concatenate(true))
 
 
 def fit_picker_on(

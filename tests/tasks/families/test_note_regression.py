@@ -70,6 +70,7 @@ SHARED = {
     "clip_norm": 1.0,
     "weight_decay": 0.0,
     "augment": AUGMENT,
+    "precision": "32-true",
     "n_threads": 1,
     "seed": 0,
 }
