@@ -15,7 +15,7 @@ from torch.nn import functional
 from models.note_sequences import Recurrence
 
 N_FEATURES = 4096
-IMAGE_SIDE = 224  # pixels that ImageNet's networks see
+IMAGE_SIDE = 224  # pixels that ImageNet's networks were trained with
 # Of ImageNet's three channels, as torchvision's weights expect them; a picture's luma here is 0 to 1.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -27,13 +27,15 @@ class ImageEncoder(nn.Module):
     Args:
         kind: which network.
         layer: whose output is taken: ``fc1`` or ``fc2``.
+        image_side: pixels that stacks are scaled to; half of the published ones cost a quarter.
 
     Source:
         Simonyan and Zisserman 2015, configuration E; Krizhevsky 2014, one column.
     """
 
-    def __init__(self, kind: Literal["vgg19", "alexnet"], layer: Literal["fc1", "fc2"]) -> None:
+    def __init__(self, kind: Literal["vgg19", "alexnet"], layer: Literal["fc1", "fc2"], image_side: int = IMAGE_SIDE) -> None:
         super().__init__()
+        self._image_side = image_side
         self.features, side = _vgg19() if kind == "vgg19" else _alexnet()
         n_inputs = (512 if kind == "vgg19" else 256) * side**2
         self._side = side
@@ -45,7 +47,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Map stacks of three pictures (B, 3, H, W), luma 0 to 255, to features (B, D)."""
-        x = functional.interpolate(stacks.float() / 255, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", antialias=True)
+        x = functional.interpolate(stacks.float() / 255, (self._image_side,) * 2, mode="bilinear", antialias=True)
         x = self.features((x - x.new_tensor(_MEAN)[:, None, None]) / x.new_tensor(_STD)[:, None, None])
         x = functional.adaptive_avg_pool2d(x, self._side).flatten(1)
         for layer in self.classifier.values():

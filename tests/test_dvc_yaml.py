@@ -70,6 +70,16 @@ def test_a_family_depends_on_no_other_family():
         assert not (strangers - own - {"models/__init__.py"}) & set(stage["deps"]), name
 
 
+def test_another_capture_leaves_what_scores_trained_alone():
+    """And a score leaves alone what captures trained: each family's weights follow from its own data set."""
+    stages = dict(flat_stages())
+    kinds = {family: load_family(family).data for family in PARAMS["families"]}
+    assert set(kinds.values()) == {"scores", "captures"}
+    for family, kind in kinds.items():
+        read = {dep for dep in stages[f"train@{family}"]["deps"] if dep.startswith("data/")}
+        assert read == {f"data/chunked/{kind}"}, family
+
+
 @pytest.mark.parametrize(("name", "stage"), FLAT)
 def test_a_stage_is_one_verb(name, stage):
     verb, _, family = name.partition("@")

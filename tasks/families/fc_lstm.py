@@ -42,6 +42,7 @@ class FcLstmParams(NoteRegressionParams):
     Attributes:
         encoder: the image network.
         layer: whose output is taken.
+        image_side: pixels that stacks are scaled to before; 224 published.
         weights: safetensors file with the image network's weights under torchvision's names; null draws them.
         weights_sha256: of that file.
         n_recurrent: of the LSTM layers.
@@ -51,6 +52,7 @@ class FcLstmParams(NoteRegressionParams):
 
     encoder: Literal["vgg19", "alexnet"]
     layer: Literal["fc1", "fc2"]
+    image_side: Annotated[int, Field(ge=64)]
     weights: str | None
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     n_recurrent: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -82,6 +84,7 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
         return {
             "encoder": params.encoder,
             "layer": params.layer,
+            "image_side": params.image_side,
             "weights": params.weights,
             "weights_sha256": params.weights_sha256,
             "seed": params.seed,
@@ -126,6 +129,7 @@ def image_encoder(
     *,
     encoder: Literal["vgg19", "alexnet"],
     layer: Literal["fc1", "fc2"],
+    image_side: int,
     weights: str | None,
     weights_sha256: str | None,
     seed: int,
@@ -135,6 +139,7 @@ def image_encoder(
     Args:
         encoder: which network.
         layer: whose output is taken.
+        image_side: pixels that stacks are scaled to.
         weights: a safetensors file with torchvision's names; what lies behind the layer is left alone.
         weights_sha256: that the file must have.
         seed: of weights that are drawn.
@@ -147,7 +152,7 @@ def image_encoder(
         _LOG.warning("fc_lstm: no weights file for %s is named, its features are those of random weights", encoder)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return ImageEncoder(encoder, layer).eval()
+            return ImageEncoder(encoder, layer, image_side).eval()
     path = Path(weights)
     try:
         data = path.read_bytes()
@@ -161,7 +166,7 @@ def image_encoder(
     except (SafetensorError, ValueError) as error:
         raise DamagedData(f"{path} is not a whole safetensors file: {' '.join(str(error).split())}") from None
     with torch.device("meta"):
-        network = ImageEncoder(encoder, layer)
+        network = ImageEncoder(encoder, layer, image_side)
     for name, wanted in network.state_dict().items():
         if name not in state:
             raise DamagedData(f"{path}: weight {name} of {encoder} is missing")

@@ -456,7 +456,7 @@ def alexnet(path, **changes):
 def test_weights_of_a_file_are_read_and_checked(tmp_path):
     path = tmp_path / "alexnet.safetensors"
     sha256 = alexnet(path)
-    about = {"encoder": "alexnet", "layer": "fc1", "weights": str(path), "seed": 0}
+    about = {"encoder": "alexnet", "layer": "fc1", "image_side": 224, "weights": str(path), "seed": 0}
     network = image_encoder(**about, weights_sha256=sha256)
     torch.manual_seed(1)
     expected = ImageEncoder("alexnet", "fc1").eval()
@@ -473,11 +473,11 @@ def test_weights_of_a_file_are_read_and_checked(tmp_path):
         image_encoder(**about, weights_sha256=sha256)
 
 
-def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("models.fc_lstm.IMAGE_SIDE", 64)  # a twelfth of the work
+def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
     changes = {
         "encoder": "alexnet",
         "layer": "fc1",
+        "image_side": 64,  # a twelfth of the work
         "weights": None,
         "weights_sha256": None,
         "n_recurrent": [8],
