@@ -33,7 +33,9 @@ class ImageEncoder(nn.Module):
         Simonyan and Zisserman 2015, configuration E; Krizhevsky 2014, one column.
     """
 
-    def __init__(self, kind: Literal["vgg19", "alexnet"], layer: Literal["fc1", "fc2"], image_side: int = IMAGE_SIDE) -> None:
+    def __init__(
+        self, kind: Literal["vgg19", "alexnet"], layer: Literal["fc1", "fc2"], image_side: int = IMAGE_SIDE
+    ) -> None:
         super().__init__()
         self._image_side = image_side
         self.features, side = _vgg19() if kind == "vgg19" else _alexnet()
