@@ -681,18 +681,19 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         if not maximum > 0:
             raise ParamsError(f"{section}: every training take is silent")
         encoding = self.encoding(params)
-        training, validation = (
-            examples_of(
-                views,
-                parts[part],
-                sight=sight,
-                maximum=maximum,
-                fidelity=fidelity,
-                onset_weight=params.onset_weight,
-                look=lambda seen: self.look(seen, encoding, accelerator=accelerator),
+        with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
+            training, validation = (
+                examples_of(
+                    views,
+                    parts[part],
+                    sight=sight,
+                    maximum=maximum,
+                    fidelity=fidelity,
+                    onset_weight=params.onset_weight,
+                    look=lambda seen: self.look(seen, encoding, accelerator=accelerator),
+                )
+                for part in ("train", "validation")
             )
-            for part in ("train", "validation")
-        )
         held_out = training if fidelity.validates_on_training else validation
         if not training or not held_out:
             raise ParamsError(
@@ -736,6 +737,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             "bleed": [[round(float(share), 6) for share in row] for row in bleed],
             "true_picker": asdict(true_picker),
             "learning_rate": fidelity.learning_rate,  # the one that was used
+            "n_threads": params.n_threads,
         }
         save_network(out / system, network.state_dict(), facts)
 
@@ -758,7 +760,8 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         for name, film in films.items():
             if film.instrument not in (None, facts["instrument"]):
                 continue
-            amplitudes = self.amplitudes(network, facts, film, accelerator=accelerator)
+            with deterministic_torch(seed=0, n_threads=facts["n_threads"]):
+                amplitudes = self.amplitudes(network, facts, film, accelerator=accelerator)
             yield performance_of(
                 amplitudes,
                 system=system,
@@ -807,6 +810,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 "maximum": float,
                 "target_power": float,
                 "sequence_length": int,
+                "n_threads": int,
                 "pitches": list,
                 "encoding": dict,
             }
