@@ -14,6 +14,8 @@ from tasks.params import Section
 class ConvLstmParams(NoteRegressionParams):
     """Section ``train.conv_lstm``; the sizes are explained at `models.conv_lstm.ConvLstmConfig`."""
 
+    original_names_its_optimizer: ClassVar[bool] = False  # the one script that hands the optimizer over
+
     layers: Annotated[tuple[tuple[Count, Count, Count], ...], Field(min_length=1)]
     n_hidden: tuple[Count, ...]
     dropout: Share

@@ -115,6 +115,8 @@ class NoteRegressionParams(Section):
         seed: of everything that is drawn.
     """
 
+    original_names_its_optimizer: ClassVar[bool] = True  # so that Keras' own learning rate counts
+
     fidelity: Literal["original", "corrected"]
     instrument: str
     cameras: str
@@ -184,7 +186,7 @@ def fidelity_of(params: NoteRegressionParams) -> Fidelity:
             lead_frames=1,
             n_dropped=1,
             sequence_length=1,
-            learning_rate=KERAS_LEARNING_RATE,
+            learning_rate=KERAS_LEARNING_RATE if params.original_names_its_optimizer else params.learning_rate,
             per_take_maximum=True,
             validates_on_training=True,
         )
