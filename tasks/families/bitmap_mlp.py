@@ -4,10 +4,10 @@ Published: one frame of 735 samples at 22,050 Hz, frames put end to end, the err
 meet with nothing to smooth the joints buzz at the frame rate, and since no picture tells the phase of a partial, the
 error of the samples is least where nothing is said: on music that was not learned by heart it goes silent.
 
-Departures where fidelity is ``corrected``: frames last two hops and overlap under Hann windows, each a little earlier
-or later than its place, for a network says much the same samples as long as the picture stays, and sound that repeats
-with every frame buzzes however smooth its joints are. Beside the error of the samples that of the spectrum's magnitudes
-counts, which pictures can tell something about.
+Departures where fidelity is ``corrected``: frames last two hops and overlap under Hann windows (one hop where they are
+rendered raw), each a little earlier or later than its place, for a network says much the same samples as long as the
+picture stays, and sound that repeats with every frame buzzes however smooth its joints are. Beside the error of the
+samples that of the spectrum's magnitudes counts, which pictures can tell something about.
 """
 
 from fractions import Fraction
@@ -15,19 +15,30 @@ from math import ceil
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bitmap_mlp import BitmapToPcm, BitmapToPcmConfig
 from tasks.errors import ParamsError
-from tasks.families.bitmaps import ORIGINAL, BitmapFamily, BitmapParams, Cut, Strips, Voice, frame_rate_of
+from tasks.families.bitmaps import (
+    ORIGINAL,
+    QUIETEST_DBFS,
+    BitmapFamily,
+    BitmapParams,
+    Cut,
+    Strips,
+    Voice,
+    frame_rate_of,
+)
 from tasks.params import Section
 from tasks.sound.frames import HALF_A_FRAME, frame_boundaries, join_granular, join_raw, join_windowed, longest_frame
 
 SYSTEM = "bitmap_mlp"
 SECTION = f"train.{SYSTEM}"
 COMPRESSION = 0.5  # power of the magnitudes that are compared: quiet partials count too
+QUIET_START = 0.1  # times torch's weights of the end: theirs are heard as noise that training has to take away
 FLOOR = 1e-3  # of the training sound's mean magnitude; below it no difference is heard
 
 
@@ -47,20 +58,23 @@ class PcmVoice(Voice):
     window: Tensor
 
     def __init__(self, params: BitmapMlpParams) -> None:
-        super().__init__()
         frame_rate = frame_rate_of(params, SECTION)
         unsigned = params.fidelity == "original"
         hop = longest_frame(sample_rate=params.sample_rate, frame_rate=frame_rate)
-        self.margin = 0 if unsigned else ceil(params.max_shift * hop)
+        one_hop = unsigned or params.render == "raw"  # what is joined raw needs no more
+        margin = 0 if one_hop else ceil(params.max_shift * hop)
         per_frame = params.sample_rate / frame_rate
-        self.cut = Cut(
+        cut = Cut(
             sample_rate=params.sample_rate,
             frame_rate=frame_rate,
-            length=hop if unsigned else ceil(2 * per_frame) + 2 * self.margin,
-            lead=Fraction(0) if unsigned else HALF_A_FRAME + self.margin / per_frame,
+            length=hop if one_hop else ceil(2 * per_frame) + 2 * margin,
+            lead=Fraction(0) if one_hop else HALF_A_FRAME + margin / per_frame,
             unsigned=unsigned,
         )
+        super().__init__(cut.length // 2 + 1)
+        self.margin, self.cut = margin, cut
         self.n_outputs = self.cut.length
+        self.quietest = 10 ** (QUIETEST_DBFS / 20) * self.cut.length / 2  # no window
         self._params = params
         self.register_buffer("scale", torch.ones(()))  # of the samples, so that their mean square is 1
         self.register_buffer("window", torch.hann_window(self.cut.length), persistent=False)
@@ -91,6 +105,24 @@ class PcmVoice(Voice):
         power: Tensor = spectrum.real.square() + spectrum.imag.square() + FLOOR
         return power ** (COMPRESSION / 2)
 
+    def magnitudes(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the spectra (F, K) of the samples that are said, as they are."""
+        return self.true_magnitudes(np.asarray(said / float(self.scale), np.float32))
+
+    def true_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the spectra (F, K) of frames (F, L)."""
+        magnitudes: NDArray[np.float32] = np.abs(scipy.fft.rfft(frames))
+        return magnitudes
+
+    def spread_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return frames (F, L) whose spectra are spread; the phases stay."""
+        if float(self.ratio) == 1:
+            return frames
+        spectra = scipy.fft.rfft(frames)
+        magnitudes = np.abs(spectra)
+        spectra *= self.spread(magnitudes) / np.maximum(magnitudes, self.quietest)
+        return np.asarray(scipy.fft.irfft(spectra, frames.shape[1]), np.float32)
+
     def sound(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
         """Join frames as asked."""
         return self.joined(said, self._params.render)
@@ -101,7 +133,7 @@ class PcmVoice(Voice):
         if self.cut.unsigned:
             frames = np.asarray(said * 2 - 1, np.float32)
         else:
-            frames = np.asarray(said / float(self.scale), np.float32)
+            frames = self.spread_frames(np.asarray(said / float(self.scale), np.float32))
             if render == "windowed":
                 return join_windowed(self.shifted(frames), **rates, lead=HALF_A_FRAME)
             # An overlapped frame's own hop is in its middle, where its frame begins.
@@ -110,7 +142,8 @@ class PcmVoice(Voice):
         if render != "granular":
             return join_raw(frames, **rates)
         rng = np.random.default_rng(self._params.seed)
-        return join_granular(frames, **rates, rng=rng, playback_rate=self._params.playback_rate)
+        rate = self._params.playback_rate
+        return join_granular(frames, **rates, rng=rng, playback_rate=rate, original=self.cut.unsigned)
 
     def shifted(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return two hops of each frame (F, L), from a place drawn at random but the same every time.
@@ -131,9 +164,10 @@ class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
     systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
 
     def asked(self, params: BitmapMlpParams) -> BitmapMlpParams:
-        """Return what holds: in original fidelity the author's learning, the samples' error, and raw joints."""
+        """Return what holds: in original fidelity the author's learning, the samples' error, raw joints or grains."""
         if params.fidelity == "original":
-            return params.model_copy(update={**ORIGINAL, "spectral_weight": 0.0, "render": "raw", "max_shift": 0.0})
+            render = "granular" if params.render == "granular" else "raw"
+            return params.model_copy(update={**ORIGINAL, "spectral_weight": 0.0, "render": render, "max_shift": 0.0})
         if params.spectral_weight < 0:
             raise ParamsError(f"{SECTION}.spectral_weight is {params.spectral_weight}, expected at least 0")
         if not 0 <= params.max_shift <= 1:
@@ -148,4 +182,9 @@ class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
 
     def make_network(self, params: BitmapMlpParams, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network."""
-        return BitmapToPcm(BitmapToPcmConfig(n_inputs=n_inputs, hidden=tuple(params.hidden), n_outputs=n_outputs))
+        network = BitmapToPcm(BitmapToPcmConfig(n_inputs=n_inputs, hidden=tuple(params.hidden), n_outputs=n_outputs))
+        if params.fidelity == "corrected":
+            with torch.no_grad():
+                network.say.weight.mul_(QUIET_START)
+                network.say.bias.zero_()
+        return network

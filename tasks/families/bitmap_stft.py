@@ -14,13 +14,23 @@ from math import ceil
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bitmap_stft import BitmapToSpectrum, BitmapToSpectrumConfig
 from tasks.errors import ParamsError
-from tasks.families.bitmaps import ORIGINAL, BitmapFamily, BitmapParams, Cut, Strips, Voice, frame_rate_of
+from tasks.families.bitmaps import (
+    ORIGINAL,
+    QUIETEST_DBFS,
+    BitmapFamily,
+    BitmapParams,
+    Cut,
+    Strips,
+    Voice,
+    frame_rate_of,
+)
 from tasks.params import Section
 from tasks.sound.frames import (
     frame_boundaries,
@@ -56,7 +66,7 @@ class SpectrumVoice(Voice):
     window: Tensor
 
     def __init__(self, params: BitmapStftParams) -> None:
-        super().__init__()
+        super().__init__(params.win_length // 2 + 1)
         frame_rate = frame_rate_of(params, SECTION)
         in_frames = params.win_length * frame_rate / params.sample_rate
         self.cut = Cut(
@@ -67,6 +77,7 @@ class SpectrumVoice(Voice):
             unsigned=False,
         )
         self.n_outputs = params.win_length // 2 + 1
+        self.quietest = 10 ** (QUIETEST_DBFS / 20) * params.win_length / 4  # under a Hann window
         self._params = params
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("bank", torch.zeros(0, dtype=torch.int16))  # training sound to borrow phases from
@@ -94,12 +105,17 @@ class SpectrumVoice(Voice):
 
     def sound(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
         """Find the sound whose magnitudes are nearest to those of frames (F, K)."""
-        return self.inverted(self.magnitudes(said))
+        return self.inverted(self.spread(self.magnitudes(said)))
 
     def magnitudes(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the magnitudes (F, K) that are said; below 0 there is none."""
         compressed = np.maximum(said, 0) / float(self.scale)
         return np.asarray(compressed ** (1 / self._params.power), np.float32)
+
+    def true_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the magnitudes (F, K) of frames (F, L)."""
+        magnitudes: NDArray[np.float32] = np.abs(scipy.fft.rfft(frames * self.window.cpu().numpy()))
+        return magnitudes
 
     def inverted(self, magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return sound of magnitudes (F, K), with phases found or borrowed."""

@@ -9,6 +9,11 @@ thirtieth of a second), sound is stored as (x + 32768) / 65536 and the last fram
 up then; silence is 0; half a minute each of silent black and white pictures is learned from too; and an even picture
 is silent by construction, for each picture's mean luma is taken away and the answer to nothing at all with it.
 
+What carries over to cameras and takes never seen is how much moves and where, and neither which way nor whether it is
+bright or dark: so changes are told without their sign, and all that is told is squashed, for a mallet near the lens
+moves more pixels than any that was learned from. What regression makes too even is spread again before it sounds, and
+nothing gets louder than it was in training: see `fit_ratio`.
+
 Captures are stored as luma, so there is no colour here.
 
 Shapes: P pictures, S pixels of a side, F frames, C pictures seen for a frame (its own and the past ones), I inputs of
@@ -26,7 +31,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import cv2
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -35,6 +39,7 @@ from tasks.families.base import (
     Family,
     Film,
     Performance,
+    TrainingModule,
     deterministic_torch,
     fill_network,
     load_network,
@@ -42,7 +47,6 @@ from tasks.families.base import (
     save_network,
     torch_device,
 )
-from tasks.families.training import fit_module
 from tasks.features.resample import resample
 from tasks.params import Section
 from tasks.sound.frames import frame_boundaries
@@ -56,7 +60,11 @@ PICTURES_AT_A_TIME = 256
 FRAMES_AT_A_TIME = 512
 FAINT = 0.05  # of the training pictures' contrast: what shows less of it is hardly more than an even picture's noise
 EVEN_LUMA = ((0, 16), (255, 235))  # black and white, of the full range and as videos code them
-MAX_EIGEN_PICTURES = 4096  # that the components are found from
+MAX_EIGEN_PICTURES = 2048  # that the components are found from
+MOST_TOLD = 2.0  # standard deviations: what a network is told goes towards it and no further
+QUIETEST_DBFS = -80.0  # a partial's level below which nothing is heard, as the metrics have it
+MOST_RATIO = 3.0
+RATIO_STEPS = 12
 
 
 class BitmapParams(Section):
@@ -156,10 +164,11 @@ class Strips:
 
 
 class Eye(nn.Module):
-    """What a network is told of pictures: pixels or eigen-pictures, and how they changed."""
+    """What a network is told of pictures: pixels or eigen-pictures, and how much and where they changed."""
 
     mean: Tensor
     basis: Tensor
+    mean_change: Tensor
     basis_of_changes: Tensor
     scales: Tensor
 
@@ -169,6 +178,7 @@ class Eye(nn.Module):
         n_pixels = size * size
         self.register_buffer("mean", torch.zeros(n_pixels))  # of what is left of a picture without its mean luma
         self.register_buffer("basis", torch.zeros(n_components, n_pixels))
+        self.register_buffer("mean_change", torch.zeros(n_pixels if n_past else 0))
         self.register_buffer("basis_of_changes", torch.zeros(n_components if n_past else 0, n_pixels))
         self.register_buffer("scales", torch.ones(2))  # of pictures and of changes
 
@@ -183,13 +193,15 @@ class Eye(nn.Module):
             return
         rng = np.random.default_rng((seed, 2))
         rows = np.sort(rng.permutation(len(strips))[:MAX_EIGEN_PICTURES])
-        now, changes = self._pixels(torch.from_numpy(strips.stacks(rows)))
+        # The last change stands for the ones before: those are last changes of other frames.
+        now, changes = self._pixels(torch.from_numpy(strips.stacks(rows)[:, :2]))
         self.mean.copy_(now.mean(dim=0))
-        now = now - self.mean
+        if self.n_past:
+            self.mean_change.copy_(changes[:, 0].mean(dim=0))
         if self.n_components:
-            self.basis.copy_(_components(now, self.n_components))
+            self.basis.copy_(_components(now - self.mean, self.n_components))
             if self.n_past:
-                self.basis_of_changes.copy_(_components(changes.flatten(0, 1), self.n_components))
+                self.basis_of_changes.copy_(_components(changes[:, 0] - self.mean_change, self.n_components))
         told, moved = self._told(now, changes)
         self.scales[0] = 1 / told.square().mean().sqrt().clamp(min=1e-6)
         if self.n_past:
@@ -200,15 +212,19 @@ class Eye(nn.Module):
         if not self.corrects:
             return stacks.float().flatten(1) / 255
         now, changes = self._pixels(stacks)
-        told, moved = self._told(now - self.mean, changes)
-        return torch.cat([told * self.scales[0], moved.flatten(1) * self.scales[1]], dim=1)
+        told, moved = self._told(now, changes)
+        inputs = torch.cat([told * self.scales[0], moved.flatten(1) * self.scales[1]], dim=1)
+        return MOST_TOLD * torch.tanh(inputs / MOST_TOLD)
 
     def _pixels(self, stacks: Tensor) -> tuple[Tensor, Tensor]:
         luma = stacks.float().flatten(2)  # (B, C, S * S)
         pixels = (luma - luma.mean(dim=2, keepdim=True)) / 255  # in this order an even picture leaves exactly nothing
-        return pixels[:, 0], pixels[:, :-1] - pixels[:, 1:]
+        return pixels[:, 0], (pixels[:, :-1] - pixels[:, 1:]).abs()
 
     def _told(self, now: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+        now = now - self.mean
+        if self.n_past:
+            changes = changes - self.mean_change
         if not self.n_components:
             return now, changes
         return now @ self.basis.T, changes @ self.basis_of_changes.T
@@ -365,10 +381,44 @@ class Voice(nn.Module):
     Attributes:
         cut: how the sound that it learns from is cut.
         n_outputs: numbers of a frame.
+        quietest: the magnitude, in a frame's spectrum, of a partial at `QUIETEST_DBFS`.
+        ratio: by which the levels of a spectrum are spread, away from that one; 1 leaves sound as it is said.
+        loudest: (K,) the magnitudes that no spectrum exceeds: the largest of training.
     """
 
     cut: Cut
     n_outputs: int
+    quietest: float
+    ratio: Tensor
+    loudest: Tensor
+
+    def __init__(self, n_magnitudes: int) -> None:
+        super().__init__()
+        self.register_buffer("ratio", torch.ones(()))
+        self.register_buffer("loudest", torch.zeros(n_magnitudes))
+
+    def magnitudes(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the spectra (F, K) that numbers (F, n_outputs) mean, before they are spread."""
+        raise NotImplementedError
+
+    def true_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the spectra (F, K) of frames of sound (F, L), on the same scale."""
+        raise NotImplementedError
+
+    def spread(self, magnitudes: NDArray[np.float32], ratio: float | None = None) -> NDArray[np.float32]:
+        """Return spectra (F, K) whose levels are ``ratio`` times as far above the quietest one; what is below is not.
+
+        Args:
+            magnitudes: at least 0.
+            ratio: at least 1; that of the voice by default.
+        """
+        ratio = float(self.ratio) if ratio is None else ratio
+        if ratio == 1:
+            return magnitudes
+        above = magnitudes / np.float32(self.quietest)
+        louder = np.minimum(self.quietest * np.maximum(above, 1) ** np.float32(ratio), self.loudest.cpu().numpy())
+        spread: NDArray[np.float32] = np.where(above > 1, louder, 0).astype(np.float32)
+        return spread
 
     def fit(self, strips: Strips, *, seed: int) -> None:
         """Find scales, and keep what of the training sound is needed later."""
@@ -450,13 +500,16 @@ class BitmapFamily(Family[Q]):
     def fit(self, data: "ScoreSet", out: Path, *, params: Q, resume: Path, accelerator: str) -> None:
         """Train on the captures' cameras, and fit the loudness on those of validation.
 
-        Regression on what pictures do not tell, the phase of every partial first of all, makes its answers small.
-        So a gain is fitted: the one with which the validation takes are as loud as they were, on the average in dB.
+        Regression on what pictures do not tell makes its answers small: those that should be loud far more than those
+        that should be silent. So levels are spread again, by the ratio with which the spectra of the validation takes
+        are as loud as they were, on the average in dB; and a gain is fitted with which their sound is.
 
         Raises:
             ParamsError: a value makes no sense.
             DamagedData: there are no pictures with sound, or the data set is not whole.
         """
+        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+
         system = self.systems[0]
         params = self.asked(params)
         check(params, f"train.{system}")
@@ -483,7 +536,11 @@ class BitmapFamily(Family[Q]):
             )
             player.load_state_dict({name.removeprefix("player."): tensor for name, tensor in best.items()})
             player.cpu()
-            gain_db = fit_gain_db(player, checked, spans) if params.fidelity == "corrected" else 0.0
+            gain_db = 0.0
+            if params.fidelity == "corrected":
+                player.voice.loudest.copy_(torch.from_numpy(loudest(player.voice, strips)))
+                player.voice.ratio.fill_(fit_ratio(player, checked, spans))
+                gain_db = fit_gain_db(player, checked, spans)
         height, width = views.pictures(views.views("train")[0]).shape[1:]
         facts = {"gain_db": round(gain_db, 6), "sight": {"width": width, "height": height}}
         save_network(out / system, player.state_dict(), {"asked": params.model_dump(mode="json"), **facts})
@@ -505,10 +562,11 @@ class BitmapFamily(Family[Q]):
         player.to(torch_device(accelerator))
         for name, film in films.items():
             audio = play(player, film, params) * np.float32(10 ** (gain_db / 20))
+            take, _, camera = name.partition("/")
             yield Performance(
                 system=self.systems[0],
-                take=name if film.camera is None else name.removesuffix(f"/{film.camera}"),
-                camera=film.camera,
+                take=take,
+                camera=camera or film.camera,
                 audio=np.clip(audio, -1.0, 1.0),
                 sample_rate=player.voice.cut.sample_rate,
                 notes=None,
@@ -556,7 +614,7 @@ class BitmapFamily(Family[Q]):
         return Player(eye, self.make_network(params, n_inputs=eye.n_inputs, n_outputs=voice.n_outputs), voice)
 
 
-class _Training(LightningModule):
+class _Training(TrainingModule):
     """What Lightning needs to train a player."""
 
     def __init__(self, player: Player, params: BitmapParams) -> None:
@@ -606,7 +664,7 @@ def degrade(inputs: Tensor, eye: Eye, rng: np.random.Generator, params: BitmapPa
     """Vary the contrast of what is seen (B, I), and add noise to it.
 
     Noise that is alike in all pixels is alike in all eigen-pictures, whose directions are orthonormal; what it adds
-    to the changes is taken to be noise of its own.
+    to the changes is taken to be noise of its own. An approximation where much is told: both come after it is squashed.
     """
     told = inputs
     if params.jitter_contrast:
@@ -651,6 +709,40 @@ def play(player: Player, film: Film, params: BitmapParams) -> NDArray[np.float32
         audio = np.pad(audio[max(0, -start) :], (max(0, start), 0))
     n_samples = n_samples_of(film, cut.sample_rate)
     return np.pad(audio[:n_samples], (0, max(0, n_samples - len(audio))))
+
+
+def loudest(voice: Voice, strips: Strips) -> NDArray[np.float32]:
+    """Return the largest magnitude (K,) of each bin in frames of sound."""
+    starts = range(0, len(strips), FRAMES_AT_A_TIME)
+    blocks = (voice.true_magnitudes(strips.frames(slice(start, start + FRAMES_AT_A_TIME))) for start in starts)
+    largest: NDArray[np.float32] = np.max([block.max(axis=0) for block in blocks], axis=0)
+    return largest
+
+
+def fit_ratio(player: Player, strips: Strips, spans: Sequence[slice]) -> float:
+    """Return the ratio, from 1 to `MOST_RATIO`, that makes spectra as loud as they were: the mean over films, in dB.
+
+    A gain would do the same for the level, but lift with it all the noise between the partials, and the pauses.
+    """
+    films = []
+    for span in spans:
+        said = player.voice.magnitudes(player.listen(strips.bitmaps, strips.seen[span]))
+        true = player.voice.true_magnitudes(strips.frames(span))
+        if said.any() and true.any():
+            films.append((said, level_db(true)))
+
+    def misses_db(ratio: float) -> float:
+        """Tell how much too loud the films are."""
+        spread = ((player.voice.spread(said, ratio), true_db) for said, true_db in films)
+        return float(np.mean([(level_db(one) if one.any() else -np.inf) - true_db for one, true_db in spread]))
+
+    low, high = 1.0, MOST_RATIO
+    if not films or misses_db(low) >= 0:
+        return low
+    for _ in range(RATIO_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if misses_db(middle) < 0 else (low, middle)
+    return low
 
 
 def fit_gain_db(player: Player, strips: Strips, spans: Sequence[slice]) -> float:

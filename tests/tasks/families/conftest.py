@@ -104,3 +104,46 @@ def much_music(tmp_path_factory):
         tmp_path_factory.mktemp("much_music"),
         {"a": ("train", 900, 150.0), "b": ("validation", 150, 30.0), "c": ("test", 200, 40.0)},
     )
+
+
+BITMAPS = {
+    "fidelity": "corrected",
+    "cameras": ".*",
+    "size": 8,
+    "n_past": 1,
+    "past_step": 1,
+    "n_components": 0,
+    "frame_rate": "25",
+    "sample_rate": 8_000,
+    "hidden": [32],
+    "silent_clip_s": 4.0,
+    "jitter_contrast": 0.0,
+    "noise_luma": 1.0,
+    "n_frames": 4000,
+    "n_validation_frames": 1000,
+    "n_steps": 200,
+    "steps_per_epoch": 50,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "n_threads": 1,
+    "seed": 0,
+    "spectral_weight": 1.0,
+    "render": "windowed",
+    "max_shift": 0.25,
+    "playback_rate": 1.0,
+    "win_length": 1024,
+    "power": 0.5,
+    "phase": "neighbour",
+    "n_iterations": 8,
+    "bank_s": 20.0,
+}
+
+
+@pytest.fixture(scope="session")
+def bitmap_params():
+    """What makes the values of a family from bitmaps to sound: small ones, some of them changed."""
+
+    def make(params_class, **changes):
+        return params_class(**{name: (BITMAPS | changes)[name] for name in params_class.model_fields})
+
+    return make

@@ -12,37 +12,22 @@ from tasks.families.bitmaps import Strips
 from tasks.metrics.frames import frame_rate_comb_db
 
 RATE = 22_050
-PARAMS = BitmapMlpParams(
-    fidelity="corrected",
-    cameras=".*",
-    size=64,
-    n_past=0,
-    past_step=1,
-    n_components=0,
-    frame_rate="30",
-    sample_rate=RATE,
-    hidden=[1000],
-    silent_clip_s=30.0,
-    jitter_contrast=0.0,
-    noise_luma=0.0,
-    n_frames=1000,
-    n_validation_frames=1000,
-    n_steps=10,
-    steps_per_epoch=10,
-    batch_size=16,
-    learning_rate=0.001,
-    n_threads=1,
-    seed=0,
-    spectral_weight=1.0,
-    render="windowed",
-    max_shift=0.25,
-    playback_rate=1.0,
-)
-ORIGINAL = BitmapMlpFamily().asked(PARAMS.model_copy(update={"fidelity": "original"}))
 
 
-def voice_of(**changes):
-    return PcmVoice(PARAMS.model_copy(update=changes))
+@pytest.fixture(scope="module")
+def params(bitmap_params):
+    changes = {"frame_rate": "30", "sample_rate": RATE, "hidden": [1000], "n_past": 0, "size": 64}
+    return bitmap_params(BitmapMlpParams, **changes)
+
+
+@pytest.fixture(scope="module")
+def original(params):
+    return BitmapMlpFamily().asked(params.model_copy(update={"fidelity": "original"}))
+
+
+@pytest.fixture(scope="module")
+def voice_of(params):
+    return lambda **changes: PcmVoice(params.model_copy(update=changes))
 
 
 def strips_of(sound, voice, n_frames=10):
@@ -71,7 +56,7 @@ def loudest_hz(sound):
 
 @pytest.mark.parametrize("rate", ["30", "25", "30000/1001", "24000/1001", "50"])
 @pytest.mark.parametrize("render", ["windowed", "raw"])
-def test_frames_of_a_sound_give_it_back_at_any_rate(rate, render):
+def test_frames_of_a_sound_give_it_back_at_any_rate(rate, render, voice_of):
     voice = voice_of(frame_rate=rate, max_shift=0.0)
     sound = noise(3)
     voice.fit(strips_of(sound, voice), seed=0)
@@ -81,8 +66,8 @@ def test_frames_of_a_sound_give_it_back_at_any_rate(rate, render):
     np.testing.assert_allclose(found[middle], sound[: len(found)][middle], atol=1e-5)
 
 
-def test_original_frames_are_735_unsigned_samples_end_to_end():
-    voice = PcmVoice(ORIGINAL)
+def test_original_frames_are_735_unsigned_samples_end_to_end(original):
+    voice = PcmVoice(original)
     assert (voice.cut.length, voice.n_outputs, voice.cut.frame_rate, voice.cut.lead) == (735, 735, 30, 0)
     said = np.full((4, 735), 0.5, np.float32)
     assert not voice.sound(said).any()
@@ -90,24 +75,47 @@ def test_original_frames_are_735_unsigned_samples_end_to_end():
     np.testing.assert_array_equal(voice.sound(said), np.repeat([0, 0, 1, 0], 735))
 
 
-def test_original_takes_the_published_way_of_learning():
+def test_a_network_that_is_joined_raw_has_the_published_size_too(voice_of, params):
+    voice = voice_of(render="raw")
+    assert (voice.n_outputs, voice.cut.lead, voice.margin) == (735, 0, 0)
+    network = BitmapMlpFamily().make_network(params, n_inputs=64 * 64, n_outputs=voice.n_outputs)
+    assert sum(weight.numel() for weight in network.parameters()) == 4_832_735
+    sound = noise(1)
+    np.testing.assert_allclose(voice.sound(said_of(sound, voice)), sound, atol=1e-5)
+
+
+def test_spreading_makes_partials_louder_and_leaves_their_phases(voice_of):
+    voice = voice_of(max_shift=0.0)
+    time_s = np.arange(voice.cut.length) / RATE
+    frames = np.stack([0.01 * np.sin(2 * np.pi * 900 * time_s), 1e-6 * np.cos(2 * np.pi * 900 * time_s)])
+    frames = frames.astype(np.float32)
+    np.testing.assert_array_equal(voice.spread_frames(frames), frames)
+    voice.ratio.fill_(1.25)
+    voice.loudest.fill_(1e9)
+    spread = voice.spread_frames(frames)
+    # 40 dB above the quietest level become 50.
+    np.testing.assert_allclose(spread[0], frames[0] * 10 ** (10 / 20), atol=0.003)
+    assert not spread[1].any()
+
+
+def test_original_takes_the_published_way_of_learning(original):
     wanted = {"learning_rate": 0.05, "batch_size": 32, "n_past": 0, "n_components": 0, "silent_clip_s": 0.0}
-    assert {name: getattr(ORIGINAL, name) for name in wanted} == wanted
-    assert (ORIGINAL.spectral_weight, ORIGINAL.render, ORIGINAL.frame_rate) == (0.0, "raw", "30")
+    assert {name: getattr(original, name) for name in wanted} == wanted
+    assert (original.spectral_weight, original.render, original.frame_rate) == (0.0, "raw", "30")
 
 
 @pytest.mark.parametrize(
     ("hidden", "published"), [([1000], 4_832_735), ([1000, 1000, 1000], 6_834_735), ([2000, 1500, 1000], 13_432_235)]
 )
-def test_original_networks_have_the_published_sizes(hidden, published):
-    params = ORIGINAL.model_copy(update={"hidden": hidden})
+def test_original_networks_have_the_published_sizes(hidden, published, original):
+    params = original.model_copy(update={"hidden": hidden})
     voice = PcmVoice(params)
     network = BitmapMlpFamily().make_network(params, n_inputs=64 * 64, n_outputs=voice.n_outputs)
     assert sum(weight.numel() for weight in network.parameters()) == published
 
 
 @pytest.mark.parametrize("seconds", [2, 5])
-def test_the_pitch_of_grains_does_not_depend_on_how_long_the_clip_is(seconds):
+def test_the_pitch_of_grains_does_not_depend_on_how_long_the_clip_is(seconds, voice_of):
     voice = voice_of(render="granular")
     tone = (0.3 * np.sin(2 * np.pi * 600 * np.arange(seconds * RATE) / RATE)).astype(np.float32)
     voice.fit(strips_of(tone, voice), seed=0)
@@ -120,7 +128,21 @@ def test_the_pitch_of_grains_does_not_depend_on_how_long_the_clip_is(seconds):
     np.testing.assert_array_equal(voice.sound(said), sound)
 
 
-def test_grains_play_as_fast_as_asked():
+@pytest.mark.parametrize("seconds", [2, 4])
+def test_original_grains_play_at_half_of_the_clips_seconds(seconds, original):
+    voice = PcmVoice(original.model_copy(update={"render": "granular"}))
+    tone = (0.3 * np.sin(2 * np.pi * 600 * np.arange(seconds * RATE) / RATE)).astype(np.float32)
+    sound = voice.sound(strips_of(tone / 2 + 0.5, voice, seconds * 30).frames(slice(None)))
+    assert loudest_hz(sound) == pytest.approx(600 * seconds / 2, rel=0.1)
+
+
+def test_original_keeps_grains_and_knows_no_windows(params):
+    for render, kept in (("granular", "granular"), ("raw", "raw"), ("windowed", "raw")):
+        asked = params.model_copy(update={"fidelity": "original", "render": render})
+        assert BitmapMlpFamily().asked(asked).render == kept
+
+
+def test_grains_play_as_fast_as_asked(voice_of):
     tone = (0.3 * np.sin(2 * np.pi * 600 * np.arange(2 * RATE) / RATE)).astype(np.float32)
     voice = voice_of(render="granular", playback_rate=2.0)
     voice.fit(strips_of(tone, voice), seed=0)
@@ -128,7 +150,7 @@ def test_grains_play_as_fast_as_asked():
     assert loudest_hz(sound) == pytest.approx(1200, rel=0.1)
 
 
-def test_a_picture_that_stays_buzzes_raw_and_not_windowed():
+def test_a_picture_that_stays_buzzes_raw_and_not_windowed(voice_of):
     """The same frame again and again, of partials that are no multiples of the frame rate."""
     voice = voice_of()
     time_s = np.arange(voice.cut.length) / RATE
@@ -141,7 +163,7 @@ def test_a_picture_that_stays_buzzes_raw_and_not_windowed():
 
 
 @pytest.mark.parametrize("rate", ["30", "30000/1001"])
-def test_a_frame_is_shifted_by_no_more_than_asked_and_every_time_alike(rate):
+def test_a_frame_is_shifted_by_no_more_than_asked_and_every_time_alike(rate, voice_of):
     voice = voice_of(frame_rate=rate)
     frames = np.tile(np.arange(voice.cut.length, dtype=np.float32), (500, 1))
     shifted = voice.shifted(frames)
@@ -152,14 +174,14 @@ def test_a_frame_is_shifted_by_no_more_than_asked_and_every_time_alike(rate):
     np.testing.assert_array_equal(voice.shifted(frames), shifted)
 
 
-def test_without_a_shift_a_picture_that_stays_repeats_every_frame():
+def test_without_a_shift_a_picture_that_stays_repeats_every_frame(voice_of):
     voice = voice_of(max_shift=0.0)
     said = np.tile(noise(1)[: voice.cut.length], (60, 1))
     sound = voice.joined(said, "windowed")[735:-735]
     np.testing.assert_allclose(sound[735:], sound[:-735], atol=1e-6)
 
 
-def test_the_loss_of_the_truth_is_nothing_and_that_of_silence_is_one():
+def test_the_loss_of_the_truth_is_nothing_and_that_of_silence_is_one(voice_of):
     voice = voice_of(spectral_weight=0.0)
     sound = noise(1)
     strips = strips_of(sound[: 11 * 735], voice, 9)
@@ -171,7 +193,7 @@ def test_the_loss_of_the_truth_is_nothing_and_that_of_silence_is_one():
     assert float(voice.loss(silence, frames)) == pytest.approx(inside, rel=1e-5)
 
 
-def test_the_magnitudes_error_does_not_ask_for_phases():
+def test_the_magnitudes_error_does_not_ask_for_phases(voice_of):
     voice = voice_of()
     time_s = np.arange(voice.cut.length) / RATE
     sine, cosine = (torch.from_numpy(f(2 * np.pi * 900 * time_s).astype(np.float32))[None] for f in (np.sin, np.cos))
@@ -179,11 +201,11 @@ def test_the_magnitudes_error_does_not_ask_for_phases():
     assert float((sine - cosine).square().mean()) > 0.9
 
 
-def test_values_that_make_no_sense_are_named():
+def test_values_that_make_no_sense_are_named(params):
     for change, message in (
         ({"spectral_weight": -1.0}, "spectral_weight is -1.0, expected at least 0"),
         ({"max_shift": 1.5}, "max_shift is 1.5, expected 0 to 1 frame"),
         ({"playback_rate": 0.0}, "playback_rate is 0.0, expected above 0"),
     ):
         with pytest.raises(ParamsError, match=message):
-            BitmapMlpFamily().asked(PARAMS.model_copy(update=change))
+            BitmapMlpFamily().asked(params.model_copy(update=change))

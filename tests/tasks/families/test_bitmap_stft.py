@@ -12,33 +12,11 @@ from tasks.families.bitmaps import Strips
 from tasks.sound.frames import frame_magnitudes
 
 RATE = 8_000
-PARAMS = BitmapStftParams(
-    fidelity="corrected",
-    cameras=".*",
-    size=64,
-    n_past=0,
-    past_step=1,
-    n_components=0,
-    frame_rate="30",
-    sample_rate=RATE,
-    hidden=[100],
-    silent_clip_s=30.0,
-    jitter_contrast=0.0,
-    noise_luma=0.0,
-    n_frames=1000,
-    n_validation_frames=1000,
-    n_steps=10,
-    steps_per_epoch=10,
-    batch_size=16,
-    learning_rate=0.001,
-    n_threads=1,
-    seed=0,
-    win_length=1024,
-    power=0.5,
-    phase="neighbour",
-    n_iterations=16,
-    bank_s=60.0,
-)
+
+
+@pytest.fixture(scope="module")
+def params(bitmap_params):
+    return bitmap_params(BitmapStftParams, frame_rate="30", sample_rate=RATE, n_iterations=16, bank_s=60.0)
 
 
 def music(seconds, rng, hz=(262.0, 330.0, 392.0, 523.0, 659.0)):
@@ -57,12 +35,18 @@ def strips_of(sound, voice, n_frames):
     )
 
 
-def fitted(sound, **changes):
-    voice = SpectrumVoice(PARAMS.model_copy(update=changes))
-    n_frames = int(len(sound) * voice.cut.frame_rate / RATE)
-    strips = strips_of(sound, voice, n_frames)
-    voice.fit(strips, seed=0)
-    return voice, strips
+@pytest.fixture(scope="module")
+def fitted(params):
+    """What makes a voice that is fitted to a sound, and the sound's strips."""
+
+    def make(sound, **changes):
+        voice = SpectrumVoice(params.model_copy(update=changes))
+        n_frames = int(len(sound) * voice.cut.frame_rate / RATE)
+        strips = strips_of(sound, voice, n_frames)
+        voice.fit(strips, seed=0)
+        return voice, strips
+
+    return make
 
 
 def said_of(voice, strips):
@@ -78,7 +62,7 @@ def likeness(sound, other):
 
 
 @pytest.mark.parametrize("rate", ["30", "25", "30000/1001"])
-def test_windows_stand_around_the_middles_of_frames(rate):
+def test_windows_stand_around_the_middles_of_frames(rate, fitted):
     sound = music(3, np.random.default_rng(0))
     voice, strips = fitted(sound, frame_rate=rate, power=1.0)
     rates = {"sample_rate": RATE, "frame_rate": Fraction(rate), "n_fft": 1024}
@@ -89,7 +73,7 @@ def test_windows_stand_around_the_middles_of_frames(rate):
 
 
 @pytest.mark.parametrize("phase", ["griffin_lim", "neighbour"])
-def test_magnitudes_of_music_sound_like_it(phase):
+def test_magnitudes_of_music_sound_like_it(phase, fitted):
     rng = np.random.default_rng(1)
     voice, _ = fitted(music(30, rng), phase=phase)
     unheard = music(4, rng)
@@ -98,7 +82,7 @@ def test_magnitudes_of_music_sound_like_it(phase):
     assert likeness(heard, unheard) > 0.9
 
 
-def test_the_neighbour_of_training_sound_is_that_sound():
+def test_the_neighbour_of_training_sound_is_that_sound(fitted):
     sound = music(20, np.random.default_rng(2), hz=np.random.default_rng(3).uniform(200, 900, 500))
     voice, strips = fitted(sound)
     found = voice.neighbour(voice.magnitudes(said_of(voice, strips)))
@@ -107,22 +91,22 @@ def test_the_neighbour_of_training_sound_is_that_sound():
     assert np.corrcoef(found[inside], sound[: len(found)][inside])[0, 1] > 0.99
 
 
-def test_what_is_below_nothing_is_silent():
+def test_what_is_below_nothing_is_silent(params, fitted):
     voice, _ = fitted(music(5, np.random.default_rng(3)))
     for phase in ("griffin_lim", "neighbour"):
-        voice._params = PARAMS.model_copy(update={"phase": phase})
+        voice._params = params.model_copy(update={"phase": phase})
         assert not voice.sound(np.full((30, voice.n_outputs), -1.0, np.float32)).any()
 
 
-def test_no_more_training_sound_is_kept_than_asked_for():
+def test_no_more_training_sound_is_kept_than_asked_for(fitted):
     voice, _ = fitted(music(5, np.random.default_rng(3)), bank_s=2.0)
     assert len(voice.bank) == 2 * RATE
     voice, _ = fitted(music(5, np.random.default_rng(3)), phase="griffin_lim")
     assert len(voice.bank) == 0
 
 
-def test_original_takes_the_published_rates():
-    params = BitmapStftFamily().asked(PARAMS.model_copy(update={"fidelity": "original", "hidden": [2048] * 3}))
+def test_original_takes_the_published_rates(params):
+    params = BitmapStftFamily().asked(params.model_copy(update={"fidelity": "original", "hidden": [2048] * 3}))
     voice = SpectrumVoice(params)
     assert (voice.cut.sample_rate, voice.cut.length, voice.n_outputs) == (30_720, 2048, 1025)
     np.testing.assert_array_equal(np.diff(voice.cut.first_samples(9)), 1024)
@@ -132,9 +116,9 @@ def test_original_takes_the_published_rates():
     assert sum(weight.numel() for weight in network.parameters()) == sum((a + 1) * b for a, b in layers)
 
 
-def test_original_magnitudes_are_divided_by_the_largest():
+def test_original_magnitudes_are_divided_by_the_largest(params):
     sound = music(5, np.random.default_rng(4))
-    params = BitmapStftFamily().asked(PARAMS.model_copy(update={"fidelity": "original"}))
+    params = BitmapStftFamily().asked(params.model_copy(update={"fidelity": "original"}))
     voice = SpectrumVoice(params)
     strips = strips_of(sound, voice, 30)
     voice.fit(strips, seed=0)
@@ -151,6 +135,6 @@ def test_original_magnitudes_are_divided_by_the_largest():
         ({"bank_s": 0.0}, "bank_s is 0.0, expected at least a window of 1024"),
     ],
 )
-def test_values_that_make_no_sense_are_named(change, message):
+def test_values_that_make_no_sense_are_named(change, message, params):
     with pytest.raises(ParamsError, match=message):
-        BitmapStftFamily().asked(PARAMS.model_copy(update=change))
+        BitmapStftFamily().asked(params.model_copy(update=change))

@@ -15,6 +15,8 @@ from tasks.families.base import Film
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice
 from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams
 from tasks.families.bitmaps import (
+    MOST_TOLD,
+    QUIETEST_DBFS,
     Cut,
     Eye,
     Player,
@@ -22,47 +24,33 @@ from tasks.families.bitmaps import (
     batches,
     degrade,
     fit_gain_db,
+    fit_ratio,
     gather,
     level_db,
+    loudest,
     play,
     seen_in_time,
     small_bitmaps,
     stored_sound,
     with_silent_clips,
 )
+from tasks.metrics.frames import level_dbfs
 from tasks.store.arrays import write_arrays
 from tasks.store.segments import ScoreSet, segment_rows, write_segments
 from tasks.store.views import ViewSet
 
 RATE = 8_000
 TONES_HZ = (440.0, 660.0)  # of the left and of the right half
-PARAMS = BitmapMlpParams(
-    fidelity="corrected",
-    cameras=".*",
-    size=8,
-    n_past=1,
-    past_step=1,
-    n_components=0,
-    frame_rate="25",
-    sample_rate=RATE,
-    hidden=[32],
-    silent_clip_s=4.0,
-    jitter_contrast=0.0,
-    noise_luma=1.0,
-    n_frames=4000,
-    n_validation_frames=1000,
-    n_steps=200,
-    steps_per_epoch=50,
-    batch_size=32,
-    learning_rate=0.003,
-    n_threads=1,
-    seed=0,
-    spectral_weight=1.0,
-    render="windowed",
-    max_shift=0.25,
-    playback_rate=1.0,
-)
-ORIGINAL = BitmapMlpFamily().asked(PARAMS.model_copy(update={"fidelity": "original"}))
+
+
+@pytest.fixture(scope="module")
+def params(bitmap_params):
+    return bitmap_params(BitmapMlpParams)
+
+
+@pytest.fixture(scope="module")
+def original(params):
+    return BitmapMlpFamily().asked(params.model_copy(update={"fidelity": "original"}))
 
 
 def lamps(states):
@@ -130,10 +118,10 @@ def films(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(films, tmp_path_factory):
+def trained(films, tmp_path_factory, params):
     out = tmp_path_factory.mktemp("trained") / "lamps"
     out.mkdir()
-    BitmapMlpFamily().fit(ScoreSet(films), out, params=PARAMS, resume=out.parent / "resume", accelerator="cpu")
+    BitmapMlpFamily().fit(ScoreSet(films), out, params=params, resume=out.parent / "resume", accelerator="cpu")
     return out
 
 
@@ -179,11 +167,11 @@ def test_an_even_picture_is_silent_whatever_its_luma(trained, luma):
 @pytest.mark.parametrize("luma", [16, 235])
 def test_black_and_white_video_stays_silent_where_its_noise_is_seen(trained, luma):
     noise = np.random.default_rng(0).integers(-1, 2, (50, 12, 20))
-    assert level_db(sound_of(trained, film((luma + noise).astype(np.uint8)))) < -60
+    assert level_dbfs(sound_of(trained, film((luma + noise).astype(np.uint8)))) < -60
 
 
-def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path):
-    BitmapMlpFamily().fit(ScoreSet(films), tmp_path, params=PARAMS, resume=tmp_path / "resume", accelerator="cpu")
+def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
+    BitmapMlpFamily().fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json", "curves/bitmap_mlp.csv"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
 
@@ -193,15 +181,22 @@ def test_the_sound_is_as_long_as_the_film(trained):
         assert len(sound_of(trained, film(lamps([1] * n), 1001 / 30000))) == round(n * 1001 / 30000 * RATE)
 
 
+def test_a_film_is_called_by_its_name_and_not_by_its_camera(trained):
+    (performance,) = BitmapMlpFamily().perform(
+        trained, {".black/gong": film(lamps([0, 0]))}, accelerator="cpu", truth=None
+    )
+    assert (performance.take, performance.camera) == (".black", "gong")
+
+
 def test_what_was_trained_says_which_pictures_it_learned_from(trained):
     facts = json.loads((trained / "bitmap_mlp.json").read_text())
     assert facts["sight"] == {"width": 20, "height": 12}
 
 
-def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path):
+def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path, params):
     """The other family, through the same doors: a tone each, as loud as it was, and an even picture silent."""
     own = {"win_length": 1024, "power": 0.5, "phase": "neighbour", "n_iterations": 8, "bank_s": 20.0}
-    shared = {name: getattr(PARAMS, name) for name in BitmapStftParams.model_fields if name not in own}
+    shared = {name: getattr(params, name) for name in BitmapStftParams.model_fields if name not in own}
     params = BitmapStftParams(**shared, **own)
     family = BitmapStftFamily()
     family.fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
@@ -217,8 +212,8 @@ def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path):
             assert level_db(performance.audio) == pytest.approx(level_db(0.2 * np.sin(np.arange(RATE))), abs=3)
 
 
-def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films, trained, tmp_path):
-    params = PARAMS.model_copy(update={"fidelity": "original", "n_steps": 100})
+def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films, trained, tmp_path, params):
+    params = params.model_copy(update={"fidelity": "original", "n_steps": 100})
     family = BitmapMlpFamily()
     family.fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     white = film(np.full((50, 12, 20), 235, np.uint8))
@@ -255,22 +250,22 @@ def flash(n_pictures, at):
 
 
 @pytest.mark.parametrize("rate", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(50)])
-def test_what_is_seen_at_a_time_is_heard_at_that_time_whatever_the_video_rate(rate):
+def test_what_is_seen_at_a_time_is_heard_at_that_time_whatever_the_video_rate(rate, params):
     n_pictures, at = 60 * 25, 50 * 25
     seen = film(flash(n_pictures, at), float(1 / rate))
-    params = PARAMS.model_copy(update={"frame_rate": "30"})
+    params = params.model_copy(update={"frame_rate": "30"})
     heard_s = lit_from_s(play(make_player(params), seen, params), 0.0)
     assert heard_s == pytest.approx(at / float(rate), abs=1 / 30 + 1e-3)
 
 
-def test_original_pairs_pictures_by_number_and_so_slips_ten_seconds_a_minute_at_25_a_second():
+def test_original_pairs_pictures_by_number_and_so_slips_ten_seconds_a_minute_at_25_a_second(original):
     seen = film(flash(61 * 25, 60 * 25))
-    params = ORIGINAL.model_copy(update={"sample_rate": RATE})
+    params = original.model_copy(update={"sample_rate": RATE})
     audio = play(make_player(params), seen, params)
     assert lit_from_s(audio, 2 * 40 / 255 - 1) == pytest.approx(50.0, abs=1e-2)
 
 
-def test_a_picture_is_paired_with_the_sound_while_it_is_shown(tmp_path):
+def test_a_picture_is_paired_with_the_sound_while_it_is_shown(tmp_path, params):
     """Clicks in the middle of each frame that shows a lamp; the camera began late and at a rate of its own."""
     time_s = 0.5 + np.arange(100) / 24
     states = np.zeros(100, int)
@@ -280,7 +275,7 @@ def test_a_picture_is_paired_with_the_sound_while_it_is_shown(tmp_path):
         sound[round((time_s[at] + 0.5 / 24) * RATE)] = 1.0
     facts = write_capture(tmp_path, "a", lamps(states), time_s, sound)
     write_index(tmp_path, {"a": {"piece": "a", "part": "train", **facts}})
-    params = PARAMS.model_copy(update={"frame_rate": "72", "n_past": 0})
+    params = params.model_copy(update={"frame_rate": "72", "n_past": 0})
     cut = PcmVoice(params).cut
     strips, spans = gather(ViewSet(tmp_path), "train", cut, params, n_frames=10_000)
     lit = strips.stacks(slice(None))[:, 0, 0, 0] > 100
@@ -293,8 +288,8 @@ def test_a_picture_is_paired_with_the_sound_while_it_is_shown(tmp_path):
     assert 0.5 <= first_s <= 0.5 + 1 / 72
 
 
-def test_the_past_of_a_frame_is_what_was_shown_then():
-    params = PARAMS.model_copy(update={"frame_rate": "10", "n_past": 2, "past_step": 3})
+def test_the_past_of_a_frame_is_what_was_shown_then(params):
+    params = params.model_copy(update={"frame_rate": "10", "n_past": 2, "past_step": 3})
     seen = seen_in_time(np.arange(10) / 10, 10, PcmVoice(params).cut, params)
     np.testing.assert_array_equal(seen[:, 0], np.arange(10))
     np.testing.assert_array_equal(seen[:, 1], np.maximum(np.arange(10) - 3, 0))
@@ -310,8 +305,8 @@ def test_two_videos_of_the_same_name_get_a_sound_each(trained):
 # --- sound as it is learned ---
 
 
-def test_original_sound_is_unsigned_and_its_last_row_is_filled_up_with_full_negative():
-    cut = PcmVoice(ORIGINAL).cut
+def test_original_sound_is_unsigned_and_its_last_row_is_filled_up_with_full_negative(original):
+    cut = PcmVoice(original).cut
     assert (cut.length, cut.unsigned, cut.lead) == (267, True, 0)
     pcm = np.array([-32768, 0, 16384], np.float32)
     learned = stored_sound(pcm / 32768, RATE, cut)
@@ -319,15 +314,15 @@ def test_original_sound_is_unsigned_and_its_last_row_is_filled_up_with_full_nega
     assert (learned[-267:] == 0.0).all()
 
 
-def test_corrected_sound_is_silent_where_there_is_none():
-    cut = PcmVoice(PARAMS).cut
+def test_corrected_sound_is_silent_where_there_is_none(params):
+    cut = PcmVoice(params).cut
     learned = stored_sound(np.ones(10, np.float32), RATE, cut)
     assert not learned[: cut.length].any()
     assert not learned[-cut.length :].any()
 
 
-def test_sound_of_another_rate_is_resampled():
-    cut = PcmVoice(PARAMS).cut
+def test_sound_of_another_rate_is_resampled(params):
+    cut = PcmVoice(params).cut
     tone = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / (2 * RATE)).astype(np.float32)
     learned = stored_sound(tone, 2 * RATE, cut)[cut.length : -cut.length]
     assert len(learned) == RATE
@@ -353,8 +348,8 @@ def test_half_a_minute_each_of_black_and_white_is_silent():
     assert {int(luma) for luma in pictures[900:].ravel()} == {235, 255}
 
 
-def test_original_batches_come_in_order_and_corrected_ones_at_random_but_the_same_ones(films):
-    original = ORIGINAL.model_copy(update={"steps_per_epoch": 3, "batch_size": 5, "sample_rate": RATE})
+def test_original_batches_come_in_order_and_corrected_ones_at_random_but_the_same_ones(films, params, original):
+    original = original.model_copy(update={"steps_per_epoch": 3, "batch_size": 5, "sample_rate": RATE})
     views = ViewSet(films)
     strips, _ = gather(views, "train", PcmVoice(original).cut, original, n_frames=4000)
     eye = Eye(size=8, n_past=0, n_components=0, corrects=False)
@@ -362,7 +357,7 @@ def test_original_batches_come_in_order_and_corrected_ones_at_random_but_the_sam
     in_order = torch.cat([make(epoch, step)[1] for epoch in range(2) for step in range(3)])
     np.testing.assert_array_equal(in_order.numpy(), strips.frames(slice(0, 30)))
     eye = Eye(size=8, n_past=0, n_components=0, corrects=True)
-    make = batches(strips, eye, PARAMS.model_copy(update={"n_past": 0}))
+    make = batches(strips, eye, params.model_copy(update={"n_past": 0}))
     assert not torch.equal(make(0, 0)[1], make(0, 1)[1])
     for one, again in zip(make(3, 2), make(3, 2), strict=True):
         assert torch.equal(one, again)
@@ -383,6 +378,23 @@ def test_original_eye_sees_luma_from_0_to_1():
     torch.testing.assert_close(eye(stacks), torch.tensor([[0.0, 0.2, 0.4, 1.0]]))
 
 
+def linear(inputs):
+    """What was told before it was squashed."""
+    return MOST_TOLD * torch.atanh(inputs / MOST_TOLD)
+
+
+def test_changes_are_told_without_their_sign_and_nothing_is_told_without_bound():
+    torch.manual_seed(0)
+    eye = Eye(size=8, n_past=1, n_components=4, corrects=True)
+    eye.fit(random_strips(np.random.default_rng(0), 5), seed=0)
+    pictures = torch.randint(0, 256, (20, 2, 8, 8), dtype=torch.uint8)
+    there, back = eye(pictures), eye(pictures.flip(1))
+    torch.testing.assert_close(there[:, 4:], back[:, 4:])
+    assert not torch.allclose(there[:, :4], back[:, :4])
+    eye.scales.mul_(1000)
+    assert eye(pictures).abs().max() <= MOST_TOLD
+
+
 def random_strips(rng, n_directions):
     """Pictures that vary along so many directions."""
     directions = np.linalg.qr(rng.standard_normal((64, n_directions)))[0]
@@ -400,11 +412,12 @@ def test_eigen_pictures_tell_pictures_that_vary_along_few_directions():
     eye.fit(strips, seed=0)
     torch.testing.assert_close(eye.basis @ eye.basis.T, torch.eye(6), atol=1e-4, rtol=0)
     stacks = torch.from_numpy(strips.stacks(slice(None)))
-    told = eye(stacks)[:, :6] / eye.scales[0]
+    told = linear(eye(stacks))[:, :6] / eye.scales[0]
     pixels = stacks[:, 0].flatten(1).float() / 255
     pixels = pixels - pixels.mean(dim=1, keepdim=True)
     assert (told @ eye.basis + eye.mean - pixels).abs().max() < 2.5 / 255
-    torch.testing.assert_close(eye(stacks).square().mean(dim=0)[:6].mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    told = linear(eye(stacks))[:, :6]
+    torch.testing.assert_close(told.square().mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
 
 
 def test_as_many_eigen_pictures_as_pixels_tell_no_less_than_pixels():
@@ -416,8 +429,7 @@ def test_as_many_eigen_pictures_as_pixels_tell_no_less_than_pixels():
     pixels.fit(strips, seed=0)
     stacks = torch.from_numpy(strips.stacks(slice(None))[:, :1])
     torch.testing.assert_close(
-        torch.cdist(eye(stacks) / eye.scales[0], eye(stacks) / eye.scales[0]),
-        torch.cdist(pixels(stacks) / pixels.scales[0], pixels(stacks) / pixels.scales[0]),
+        *(torch.cdist(told, told) for told in (linear(one(stacks)) / one.scales[0] for one in (eye, pixels))),
         atol=2e-2,
         rtol=1e-3,
     )
@@ -429,10 +441,10 @@ def test_more_eigen_pictures_than_pictures_are_refused():
         eye.fit(random_strips(np.random.default_rng(0), 5), seed=0)
 
 
-def test_noise_of_pictures_is_as_strong_as_it_was_asked_to_be():
+def test_noise_of_pictures_is_as_strong_as_it_was_asked_to_be(params):
     eye = Eye(size=8, n_past=1, n_components=0, corrects=True)
     eye.scales.copy_(torch.tensor([2.0, 3.0]))
-    params = PARAMS.model_copy(update={"noise_luma": 5.1})
+    params = params.model_copy(update={"noise_luma": 5.1})
     noise = degrade(torch.zeros(500, 128), eye, np.random.default_rng(0), params)
     assert float(noise[:, :64].std()) == pytest.approx(2.0 * 0.02, rel=0.02)
     assert float(noise[:, 64:].std()) == pytest.approx(3.0 * 0.02 * 2**0.5, rel=0.02)
@@ -441,8 +453,8 @@ def test_noise_of_pictures_is_as_strong_as_it_was_asked_to_be():
 # --- loudness ---
 
 
-def test_the_gain_is_what_makes_validation_as_loud_as_it_was():
-    params = PARAMS.model_copy(update={"n_past": 0})
+def test_the_gain_is_what_makes_validation_as_loud_as_it_was(params):
+    params = params.model_copy(update={"n_past": 0})
     player = make_player(params)
     bitmaps = small_bitmaps(lamps([1]), 8)
     said = float(player.listen(bitmaps, np.zeros((1, 1), np.int64))[0, 0])
@@ -457,6 +469,64 @@ def test_the_gain_is_what_makes_validation_as_loud_as_it_was():
     assert fit_gain_db(player, strips, [slice(0, 40)]) == pytest.approx(20 * np.log10(4), abs=1e-3)
     silent = replace(strips, sound=np.zeros_like(strips.sound))
     assert fit_gain_db(player, silent, [slice(0, 40)]) == 0.0
+
+
+def test_levels_are_spread_away_from_the_quietest_and_never_above_the_loudest_of_training(params):
+    voice = PcmVoice(params)
+    voice.loudest.fill_(10 ** (70 / 20) * voice.quietest)
+    above_db = np.array([-10.0, -0.1, 20.0, 30.0, 60.0])  # the quietest one
+    spectra = np.float32(voice.quietest * 10 ** (above_db / 20))[None].repeat(voice.cut.length // 2 + 1, 0).T
+    np.testing.assert_array_equal(voice.spread(spectra), spectra)
+    voice.ratio.fill_(1.5)
+    spread = voice.spread(spectra)[:, 0]
+    assert not spread[:2].any()
+    np.testing.assert_allclose(20 * np.log10(spread[2:] / voice.quietest), [30.0, 45.0, 70.0], atol=1e-3)
+
+
+def test_a_partial_at_the_quietest_level_reads_the_quietest_magnitude(params, bitmap_params):
+    amplitude = 10 ** (QUIETEST_DBFS / 20)
+    for voice in (PcmVoice(params), BitmapStftFamily().make_voice(bitmap_params(BitmapStftParams))):
+        length = voice.cut.length
+        partial = amplitude * np.sin(2 * np.pi * 40 * np.arange(length) / length)
+        assert voice.true_magnitudes(np.float32(partial)[None])[0, 40] == pytest.approx(voice.quietest, rel=1e-3)
+
+
+def noisy(params):
+    """A player that says frames of noise, and strips in which that is the truth."""
+    player = make_player(params.model_copy(update={"n_past": 0}))
+    length = player.voice.cut.length
+    said = np.random.default_rng(0).normal(0, 0.01, (40, length)).astype(np.float32)
+    player.listen = lambda bitmaps, seen: said[: len(seen)]
+    player.voice.loudest.fill_(1e9)
+    strips = Strips(
+        bitmaps=np.zeros((1, 8, 8), np.uint8),
+        seen=np.zeros((40, 1), np.int64),
+        sound=said.ravel(),
+        first=np.arange(40) * length,
+        length=length,
+    )
+    return player, strips
+
+
+@pytest.mark.parametrize("ratio", [1.2, 1.5, 2.0])
+def test_the_ratio_is_what_makes_spectra_as_loud_as_they_were(params, ratio):
+    player, strips = noisy(params)
+    said = player.voice.true_magnitudes(strips.frames(slice(None)))
+    gain_db = level_db(player.voice.spread(said, ratio)) - level_db(said)
+    louder = replace(strips, sound=strips.sound * np.float32(10 ** (gain_db / 20)))
+    assert fit_ratio(player, louder, [slice(0, 40)]) == pytest.approx(ratio, rel=0.01)
+
+
+def test_what_is_too_loud_already_is_not_spread(params):
+    player, strips = noisy(params)
+    assert fit_ratio(player, replace(strips, sound=strips.sound / 2), [slice(0, 40)]) == 1.0
+    assert fit_ratio(player, replace(strips, sound=0 * strips.sound), [slice(0, 40)]) == 1.0
+
+
+def test_the_loudest_of_training_is_found_in_every_bin(params):
+    player, strips = noisy(params)
+    expected = np.abs(np.fft.rfft(strips.frames(slice(None)))).max(axis=0)
+    np.testing.assert_allclose(loudest(player.voice, strips), expected, rtol=1e-3)
 
 
 # --- bad input ---
@@ -476,28 +546,28 @@ def test_the_gain_is_what_makes_validation_as_loud_as_it_was():
         ({"cameras": "("}, "regular expression"),
     ],
 )
-def test_values_that_make_no_sense_are_named(films, tmp_path, change, message):
+def test_values_that_make_no_sense_are_named(films, tmp_path, change, message, params):
     with pytest.raises(ParamsError, match=message):
         BitmapMlpFamily().fit(
             ScoreSet(films),
             tmp_path,
-            params=PARAMS.model_copy(update=change),
+            params=params.model_copy(update=change),
             resume=tmp_path / "resume",
             accelerator="cpu",
         )
 
 
-def test_cameras_that_no_take_has_are_named(films, tmp_path):
-    params = PARAMS.model_copy(update={"cameras": "cam_side"})
+def test_cameras_that_no_take_has_are_named(films, tmp_path, params):
+    params = params.model_copy(update={"cameras": "cam_side"})
     with pytest.raises(DamagedData, match="no take for train has a camera whose name matches 'cam_side'"):
         BitmapMlpFamily().fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
 
 
-def test_a_camera_without_sound_in_its_time_is_told(tmp_path):
+def test_a_camera_without_sound_in_its_time_is_told(tmp_path, params):
     facts = write_capture(tmp_path, "a", lamps([0, 1]), [9.0, 9.5], np.zeros(RATE, np.float32))
     write_index(tmp_path, {"a": {"piece": "a", "part": "train", **facts}})
     with pytest.raises(DamagedData, match="no camera for train has pictures while there is sound"):
-        gather(ViewSet(tmp_path), "train", PcmVoice(PARAMS).cut, PARAMS, n_frames=100)
+        gather(ViewSet(tmp_path), "train", PcmVoice(params).cut, params, n_frames=100)
 
 
 def test_what_is_damaged_is_named(trained, tmp_path):
@@ -510,8 +580,8 @@ def test_what_is_damaged_is_named(trained, tmp_path):
         sound_of(tmp_path, film(lamps([1])))
 
 
-def test_no_more_frames_are_kept_than_asked_for(films):
-    params = PARAMS.model_copy(update={"n_frames": 100})
+def test_no_more_frames_are_kept_than_asked_for(films, params):
+    params = params.model_copy(update={"n_frames": 100})
     strips, spans = gather(ViewSet(films), "train", PcmVoice(params).cut, params, n_frames=params.n_frames)
     assert len(strips) == 100
     assert [span.stop - span.start for span in spans] == [100]
