@@ -16,7 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # Named, these run too; by themselves they are no part of `make bench`.
 BY_NAME_ONLY = {
-    "bitmaps": "trains for some minutes, on made-up video and on what `dvc repro` has made",
+    "bitmaps": "trains for some minutes, on what `dvc repro` has made",
+    "marimba": "trains for half an hour and more, on what `dvc repro` has made",
     "sync": "hundreds of made-up pairs: half an hour",
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",

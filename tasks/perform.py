@@ -102,7 +102,7 @@ def perform_video(
         notes_out: a MIDI file that what the system saw being played is written to.
 
     Raises:
-        MediaError: the video cannot be used, or ``out`` cannot be written.
+        MediaError: the video cannot be used or shows another instrument, or ``out`` cannot be written.
         DamagedData: the family is not trained, or its files are damaged.
         ToolError: ffmpeg or the synthesizer is missing, or did not do what was asked.
         PipelineError: notes are asked for and the system tells none.
@@ -116,6 +116,13 @@ def perform_video(
         sight = sight or Sight()
         if sight.instrument == "none":
             sight = replace(sight, instrument=instrument)
+        if instrument not in ("none", sight.instrument):
+            raise MediaError(
+                f"{video}: shows {sight.instrument}, expected {instrument}, which {system} was trained on",
+                kind="OTHER_INSTRUMENT",
+            )
+        if instrument != "none" and sight.corners is None and sight.crop is None:
+            progress(f"nobody says where {instrument} is seen: all of the picture is taken for it")
         progress("reading the video")
         film, n_decoded = camera_film(video, facts, width, height, sight=sight, policy=params.media)
         name = f"{video.name}/{film.camera}"

@@ -1,7 +1,8 @@
 """Verb ``search``: which parameters a family learns best with, by DVC experiments that Optuna proposes.
 
-Proposals are made in rounds, told in order and seeded, so the same data, code and seed end with the same winner however
-many run at once and however often the search was cut off: an experiment that is there already is not run again. Each
+Proposals are made in rounds of `ROUND`, told in order and seeded, so the same data, code and seed end with the same
+winner however many run at once and however often the search was cut off: an experiment that is there already is not run
+again. Each
 trial first trains for a share of the steps; only the better half of all so far trains in full (successive halving with
 two rungs, Jamieson & Talwalkar 2016).
 
@@ -34,6 +35,7 @@ from tasks.versions.history import read_version
 FOUND = Path(".audiate/search")
 OBJECTIVE = "validation_loss"
 STEPS = "n_steps"  # what every family that trains in steps calls them
+ROUND = 4  # trials that are proposed before any of them is known
 
 State = Literal["full", "pruned", "failed"]
 Tell = Callable[[str], None]
@@ -154,7 +156,7 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
     ranges = {name: found.distribution() for name, found in params.ranges[family].items()}
     tried: list[Tried] = []
     while len(tried) < n_trials:
-        asked = [study.ask(ranges) for _ in range(min(params.n_at_once, n_trials - len(tried)))]
+        asked = [study.ask(ranges) for _ in range(min(ROUND, n_trials - len(tried)))]
         tell(f"search: trials {len(tried)} to {len(tried) + len(asked) - 1} of {n_trials}")
         tried += _round(study, asked, experiments, tried, first_rung=params.first_rung)
         done = [one for one in tried if one.state == "full"]

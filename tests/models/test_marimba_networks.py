@@ -37,6 +37,16 @@ def test_conv_lstm_layers(layout, side, layers, summary):
     assert network(torch.zeros(1, 5, side, side)).shape == (1, 5, 18)  # the poster's five steps
 
 
+def test_the_posters_conv_lstm_shrinks_100_pixels_to_13_4_2_2():
+    network = conv_lstm.ConvLstm(conv_lstm.published(18, height=100, width=100, layout="poster"))
+    x = torch.zeros(1, 5, 100, 100)
+    sides = []
+    for layer in network.layers:
+        x = layer(x)
+        sides.append(tuple(x.shape[-2:]))
+    assert sides == [(13, 13), (4, 4), (2, 2), (2, 2)]
+
+
 def test_fc_lstm_and_the_image_networks():
     assert n_parameters(fc_lstm.FcLstm(fc_lstm.published(18))) == 4_987_410
     # torchvision's counts, 143,667,240 and 61,100,840, less the last layer's 4,097,000.

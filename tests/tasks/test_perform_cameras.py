@@ -212,6 +212,44 @@ def test_one_picture_is_no_film(trained, tmp_path):
     assert caught.value.kind == "ONE_PICTURE"
 
 
+@pytest.fixture
+def for_the_kalimba(trained, tmp_path):
+    """The same network, trained on an instrument that it knows by name."""
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / f"{FAMILY}.safetensors").write_bytes((trained / f"{FAMILY}.safetensors").read_bytes())
+    facts = json.loads((trained / f"{FAMILY}.json").read_text())
+    (folder / f"{FAMILY}.json").write_text(json.dumps(facts | {"instrument": "kalimba"}))
+    return folder
+
+
+@pytest.mark.parametrize("corners", [None, ((40, 20), (120, 20), (120, 70), (40, 70))])
+def test_another_instrument_than_the_trained_one_is_refused_by_name(video, for_the_kalimba, tmp_path, corners):
+    with pytest.raises(MediaError, match=r"cam_side.mp4: shows gong, expected kalimba, which bitmap_mlp was") as caught:
+        perform(video, tmp_path / "out.mp4", for_the_kalimba, sight=Sight(instrument="gong", corners=corners))
+    assert caught.value.kind == "OTHER_INSTRUMENT"
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_an_instrument_that_nobody_has_shown_is_said_to_be_all_of_the_picture(video, for_the_kalimba, tmp_path):
+    said = "nobody says where kalimba is seen: all of the picture is taken for it"
+    _, told = perform(video, tmp_path / "all.mkv", for_the_kalimba)
+    assert told[0] == said
+    _, told = perform(video, tmp_path / "part.mkv", for_the_kalimba, sight=Sight(crop=(80, 0, 80, 90)))
+    assert said not in told
+
+
+def test_a_video_without_a_picture_is_refused(trained, tmp_path):
+    encode_film(tmp_path / "whole.mkv", moving(30), frame_rate=RATE)
+    head = (tmp_path / "whole.mkv").read_bytes()
+    # A file that was cut off before its first picture: the header names a stream that holds nothing.
+    (tmp_path / "none.mkv").write_bytes(head[: head.index(bytes.fromhex("1f43b675"))])
+    with pytest.raises(MediaError, match=r"none\.mkv") as caught:
+        perform(tmp_path / "none.mkv", tmp_path / "out.mp4", trained)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_a_file_without_pictures_is_refused(trained, tmp_path):
     soundfile.write(tmp_path / "sound.wav", np.zeros(8_000, np.float32), 8_000)
     with pytest.raises(MediaError, match="holds no video stream") as caught:

@@ -1,5 +1,6 @@
 """A search over real DVC experiments whose best value is known: the loss is how far it is from that."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -69,28 +70,42 @@ def run(folder, *command):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Make a project whose only stage trains a family, and commit it."""
-    monkeypatch.chdir(tmp_path)
+def make_project(monkeypatch):
+    """Make projects whose only stage trains a family, committed, and go into the last one."""
+    made = []
+
+    def make(folder):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        run(folder, "git", "init", "-q")
+        run(folder, "git", "config", "user.name", "a")
+        run(folder, "git", "config", "user.email", "a@b.c")
+        run(folder, "dvc", "init", "-q")
+        for name, text in (("dvc.yaml", DVC_YAML), ("params.yaml", PARAMS_YAML), ("train.py", TRAIN)):
+            Path(name).write_text(text)
+        Path("data/chunked/scores").mkdir(parents=True)
+        Path("data/chunked/scores/takes.json").write_text("{}")
+        Path(".gitignore").write_text("/data\n/.audiate\n")
+        run(folder, "git", "add", "--all")
+        run(folder, "git", "commit", "-q", "-m", "start")
+        made.append(folder)
+        return folder
+
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    run(tmp_path, "git", "init", "-q")
-    run(tmp_path, "git", "config", "user.name", "a")
-    run(tmp_path, "git", "config", "user.email", "a@b.c")
-    run(tmp_path, "dvc", "init", "-q")
-    for name, text in (("dvc.yaml", DVC_YAML), ("params.yaml", PARAMS_YAML), ("train.py", TRAIN)):
-        Path(name).write_text(text)
-    Path("data/chunked/scores").mkdir(parents=True)
-    Path("data/chunked/scores/takes.json").write_text("{}")
-    Path(".gitignore").write_text("/data\n/.audiate\n")
-    run(tmp_path, "git", "add", "--all")
-    run(tmp_path, "git", "commit", "-q", "-m", "start")
-    yield tmp_path
-    run(tmp_path, "dvc", "queue", "stop", "--kill")
+    yield make
+    for folder in made:
+        run(folder, "dvc", "queue", "stop", "--kill")
 
 
-def searched(n_trials, told=None):
-    told = [] if told is None else told
-    return search("piano_roll", n_trials, params=PARAMS, data=Path("data/chunked/scores"), tell=told.append)
+@pytest.fixture
+def project(make_project, tmp_path):
+    return make_project(tmp_path)
+
+
+def searched(n_trials, **changes):
+    told = []
+    params = PARAMS.model_copy(update=changes)
+    return search("piano_roll", n_trials, params=params, data=Path("data/chunked/scores"), tell=told.append)
 
 
 @pytest.mark.slow
@@ -120,6 +135,45 @@ def test_a_search_prunes_comes_near_the_best_value_and_is_not_run_twice(project)
     promoted = yaml.safe_load(text)["train"]["piano_roll"]
     assert promoted["learning_rate"] == again.best.values["learning_rate"]
     assert promoted["inner"] == {"width": again.best.values["inner.width"]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_at_once_find_elsewhere_what_one_at_a_time_finds_here(make_project, tmp_path):
+    found = []
+    for n_at_once in (2, 1):
+        make_project(tmp_path / f"{n_at_once}_at_once")
+        found.append(searched(3, n_at_once=n_at_once))
+    assert repr(found[0].tried) == repr(found[1].tried)
+    assert found[0].best == found[1].best
+
+
+@pytest.fixture
+def known_losses(tmp_path, monkeypatch):
+    """Experiments that are not run: their loss is the one that ``train.py`` would write."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS_YAML)
+    Path("data/chunked/scores").mkdir(parents=True)
+    Path("data/chunked/scores/takes.json").write_text("{}")
+
+    def losses(self, asked, *, share):
+        away = [abs(math.log10(one["learning_rate"] / BEST)) for one in asked]
+        width = [abs(one["inner.width"] - 5) / 10 for one in asked]
+        return [a + w + 10 / (400 * share) if a <= 2.5 else math.nan for a, w in zip(away, width, strict=True)]
+
+    monkeypatch.setattr("tasks.search._Experiments.losses", losses)
+
+
+def test_one_seed_has_one_winner_however_many_run_at_once(known_losses):
+    found = {n_at_once: searched(20, n_at_once=n_at_once) for n_at_once in (1, 2, 3, 8)}
+    shown = {n_at_once: repr(one.tried) for n_at_once, one in found.items()}  # NaN is not equal to itself
+    assert len(set(shown.values())) == 1
+    assert repr(searched(20, seed=2).tried) != shown[2]
+    assert found[2].best.loss < 0.4
+
+
+def test_a_longer_search_begins_with_the_shorter_one(known_losses):
+    assert repr(searched(20).tried[:8]) == repr(searched(8).tried)
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,35 @@ def test_a_stack_shows_the_frames_that_its_window_hears(captures):
         assert (light[rising] | np.roll(light, -1)[rising]).mean() > 0.97
 
 
+def examples(folder, **changes):
+    """What is learned from of the training views."""
+    params = CnnLstmParams.model_validate(CNN | changes)
+    views = ViewSet(folder)
+    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    about = {"sight": sight, "maximum": 0.01, "fidelity": fidelity_of(params), "onset_weight": 1.0}
+    return examples_of(views, views.views("train"), **about)
+
+
+def late_by(example):
+    """How many windows later than its target a stroke is seen, beyond what the pictures' own times are late by."""
+    light = np.stack([example.seen.frames(k, k + 1) > 0.5 for k in range(len(example.target))])  # (F, C, H, W)
+    lit = light[:, :, 3:9].sum(axis=(1, 2)).reshape(len(light), len(PITCHES), -1).sum(axis=2)  # (F, n)
+    seen, heard = (np.maximum(np.diff(values.astype(float), axis=0), 0) for values in (lit, example.target))
+    lags = np.arange(-4, 5)
+    fits = np.array([(seen[4 + lag : len(seen) - 4 + lag] * heard[4:-4]).sum() for lag in lags])
+    fits = fits - fits.min()
+    # A stroke falls between two frames and is first shown at the second one, by a picture that has its own age.
+    return (lags * fits).sum() / fits.sum() - 0.5 - example.seen.ages[example.seen.ages > 0].mean()
+
+
+def test_the_originals_targets_run_a_frame_ahead_of_its_pictures_and_the_corrected_ones_do_not(captures):
+    for corrected, original in zip(examples(captures), examples(captures, fidelity="original"), strict=True):
+        assert late_by(corrected) == pytest.approx(0.0, abs=0.25)
+        assert late_by(original) == pytest.approx(1.0, abs=0.25)
+        n_frames = DURATION_S * RATE
+        assert (len(corrected.target), len(original.target)) == (n_frames - 2, n_frames - 3)
+
+
 def test_the_rate_that_was_asked_for_is_used(captures):
     params = CnnLstmParams.model_validate(CNN)
     family = CnnLstmFamily()
@@ -322,6 +351,9 @@ def test_the_rate_that_was_asked_for_is_used(captures):
     assert highest == pytest.approx(0.01, rel=0.01)
     original = NoteTraining(network, params.model_copy(update={"fidelity": "original"})).configure_optimizers()
     assert original.defaults["lr"] == KERAS_LEARNING_RATE
+    # The one script of the project that hands its optimizer over.
+    handed_over = ConvLstmParams.model_validate(CONV | {"fidelity": "original"})
+    assert NoteTraining(network, handed_over).configure_optimizers().defaults["lr"] == CONV["learning_rate"]
 
 
 def test_the_maximum_is_one_of_training_alone_and_stands_beside_the_weights(cnn, captures):
@@ -357,6 +389,45 @@ def test_the_original_runs_and_remembers_nothing(captures, tmp_path):
     first, second = family.amplitudes(network, facts, film), family.amplitudes(network, facts, other)
     np.testing.assert_allclose(first[220:], second[220:], atol=1e-6)  # what was seen before 8 s is forgotten
     assert whole.shape == (N_WINDOWS, len(PITCHES))
+
+
+def test_the_corrected_network_remembers_what_the_original_forgets(cnn, captures):
+    family = CnnLstmFamily()
+    network, facts = family.load(cnn / "cnn_lstm")
+    views = ViewSet(captures)
+    film = film_of_view(views, views.view("d", "cam_left"))
+    facts["sight"]["subtract_still"] = False
+    before = (film.time_s >= 7) & (film.time_s < 7.9)
+    other = Film(**(vars(film) | {"pictures": np.where(before[:, None, None], 255 - film.pictures, film.pictures)}))
+    at = slice(int(8 * RATE), int(8 * RATE) + 5)  # windows whose own frames are the same in both
+
+    def moved(sequence_length):
+        asked = facts | {"sequence_length": sequence_length}
+        first, second = (family.amplitudes(network, asked, one) for one in (film, other))
+        return np.abs(first[at] - second[at]).max()
+
+    assert moved(facts["sequence_length"]) > 1e-5
+    assert moved(1) == 0.0
+
+
+def test_the_corrected_network_is_chosen_on_validation_and_the_original_on_what_it_learned_from(captures, tmp_path):
+    silent = tmp_path / "captures"
+    shutil.copytree(captures, silent)
+    arrays = ViewSet(silent).open("c")
+    kept = {name: arrays[name][:] for name in arrays}
+    kept["amplitudes"] = np.zeros_like(kept["amplitudes"])  # the validation take is made silent
+    shape = {"chunk_lengths": dict.fromkeys(kept, 64), "attributes": arrays.attributes}
+    write_arrays(silent / "c" / "arrays.zarr", kept, **shape)
+    alone = {"n_steps": 2, "steps_per_epoch": 2, "cameras": "cam_left"}
+    changes = {"fidelity": "original", "sees": "picture", "augment": AUGMENT | {"mirror": 0.0}}
+
+    def losses(folder, **more):
+        out = tmp_path / f"{folder.name}-{len(list(tmp_path.iterdir()))}"
+        fit(CnnLstmFamily(), CnnLstmParams.model_validate(CNN | alone | more), folder, out)
+        return (out / "curves" / "cnn_lstm.csv").read_text()
+
+    assert losses(captures) != losses(silent)
+    assert losses(captures, **changes) == losses(silent, **changes)
 
 
 # Training data.
@@ -428,6 +499,51 @@ def test_values_that_make_no_sense_are_named(captures, tmp_path, changes, messag
     params = CnnLstmParams.model_validate(CNN | changes)
     with pytest.raises(ParamsError, match=message):
         fit(CnnLstmFamily(), params, captures, tmp_path / "out")
+
+
+def with_pitches(folder, pitches):
+    for take in "abcd":
+        arrays = ViewSet(folder).open(take)
+        kept = {name: arrays[name][:] for name in arrays}
+        facts = {**arrays.attributes, "pitches": pitches}
+        write_arrays(folder / take / "arrays.zarr", kept, chunk_lengths=dict.fromkeys(kept, 64), attributes=facts)
+
+
+@pytest.mark.parametrize("name", ["cnn_lstm", "capture_baselines"])
+def test_notes_that_the_sounds_rate_cannot_hold_are_named_before_anything_is_trained(captures, tmp_path, name):
+    copy = tmp_path / "captures"
+    shutil.copytree(captures, copy)
+    with_pitches(copy, [70, 124, 125, 127])  # 124 has 10,548 Hz; half of the rate is 11,025
+    params = {"instrument": "kalimba", "cameras": ".*", "height": 6, "width": 16, "n_windows": 400, "seed": 0}
+    family = load_family(name)
+    said = rf"train\.{name}\.instrument is kalimba, which has the notes 125, 127, expected notes below 11025 Hz"
+    with pytest.raises(ParamsError, match=said):
+        fit(family, family.params_class.model_validate(CNN if name == "cnn_lstm" else params), copy, tmp_path / "out")
+
+
+def test_a_film_in_which_no_instrument_moves_has_no_strokes(cnn):
+    seen = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH), np.uint8)
+    noise = np.random.default_rng(1).integers(-2, 3, (200, HEIGHT, WIDTH))
+    for pictures in (np.zeros((200, HEIGHT, WIDTH)), np.full((200, HEIGHT, WIDTH), 235), seen.clip(2, 253) + noise):
+        film = Film(
+            pictures=pictures.astype(np.uint8),
+            time_s=np.arange(200) / 25,
+            duration_s=8.0,
+            camera="cam",
+            margins=MARGINS,
+        )
+        [performance] = CnnLstmFamily().perform(cnn, {"wall/cam": film}, accelerator="cpu", truth=None)
+        assert len(within(performance.notes, 0.2, 8.0)) == 0  # before that the film itself begins
+
+
+def test_a_film_needs_a_picture_and_one_of_a_single_picture_is_still(cnn):
+    pictures = np.full((1, HEIGHT, WIDTH), 60, np.uint8)
+    with pytest.raises(ValueError, match="a film has 0 pictures at 0 times"):
+        Film(pictures=pictures[:0], time_s=np.zeros(0), duration_s=4.0, camera="cam")
+    film = Film(pictures=pictures, time_s=np.zeros(1), duration_s=4.0, camera="cam")
+    [performance] = CnnLstmFamily().perform(cnn, {"one/cam": film}, accelerator="cpu", truth=None)
+    assert len(within(performance.notes, 0.2, 4.0)) == 0
+    assert len(performance.audio) == 4 * performance.sample_rate
 
 
 def test_a_damaged_model_is_named(cnn, tmp_path):
