@@ -17,12 +17,14 @@ CHUNKED = Path("data/chunked")
 @task(task_run_name="perform with {family}", persist_result=False, cache_policy=NO_CACHE)
 def perform(family: str) -> None:
     """Let one family perform every test take."""
+    settings = Settings()
     performances = synthesize_family(
         family,
         data=CHUNKED / load_family(family).data,
         trained=Path("data/trained") / family,
         out=Path("data/synthesized") / family,
-        accelerator=Settings().accelerator,
+        accelerator=settings.accelerator,
+        workers=settings.workers,
     )
     with progress_bar() as bar:
         shown = bar.add_task("synthesize", total=None)

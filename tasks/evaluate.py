@@ -9,28 +9,33 @@ any other take it is what the true amplitudes' rises say. Each camera is a row o
 and amplitudes count while it films.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData
 from tasks.families import load_family
+from tasks.families.base import LEVELS, Family
 from tasks.features.note_picking import CAREFUL, pick_notes
 from tasks.features.polyphony import TranscribeParams, transcribe
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.metrics.amplitudes import amplitude_scores, onset_sweep
+from tasks.metrics.frames import WINDOW_FRAMES, frame_rate_comb_db
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.notes import fundamental_hz, note_scores, pitch_counts
-from tasks.metrics.sound import sound_scores
+from tasks.metrics.sound import scores_of_sounds
 from tasks.params import Section
 from tasks.render import RENDERED, read_notes
 from tasks.rig.truth import read_truth
@@ -43,6 +48,8 @@ from tasks.store.views import View, ViewSet
 KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
 FILMED = Path("data/filmed")
 SOUNDING = 0.05  # of a take's loudest amplitude: above it a note counts as on
+
+J = TypeVar("J")
 
 
 class EvaluateParams(Section):
@@ -88,7 +95,7 @@ def evaluate_family(
     family = load_family(name)
     if family.data == "captures":
         found = _evaluate_captures(
-            family.systems, data, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
+            family, data, trained, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
         )
         with whole_folder(out) as half:
             _write(half, found)
@@ -97,26 +104,32 @@ def evaluate_family(
     scores = ScoreSet(data)
     rows = scores.segments("test")
     nats = family.nats(trained, scores, rows, accelerator=accelerator)
-    jobs = [(system, take) for system in family.systems for take in scores.takes("test")]
 
-    def score(job: tuple[str, str]) -> Evaluation:
-        system, take = job
+    def nats_of(system: str, take: str) -> dict[str, float]:
         chosen = np.array([row.take == take for row in rows], bool)
-        known = {"nats_per_sample": float(nats[system][chosen].mean())} if system in nats and chosen.any() else {}
-        return _score(
-            synthesized / system / take,
-            system,
-            take,
-            piece=scores.piece(take),
-            code_rate=scores.code_rate,
-            known=known,
-            segment_ids=[row.segment_id for row in rows if row.take == take],
-            params=params,
-            transcribe_params=transcribe_params,
-        )
+        return {"nats_per_sample": float(nats[system][chosen].mean())} if system in nats and chosen.any() else {}
 
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(score, jobs))
+    def score(take: str, systems: Sequence[str]) -> list[Evaluation]:
+        true_audio = _at(scores.code_rate, *read_audio(RENDERED / take / "audio.flac"))
+        sounds = [_at(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
+        distances = _distances(true_audio, sounds, sample_rate=scores.code_rate)
+        return [
+            _score(
+                synthesized / system / take,
+                system,
+                take,
+                sound,
+                piece=scores.piece(take),
+                code_rate=scores.code_rate,
+                known=distance | nats_of(system, take),
+                segment_ids=[row.segment_id for row in rows if row.take == take],
+                params=params,
+                transcribe_params=transcribe_params,
+            )
+            for system, sound, distance in zip(systems, sounds, distances, strict=True)
+        ]
+
+    found = _by_take(score, [(take, system) for system in family.systems for take in scores.takes("test")], workers)
     with whole_folder(out) as half:
         _write(half, found)
     return {
@@ -126,8 +139,9 @@ def evaluate_family(
 
 
 def _evaluate_captures(
-    systems: Sequence[str],
+    family: Family[Any],
     data: Path,
+    trained: Path,
     synthesized: Path,
     *,
     params: EvaluateParams,
@@ -139,7 +153,7 @@ def _evaluate_captures(
     Raises:
         DamagedData: a system has performed no test view, or not those that the family's first one has.
     """
-    views = ViewSet(data)
+    views, systems = ViewSet(data), family.systems
     performed = {
         system: [view for view in views.views("test") if (synthesized / system / view.name / "audio.flac").exists()]
         for system in systems
@@ -149,24 +163,85 @@ def _evaluate_captures(
             raise DamagedData(
                 f"{synthesized / system} has {len(own)} views of test takes, expected {len(performed[systems[0]]) or 1}"
             )
+    frame_rates = {system: family.frame_rate(trained, system) for system in systems}
+    levels: dict[str, dict[str, float]] = {}
+    if (synthesized / LEVELS).exists():
+        levels = json.loads((synthesized / LEVELS).read_text(encoding="utf-8"))
     ids: dict[str, list[str]] = {}
     for row in ScoreSet(data).segments("test"):
         ids.setdefault(row.take, []).append(row.segment_id)
 
-    def score(job: tuple[str, View]) -> Evaluation:
-        system, view = job
-        return _score_view(
-            synthesized / system / view.name,
-            system,
-            view,
-            views,
-            segment_ids=ids.get(view.take, []),
-            params=params,
-            transcribe_params=transcribe_params,
-        )
+    def score(take: str, performances: Sequence[tuple[str, View]]) -> list[Evaluation]:
+        true_audio, rate = views.sound(take)
+        folders = [synthesized / system / view.name for system, view in performances]
+        sounds = [_at(rate, *read_audio(folder / "audio.flac")) for folder in folders]
+        distances = _distances(true_audio, sounds, sample_rate=rate)
+        return [
+            _score_view(
+                folder,
+                system,
+                view,
+                views,
+                sound,
+                known=distance | levels.get(system, {}) | _combs(true_audio, sound, rate, frame_rates[system]),
+                segment_ids=ids.get(take, []),
+                params=params,
+                transcribe_params=transcribe_params,
+            )
+            for folder, (system, view), sound, distance in zip(folders, performances, sounds, distances, strict=True)
+        ]
 
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(score, [(system, view) for system in systems for view in performed[system]]))
+    jobs = [(view.take, (system, view)) for system in systems for view in performed[system]]
+    return _by_take(score, jobs, workers)
+
+
+def _by_take(
+    score: Callable[[str, Sequence[J]], list[Evaluation]], jobs: Sequence[tuple[str, J]], workers: int
+) -> list[Evaluation]:
+    """Score performances, those of one take together, and return them in the order of ``jobs``.
+
+    A take is shared by as many workers as there are: what is true of it is read and measured once by each.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, (take, _) in enumerate(jobs):
+        rows.setdefault(take, []).append(row)
+    shares = []
+    for take, own in rows.items():
+        size = ceil(len(own) / workers)
+        shares += [(take, own[start : start + size]) for start in range(0, len(own), size)]
+    # One share a worker fills the cores, and a product summed by two threads has other last bits than by one.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        done = list(pool.map(lambda share: score(share[0], [jobs[row][1] for row in share[1]]), shares))
+    found = dict(zip([row for _, own in shares for row in own], [one for ones in done for one in ones], strict=True))
+    return [found[row] for row in range(len(jobs))]
+
+
+def _distances(
+    truth: NDArray[np.float32], sounds: Sequence[NDArray[np.float32]], *, sample_rate: int
+) -> list[dict[str, float]]:
+    """Measure how far sounds are from the true one; a rate that does not divide the duration leaves a sample more."""
+    lengths = [min(len(truth), len(sound)) for sound in sounds]
+    # Systems that do not look at the film sound alike for every camera.
+    contents = [hashlib.sha256(sound[:n].tobytes()).digest() for sound, n in zip(sounds, lengths, strict=True)]
+    first = {content: row for row, content in reversed(list(enumerate(contents)))}
+    found: dict[bytes, dict[str, float]] = {}
+    for length in sorted(set(lengths)):
+        some = [row for row in first.values() if lengths[row] == length]
+        scored = scores_of_sounds(truth[:length], [sounds[row][:length] for row in some], sample_rate=sample_rate)
+        found |= {contents[row]: scores for row, scores in zip(some, scored, strict=True)}
+    return [found[content] for content in contents]
+
+
+def _combs(
+    truth: NDArray[np.float32], sound: NDArray[np.float32], sample_rate: int, frame_rate: Fraction | None
+) -> dict[str, float]:
+    """Measure how much of a buzz at the frame rate there is; nothing for a system without one, or short of a second."""
+    if frame_rate is None or min(len(truth), len(sound)) < WINDOW_FRAMES * sample_rate / frame_rate + 1:
+        return {}
+    return {
+        "comb_db": frame_rate_comb_db(sound, sample_rate, frame_rate),
+        "true_comb_db": frame_rate_comb_db(truth, sample_rate, frame_rate),
+    }
 
 
 def _score_view(
@@ -174,45 +249,30 @@ def _score_view(
     system: str,
     view: View,
     views: ViewSet,
+    audio: NDArray[np.float32],
     *,
+    known: Mapping[str, float],
     segment_ids: Sequence[str],
     params: EvaluateParams,
     transcribe_params: TranscribeParams,
 ) -> Evaluation:
-    true_audio, rate = views.sound(view.take)
-    audio = _at(rate, *read_audio(folder / "audio.flac"))
-    n_samples = min(len(true_audio), len(audio))
-    scores = sound_scores(true_audio[:n_samples], audio[:n_samples], sample_rate=rate)
+    scores = dict(known)
     arrays = views.open(view.take)
     said = folder / "notes.parquet"
     pitches: dict[int, tuple[int, int, int]] = {}
     if "amplitudes" in arrays:
-        time_s = views.time_s(view)
-        span_s = max(0.0, float(time_s[0])), min(views.duration_s(view.take), float(time_s[-1]))
-        true_values = views.amplitudes(view.take)
         instrument = tuple(int(pitch) for pitch in arrays.attributes["pitches"])
-        frame_rate = Fraction(arrays.attributes["frame_rate"])
-        truth = _between(played_notes(view, views), *span_s)
         if said.exists():
             notes = Notes(**read_table(said))
         else:
-            notes = _hear(audio, rate, transcribe_params, keys=np.array(instrument))
-        notes = _between(notes, *span_s)
-        limits: dict[str, Any] = {"onset_tolerance_s": params.onset_tolerance_s, "max_frequency_hz": rate / 2}
-        scores |= note_scores(truth, notes, **limits)
-        scores |= {
-            f"onset_f1_{round(1000 * tolerance_s)}_ms": f1 for tolerance_s, f1 in onset_sweep(truth, notes).items()
-        }
-        pitches = {pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()}
+            notes = _hear(audio, int(arrays.attributes["sound_rate"]), transcribe_params, keys=np.array(instrument))
         seen = folder / "amplitudes.parquet"
+        values = None
         if seen.exists():
             table = read_table(seen, [str(pitch) for pitch in instrument])
             values = np.stack([table[str(pitch)] for pitch in instrument], axis=1)
-            first, last = (int(moment * frame_rate) for moment in span_s)
-            n_windows = min(len(true_values), len(values))  # a duration's rounding may leave one more or less
-            rows = slice(first + 1, min(max(last - 2, first + 2), n_windows))
-            threshold = SOUNDING * float(true_values.max())
-            scores |= amplitude_scores(true_values[rows], values[rows], frame_rate=frame_rate, threshold=threshold)
+        found, pitches = played_scores(view, views, notes, values, params=params)
+        scores |= found
     return Evaluation(
         system=system,
         take=view.name,
@@ -223,6 +283,48 @@ def _score_view(
         segment_ids=segment_ids,
         camera=view.camera,
     )
+
+
+def played_scores(
+    view: View,
+    views: ViewSet,
+    notes: Notes,
+    amplitudes: NDArray[np.floating] | None,
+    *,
+    params: EvaluateParams,
+) -> tuple[dict[str, float], dict[int, tuple[int, int, int]]]:
+    """Score notes, and note amplitudes if there are, that were found in a view, while its camera films.
+
+    Args:
+        view: whose instrument has notes.
+        views: the data set.
+        notes: on the master's clock.
+        amplitudes: (F, n) on the scale of the true ones, a column for each note of the instrument; or None.
+        params: how they are scored.
+
+    Returns:
+        The figures by name, and hits, false alarms and misses of each pitch.
+    """
+    arrays = views.open(view.take)
+    time_s = views.time_s(view)
+    span_s = max(0.0, float(time_s[0])), min(views.duration_s(view.take), float(time_s[-1]))
+    truth, notes = _between(played_notes(view, views), *span_s), _between(notes, *span_s)
+    limits: dict[str, Any] = {
+        "onset_tolerance_s": params.onset_tolerance_s,
+        "max_frequency_hz": int(arrays.attributes["sound_rate"]) / 2,
+    }
+    scores = note_scores(truth, notes, **limits)
+    scores |= {f"onset_f1_{round(1000 * tolerance_s)}_ms": f1 for tolerance_s, f1 in onset_sweep(truth, notes).items()}
+    pitches = {pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()}
+    if amplitudes is not None:
+        true_values = views.amplitudes(view.take)
+        frame_rate = Fraction(arrays.attributes["frame_rate"])
+        first, last = (int(moment * frame_rate) for moment in span_s)
+        n_windows = min(len(true_values), len(amplitudes))  # a duration's rounding may leave one more or less
+        rows = slice(first + 1, min(max(last - 2, first + 2), n_windows))
+        threshold = SOUNDING * float(true_values.max())
+        scores |= amplitude_scores(true_values[rows], amplitudes[rows], frame_rate=frame_rate, threshold=threshold)
+    return scores, pitches
 
 
 def _between(notes: Notes, start_s: float, end_s: float) -> Notes:
@@ -267,6 +369,7 @@ def _score(
     folder: Path,
     system: str,
     take: str,
+    audio: NDArray[np.float32],
     *,
     piece: str,
     code_rate: int,
@@ -275,11 +378,6 @@ def _score(
     params: EvaluateParams,
     transcribe_params: TranscribeParams,
 ) -> Evaluation:
-    true_audio = _at(code_rate, *read_audio(RENDERED / take / "audio.flac"))
-    audio = _at(code_rate, *read_audio(folder / "audio.flac"))
-    # A rate that does not divide the duration leaves one sample more or less.
-    n_samples = min(len(true_audio), len(audio))
-    sound = sound_scores(true_audio[:n_samples], audio[:n_samples], sample_rate=code_rate)
     truth, _ = read_notes(take)
     said = folder / "notes.parquet"
     notes = Notes(**read_table(said)) if said.exists() else _hear(audio, code_rate, transcribe_params)
@@ -289,7 +387,7 @@ def _score(
         take=take,
         piece=piece,
         notes_from="model" if said.exists() else "sound",
-        scores={**known, **sound, **note_scores(truth, notes, **limits)},
+        scores={**known, **note_scores(truth, notes, **limits)},
         pitches={pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()},
         segment_ids=segment_ids,
     )

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ from tasks.store.tables import read_table
 from tasks.store.views import ViewSet
 from tasks.takes import TAKE_NAME
 
+TRUE_FILM = "truth.mp4"
+
 
 class ReportParams(Section):
     """How the page shows what was made."""
@@ -84,24 +87,29 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
     evaluations = _read_evaluations(data)
     test_takes = [row for row in catalog if row.part == "test" and row.kind == "score"]
     views = list(_performed_views(data, catalog))
-    page = Page(
-        data_version=str(_read_json(data / "metrics" / "data.json").get("data_version", "")),
-        catalog=catalog,
-        refused=_read_refused(data),
-        pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
-        scores=score_tables(evaluations, n_resamples=params.n_resamples, seed=params.seed),
-        note_scores=_note_scores(out, data, evaluations),
-        learned=list(_learned(out, data)),
-        performed=[
-            *(_performed(out, data, row, evaluations, params) for row in test_takes[: params.max_takes]),
-            *(
-                _performed_view(out, data, row, camera, evaluations, params)
-                for row, camera in views[: params.max_takes]
-            ),
-        ],
-        n_test_takes=len(test_takes) + len(views),
-        captured=[_captured(out, data, row) for row in catalog if row.kind == "capture"],
-    )
+    shown = test_takes[: params.max_takes]
+    with ThreadPoolExecutor(1) as pool:  # ffmpeg encodes films while pictures are drawn
+        films = [pool.submit(_write_film, out, data, row, frame_rate=params.frame_rate) for row in shown]
+        page = Page(
+            data_version=str(_read_json(data / "metrics" / "data.json").get("data_version", "")),
+            catalog=catalog,
+            refused=_read_refused(data),
+            pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
+            scores=score_tables(evaluations, n_resamples=params.n_resamples, seed=params.seed),
+            note_scores=_note_scores(out, data, evaluations),
+            learned=list(_learned(out, data)),
+            performed=[
+                *(_performed(out, data, row, evaluations, params) for row in shown),
+                *(
+                    _performed_view(out, data, row, camera, evaluations, params)
+                    for row, camera in views[: params.max_takes]
+                ),
+            ],
+            n_test_takes=len(test_takes) + len(views),
+            captured=[_captured(out, data, row) for row in catalog if row.kind == "capture"],
+        )
+        for film in films:
+            film.result()
     write_whole(out / "index.html", render_page(page))
 
 
@@ -213,14 +221,13 @@ def _without_gaps(steps: Sequence[float], values: Sequence[float]) -> tuple[list
 def _performed(
     out: Path, data: Path, row: CatalogRow, evaluations: Sequence[Evaluation], params: ReportParams
 ) -> Performed:
-    """Write the media of one test take."""
+    """Write the media of one test take, but for its film."""
     folder = out / "media" / row.take
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     audio, sample_rate = read_audio(data / "rendered" / row.take / "audio.flac")
     notes = Notes(**read_table(data / "ingested" / row.take / "notes.parquet"))
     duration_s = len(audio) / sample_rate
-    film, poster = folder / "truth.mp4", folder / "poster.png"
-    _write_film(film, data / "rendered" / row.take, audio, sample_rate, frame_rate=params.frame_rate)
+    film, poster = folder / TRUE_FILM, folder / "poster.png"
     draw_still(poster, _fullest(data / "rendered" / row.take))
     spectrogram, roll = folder / "truth.spectrogram.png", folder / "truth.notes.png"
     draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=params.max_frequency_hz)
@@ -314,31 +321,32 @@ def _performed_view(
     )
 
 
-def _note_scores(out: Path, data: Path, evaluations: Sequence[Evaluation]) -> dict[str, Picture]:
-    """Draw, for each data set, how well each system found each note of all test takes."""
-    drawn: dict[str, Picture] = {}
-    for name in ("scores", "captures"):
+def _note_scores(out: Path, data: Path, evaluations: Sequence[Evaluation]) -> dict[str, list[Picture]]:
+    """Draw, for each data set, how well each system found each note of all test takes; of captures by camera too."""
+    drawn: dict[str, list[Picture]] = {}
+    for name, kind in (("scores", "notes"), ("captures", "notes"), ("captures", "cameras")):
         counts: dict[str, dict[int, NDArray[np.int64]]] = {}
         for family in (one for one in evaluations if one.data == name):
             table = read_table(data / "evaluated" / family.family / "pitches.parquet")
-            for system, pitch, *found in zip(
-                *(table[key] for key in ("system", "pitch", "tp", "fp", "fn")), strict=True
+            for system, take, pitch, *found in zip(
+                *(table[key] for key in ("system", "take", "pitch", "tp", "fp", "fn")), strict=True
             ):
-                by_pitch = counts.setdefault(str(system), {})
+                row = f"{system} · {take.partition('/')[2]}" if kind == "cameras" else str(system)
+                by_pitch = counts.setdefault(row, {})
                 by_pitch[int(pitch)] = by_pitch.get(int(pitch), np.zeros(3, np.int64)) + np.array(found, np.int64)
         pitches = sorted({pitch for by_pitch in counts.values() for pitch in by_pitch})
         if not pitches:
             continue
         nothing = np.zeros(3, np.int64)
+        shown = sorted(counts.items()) if kind == "cameras" else counts.items()
         rows = {
-            system: np.array([_f1(*by_pitch.get(pitch, nothing).tolist()) for pitch in pitches])
-            for system, by_pitch in counts.items()
+            row: np.array([_f1(*by_pitch.get(pitch, nothing).tolist()) for pitch in pitches]) for row, by_pitch in shown
         }
-        path = out / "media" / f"notes.{name}.png"
+        path = out / "media" / f"{kind}.{name}.png"
         path.parent.mkdir(exist_ok=True)
         draw_note_scores(path, pitches, rows)
         words = f"Onset F1 of each of {len(pitches)} notes, for {', '.join(rows)}"
-        drawn[name] = _picture(path, out, words, "notes")
+        drawn.setdefault(name, []).append(_picture(path, out, words, kind))
     return drawn
 
 
@@ -463,16 +471,17 @@ def _figures_of(system: Path, take: str, evaluations: Sequence[Evaluation]) -> t
     return tuple(shown)
 
 
-def _write_film(
-    path: Path, rendered: Path, audio: NDArray[np.float32], sample_rate: int, *, frame_rate: Fraction
-) -> None:
-    """Write the keyboard's film with the true sound."""
+def _write_film(out: Path, data: Path, row: CatalogRow, *, frame_rate: Fraction) -> None:
+    """Write the keyboard's film of a take with the true sound."""
+    rendered, folder = data / "rendered" / row.take, out / "media" / row.take
+    folder.mkdir(parents=True, exist_ok=True)
+    audio, sample_rate = read_audio(rendered / "audio.flac")
     facts = _read_json(rendered / "render.json")
     states = read_table(rendered / "states.parquet")
     n_frames = max(1, round(Fraction(len(audio), sample_rate) * frame_rate))
     shown = shown_at(states["time_s"], rate=frame_rate, start=0, count=n_frames)
     encode_film(
-        path,
+        folder / TRUE_FILM,
         _drawn(states["velocity"], shown, lit=facts["lit"]),
         frame_rate=frame_rate,
         audio=audio,

@@ -1,6 +1,9 @@
 """Verb ``synthesize``: whole test takes from silent video to sound, by every system of a family."""
 
+import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +13,10 @@ from numpy.typing import NDArray
 
 from tasks.captures.record import Device, read_capture
 from tasks.families import load_family
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, film_of_view
+from tasks.families.base import LEVELS, Family, Film, NoteAmplitudes, Performance, film_of_view
 from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_film, replace_sound
+from tasks.metrics.sound import level_dbfs
 from tasks.render import film_frames, read_notes
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
@@ -21,14 +25,22 @@ from tasks.store.segments import ScoreSet
 from tasks.store.tables import write_table
 from tasks.store.views import ViewSet
 
+EVEN_LUMA = {"black": 0, "white": 255}
+EVEN_S = 3.0
+
 V = TypeVar("V")
 
 
-def synthesize_family(name: str, *, data: Path, trained: Path, out: Path, accelerator: str) -> Iterator[Performance]:
+def synthesize_family(
+    name: str, *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
+) -> Iterator[Performance]:
     """Write ``SYSTEM/TAKE/`` with audio.flac, video.mp4 and, when the system says what it played, notes.parquet.
 
     A family that learns from captures is heard on every camera of the test takes: ``SYSTEM/TAKE/CAMERA/``, with
-    amplitudes.parquet too when the system says how loud it sees each note. The video is the camera's own file.
+    amplitudes.parquet too when the system says how loud it sees each note. The video is the camera's own file. How loud
+    it is on films that show nothing, all black and all white, is written to ``levels.json``.
+
+    So many ``workers`` write files while the family performs on.
 
     Yields:
         Each performance once it is written.
@@ -40,42 +52,49 @@ def synthesize_family(name: str, *, data: Path, trained: Path, out: Path, accele
     """
     family = load_family(name)
     if family.data == "captures":
-        yield from _synthesize_captures(family, data=data, trained=trained, out=out, accelerator=accelerator)
+        yield from _synthesize_captures(
+            family, data=data, trained=trained, out=out, accelerator=accelerator, workers=workers
+        )
     else:
-        yield from _synthesize_scores(family, data=data, trained=trained, out=out, accelerator=accelerator)
+        yield from _synthesize_scores(
+            family, data=data, trained=trained, out=out, accelerator=accelerator, workers=workers
+        )
 
 
 def _synthesize_scores(
-    family: Family[Any], *, data: Path, trained: Path, out: Path, accelerator: str
+    family: Family[Any], *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
 ) -> Iterator[Performance]:
     scores = ScoreSet(data)
     takes = scores.takes("test")
     films = {take: film_of(scores.open(take)) for take in takes}
     truth: dict[str, Notes] = {take: read_notes(take)[0] for take in takes}
-    with whole_folder(out) as half:
-        silent = {take: _silent_video(scores.open(take), half / f"{take}.mp4") for take in takes}
-        for performance in family.perform(trained, films, accelerator=accelerator, truth=truth):
+    with whole_folder(out) as half, ThreadPoolExecutor(workers) as pool:
+        silent = {take: pool.submit(_silent_video, scores.open(take), half / f"{take}.mp4") for take in takes}
+
+        def write(performance: Performance) -> None:
             folder = half / performance.system / performance.take
             folder.mkdir(parents=True)
             _write_performance(folder, performance)
-            replace_sound(silent[performance.take], performance.audio, performance.sample_rate, folder / "video.mp4")
-            yield performance
-        for path in silent.values():
-            path.unlink()
+            video = silent[performance.take].result()
+            replace_sound(video, performance.audio, performance.sample_rate, folder / "video.mp4")
+
+        yield from _written(family.perform(trained, films, accelerator=accelerator, truth=truth), write, workers)
+        for video in silent.values():
+            video.result().unlink()
 
 
 def _synthesize_captures(
-    family: Family[Any], *, data: Path, trained: Path, out: Path, accelerator: str
+    family: Family[Any], *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
 ) -> Iterator[Performance]:
     views = ViewSet(data)
     films = {view.name: view for view in views.views("test")}
+    even = even_films(views)
+    levels: dict[str, dict[str, float]] = {}
     with whole_folder(out) as half:
-        for performance in family.perform(
-            trained,
-            Lazy(films, lambda name: film_of_view(views, films[name])),
-            accelerator=accelerator,
-            truth=Lazy(films, lambda name: true_amplitudes(views, name)),
-        ):
+
+        def write(performance: Performance) -> None:
+            if f"{performance.take}/{performance.camera}" in even:
+                return
             camera = performance.camera or ""
             folder = half / performance.system / performance.take / camera
             folder.mkdir(parents=True)
@@ -84,7 +103,64 @@ def _synthesize_captures(
             time_s = views.time_s(films[f"{performance.take}/{camera}"])
             audio = on_cameras_clock(performance.audio, performance.sample_rate, device, time_s)
             replace_sound(device.path, audio, performance.sample_rate, folder / "video.mp4")
+
+        performances = family.perform(
+            trained,
+            Lazy(films | even, lambda name: even[name] if name in even else film_of_view(views, films[name])),
+            accelerator=accelerator,
+            truth=Lazy(films | even, lambda name: None if name in even else true_amplitudes(views, name)),
+        )
+        for performance in _written(performances, write, workers):
+            if f"{performance.take}/{performance.camera}" not in even:
+                yield performance
+                continue
+            figure, level = f"{performance.take.removeprefix('.')}_level_dbfs", level_dbfs(performance.audio)
+            found = levels.setdefault(performance.system, {})
+            found[figure] = max(level, found.get(figure, level))
+        (half / LEVELS).write_text(json.dumps(levels, indent=1, sort_keys=True) + "\n")
+
+
+def _written(
+    performances: Iterator[Performance], write: Callable[[Performance], None], workers: int
+) -> Iterator[Performance]:
+    """Yield performances in their order, each once it is written, while others are written and the next is made.
+
+    Memory holds two for each worker.
+    """
+    waiting: deque[tuple[Performance, Future[None]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for performance in performances:
+            waiting.append((performance, pool.submit(write, performance)))
+            while len(waiting) >= 2 * workers:
+                performance, written = waiting.popleft()
+                written.result()
+                yield performance
+        for performance, written in waiting:
+            written.result()
             yield performance
+    finally:
+        pool.shutdown(cancel_futures=True)  # who is stopped does not write what is left
+
+
+def even_films(views: ViewSet) -> dict[str, Film]:
+    """Return a black and a white film of each test instrument, by ``.black/INSTRUMENT``, which no take is called."""
+    made = {}
+    for view in views.views("test"):
+        arrays = views.open(view.take)
+        across, down = arrays.attributes["camera_margins"]
+        instrument, frame_rate = str(arrays.attributes["instrument"]), Fraction(arrays.attributes["frame_rate"])
+        time_s = np.arange(round(EVEN_S * frame_rate)) / float(frame_rate)
+        for name, luma in EVEN_LUMA.items():
+            made[f".{name}/{instrument}"] = Film(
+                pictures=np.full((len(time_s), *views.pictures(view).shape[1:]), luma, np.uint8),
+                time_s=time_s,
+                duration_s=EVEN_S,
+                camera=view.camera,
+                instrument=instrument,
+                margins=(float(across), float(down)),
+            )
+    return made
 
 
 def film_of(arrays: Arrays) -> Film:

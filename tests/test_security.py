@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import load_network, save_network
+from tasks.families.base import TrainingModule, load_network, save_network
 from tasks.families.training import fit_module
 from tasks.features.decision_trees import DecisionTrees
 from tasks.params import read_params
@@ -138,7 +137,7 @@ def test_a_trained_model_is_never_unpickled(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-class Line(LightningModule):
+class Line(TrainingModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)

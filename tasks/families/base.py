@@ -3,7 +3,7 @@
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +24,12 @@ from tasks.params import Section
 if TYPE_CHECKING:
     from tasks.store.segments import ScoreSet, Segment
     from tasks.store.views import View, ViewSet
+
+VALIDATION_LOSS = "validation_loss"
+"""What a `TrainingModule`'s ``validation_step`` logs."""
+
+LEVELS = "levels.json"
+"""How loud each system was on a black and on a white film: beside its performances of captures."""
 
 P = TypeVar("P", bound=Section)
 
@@ -146,6 +152,15 @@ class Family(ABC, Generic[P]):
                 a capture; with None those are left out.
         """
 
+    def frame_rate(self, trained: Path, system: str) -> Fraction | None:
+        """Return at how many frames a second a trained system makes its sound; None where it does not say."""
+        described = trained / f"{system}.json"
+        if not described.exists():
+            return None
+        facts = json.loads(described.read_text(encoding="utf-8"))
+        told = facts.get("frame_rate", facts.get("asked", {}).get("frame_rate"))
+        return None if told is None else Fraction(told)
+
     @abstractmethod
     def nats(
         self, trained: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str
@@ -161,6 +176,35 @@ class Family(ABC, Generic[P]):
         Returns:
             Mean nats per sample of each segment, by system; systems that make no codes are not in it.
         """
+
+
+class TrainingModule(torch.nn.Module, ABC):
+    """What `tasks.families.training.fit_module` trains: Lightning's methods without Lightning.
+
+    Its import takes longer than what most stages do, and only a training needs it.
+
+    Attributes:
+        write_log: where `log` goes while the module is trained.
+    """
+
+    write_log: Callable[..., None] | None = None
+
+    @abstractmethod
+    def training_step(self, batch: Any, step: int) -> torch.Tensor:
+        """Return the loss of a batch."""
+
+    @abstractmethod
+    def validation_step(self, batch: Any, step: int) -> None:
+        """Log the loss of a batch as `VALIDATION_LOSS`."""
+
+    @abstractmethod
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, and its schedule, in one of Lightning's forms."""
+
+    def log(self, name: str, value: torch.Tensor, *, batch_size: int | None = None) -> None:
+        """Note a figure of a step: its mean over the examples of an epoch is what counts."""
+        if self.write_log is not None:
+            self.write_log(name, value, batch_size=batch_size)
 
 
 def film_of_view(views: "ViewSet", view: "View") -> Film:

@@ -22,6 +22,7 @@ from tasks.families.note_regression import (
     Count,
     Looked,
     Sight,
+    check_sounding,
     examples_of,
     fit_picker_on,
     fit_true_picker,
@@ -93,6 +94,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         maximum = float(amplitudes.max())
         if not maximum > 0:
             raise ParamsError("train.capture_baselines: every training take is silent")
+        check_sounding(views.pitches, params.instrument, "train.capture_baselines")
         sight = Sight(height=params.height, width=params.width, n_pictures=3, subtract_still=True)
         seen, held_out = (
             examples_of(views, part, sight=sight, maximum=maximum, fidelity=CORRECTED, onset_weight=0.0)
@@ -197,11 +199,14 @@ def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDAr
     """
     found = np.zeros((len(seen.is_filmed), amplitudes.shape[1]), np.float32)
     known = torch.from_numpy(bank)
+    squares = known.square().sum(dim=1)
     filmed = np.flatnonzero(seen.is_filmed)
     for start in range(0, len(filmed), COMPARED_AT_A_TIME):
         windows = filmed[start : start + COMPARED_AT_A_TIME]
         stacks = np.stack([seen.frames(int(window), int(window) + 1).ravel() for window in windows])
-        found[windows] = amplitudes[torch.cdist(torch.from_numpy(stacks), known).argmin(dim=1).numpy()]
+        # Squared distances but for the stack's own square, which is the same to all: half the time of cdist.
+        apart = torch.addmm(squares, torch.from_numpy(stacks), known.T, alpha=-2)
+        found[windows] = amplitudes[apart.argmin(dim=1).numpy()]
     return found
 
 

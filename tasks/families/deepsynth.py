@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -24,9 +23,11 @@ from models.deepsynth import SILENCE, DeepSynth, DeepSynthConfig
 from models.generation import Generator, Kernel, Precision
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.base import (
+    VALIDATION_LOSS,
     Family,
     Film,
     Performance,
+    TrainingModule,
     deterministic_torch,
     fill_network,
     load_network,
@@ -34,7 +35,6 @@ from tasks.families.base import (
     save_network,
     torch_device,
 )
-from tasks.families.training import VALIDATION_LOSS, fit_module
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import HEIGHT, N_KEYS, WIDTH, draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
@@ -150,6 +150,8 @@ def fit_system(
 
     The curve's training loss has the L2 term in it, its validation loss has not.
     """
+    from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+
     with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
         config = replace(_config(params), use_video=system == SEEING)
         crops = _Crops(data, with_pictures=config.use_video)
@@ -191,7 +193,7 @@ def measure_nats(stem: Path, data: "ScoreSet", rows: Sequence["Segment"], *, acc
     return np.concatenate(losses)
 
 
-class _Training(LightningModule):
+class _Training(TrainingModule):
     """What Lightning needs to train a DeepSynth."""
 
     def __init__(self, network: DeepSynth, params: DeepSynthParams) -> None:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 import cv2
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from tasks.families.base import (
     Film,
     NoteAmplitudes,
     Performance,
+    TrainingModule,
     deterministic_torch,
     fill_network,
     film_of_view,
@@ -40,7 +40,7 @@ from tasks.families.base import (
     save_network,
     torch_device,
 )
-from tasks.families.training import fit_module
+from tasks.features.amplitudes import note_frequencies_hz
 from tasks.features.bleed import fit_bleed
 from tasks.features.note_picking import CAREFUL, PickedNotes, Picker, fit_picker, pick_notes
 from tasks.instruments.notes import Notes, sorted_notes
@@ -472,7 +472,7 @@ def augmented(frames: Tensor, rng: np.random.Generator, params: AugmentParams) -
     return seen
 
 
-class NoteTraining(LightningModule):
+class NoteTraining(TrainingModule):
     """What Lightning needs to train a network from stacks to amplitudes: weighted squared error."""
 
     def __init__(self, network: nn.Module, params: NoteRegressionParams) -> None:
@@ -660,6 +660,8 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         Raises:
             ParamsError: a value makes no sense, or no view is left to learn from.
         """
+        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+
         system = self.systems[0]
         section = f"train.{system}"
         check(params, section)
@@ -702,6 +704,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 f"{section}.sequence_length is {params.sequence_length}, expected at most what a take's camera films"
             )
         pitches = views.pitches
+        check_sounding(pitches, params.instrument, section)
         columns = note_columns(views.instrument, pitches, width=params.width, margins=views.margins)
         with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
             instrument = Instrument(name=views.instrument, pitches=pitches, columns=tuple(map(float, columns)))
@@ -927,6 +930,20 @@ def check(params: NoteRegressionParams, section: str) -> None:
         raise ParamsError(
             f"{section}.augment.mirror is {params.augment.mirror}, expected 0 with sees: picture: a mirrored picture "
             "has its low notes on the right"
+        )
+
+
+def check_sounding(pitches: Sequence[int], instrument: str, section: str) -> None:
+    """Refuse an instrument with notes that the sound's rate cannot hold.
+
+    Raises:
+        ParamsError: names them.
+    """
+    high = ", ".join(str(pitch) for pitch in pitches if note_frequencies_hz(pitch) >= SAMPLE_RATE / 2)
+    if high:
+        raise ParamsError(
+            f"{section}.instrument is {instrument}, which has the notes {high}, expected notes below "
+            f"{SAMPLE_RATE / 2:g} Hz, half of the rate that they are sounded at"
         )
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -22,13 +21,13 @@ from tasks.families.base import (
     Family,
     Film,
     Performance,
+    TrainingModule,
     deterministic_torch,
     fill_network,
     load_network,
     save_network,
     torch_device,
 )
-from tasks.families.training import fit_module
 from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, WIDTH, key_columns
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
@@ -77,6 +76,8 @@ class PianoRollFamily(Family[PianoRollParams]):
         Raises:
             ParamsError: a value makes no sense.
         """
+        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+
         _check(params)
         pictures, velocities = sample_pictures(data, "train", params.n_pictures, seed=params.seed)
         validation = _validation_batches(data, params)
@@ -142,7 +143,7 @@ class PianoRollFamily(Family[PianoRollParams]):
         return {}
 
 
-class _Training(LightningModule):
+class _Training(TrainingModule):
     """What Lightning needs to train a key reader."""
 
     def __init__(self, network: KeyReader, params: PianoRollParams) -> None:

@@ -18,10 +18,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.families.base import write_curve
+from tasks.families.base import VALIDATION_LOSS, TrainingModule, write_curve
 
 CHECKPOINT = "last"
-VALIDATION_LOSS = "validation_loss"  # what a module's validation_step logs
 
 
 class EpochBatches(Dataset[Any]):
@@ -52,6 +51,23 @@ class _Batches(LightningDataModule):
         return DataLoader(list(self._validation), batch_size=None)  # type: ignore[arg-type]
 
 
+class _Trained(LightningModule):
+    """A `TrainingModule` as Lightning sees it."""
+
+    def __init__(self, module: TrainingModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def training_step(self, batch: Any, step: int) -> Any:
+        return self.module.training_step(batch, step)
+
+    def validation_step(self, batch: Any, step: int) -> None:
+        self.module.validation_step(batch, step)
+
+    def configure_optimizers(self) -> Any:
+        return self.module.configure_optimizers()
+
+
 class _Record(Live):
     """DVCLive's record as files alone: stages run inside DVC already, and a repository may have no commit yet."""
 
@@ -62,7 +78,8 @@ class _Record(Live):
 class BestOfValidation(Callback):
     """Keeps the curve and the weights with the lowest validation loss; both survive in the checkpoint."""
 
-    def __init__(self, live_folder: Path) -> None:
+    def __init__(self, module: TrainingModule, live_folder: Path) -> None:
+        self._module = module
         self._live_folder = live_folder
         self._live: Any = None  # dvclive's methods are untyped
         self._losses: list[Tensor] = []
@@ -96,7 +113,7 @@ class BestOfValidation(Callback):
         """Note the step's loss."""
         self._losses.append(outputs["loss"].detach())
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Note the epoch, and its weights if they are the best so far."""
         train_loss = float(torch.stack(self._losses).mean())
         self._losses.clear()
@@ -105,7 +122,8 @@ class BestOfValidation(Callback):
         self._log(*self.rows[-1])
         if validation_loss < self.best_loss:
             self.best_loss = validation_loss
-            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in pl_module.state_dict().items()}
+            weights = self._module.state_dict()
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Close DVCLive's record."""
@@ -121,7 +139,7 @@ class BestOfValidation(Callback):
 
 
 def fit_module(
-    module: LightningModule,
+    module: TrainingModule,
     make_batch: Callable[[int, int], Any],
     validation: Sequence[Any],
     *,
@@ -135,7 +153,7 @@ def fit_module(
     gradient_clip_norm: float | None = None,
     loss_column: str = "train_loss",
 ) -> dict[str, Tensor]:
-    """Train a Lightning module and return the weights that did best on validation.
+    """Train a module with Lightning and return the weights that did best on validation.
 
     Writes ``out/curves/SYSTEM.csv`` (step, training and validation loss, a line an epoch), and the same as
     DVCLive's record to ``out/dvclive/SYSTEM``. No time of day and no duration is in them.
@@ -154,7 +172,9 @@ def fit_module(
         gradient_clip_norm: None clips nothing.
         loss_column: what the curve calls the training loss.
     """
-    best = BestOfValidation(out / "dvclive" / system)
+    trained = _Trained(module)
+    module.write_log = trained.log
+    best = BestOfValidation(module, out / "dvclive" / system)
     folder = resume / system
     keep = ModelCheckpoint(
         dirpath=folder,
@@ -181,7 +201,7 @@ def fit_module(
         data = _Batches(make_batch, n_steps_per_epoch, validation)
         checkpoint = folder / f"{CHECKPOINT}.ckpt"
         can_resume = _is_whole(checkpoint)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if can_resume else None, weights_only=True)
+        trainer.fit(trained, datamodule=data, ckpt_path=checkpoint if can_resume else None, weights_only=True)
     write_curve(out / "curves" / f"{system}.csv", ("step", loss_column, VALIDATION_LOSS), best.rows)
     return best.best_state
 

@@ -9,7 +9,7 @@ about few pieces and about pieces of unequal size.
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
@@ -111,7 +111,7 @@ def _student_reach(centred: NDArray[np.float64], sizes: NDArray[np.float64], lev
     # Without group g the mean moves by its summed deviation over the number of takes that are left.
     moved = centred / (sizes.sum() - sizes)[:, None]
     error = np.sqrt((n_groups - 1) / n_groups * np.square(moved).sum(axis=0))
-    reach: NDArray[np.float64] = scipy.stats.t.ppf((1 + level) / 2, n_groups - 1) * error
+    reach: NDArray[np.float64] = scipy.special.stdtrit(n_groups - 1, (1 + level) / 2) * error
     return reach
 
 

@@ -9,7 +9,6 @@ the key comes up (`Notes.offset_s`), not the moment its sound ends under the ped
 
 from dataclasses import dataclass
 
-import mir_eval.transcription
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,6 +70,8 @@ def match_notes(
     Returns:
         Pairs (M, 2): index into the reference, index into the estimate; sorted by reference.
     """
+    import mir_eval.transcription  # it brings all of scipy, and most who ask this module want a constant
+
     pairs = [np.empty((0, 2), np.intp)]
     for pitch in np.intersect1d(reference.pitch, estimate.pitch):
         rows = np.flatnonzero(reference.pitch == pitch)

@@ -5,7 +5,7 @@ fixed floor against full scale, never against the loudest value of the sound at 
 and stays there, where a floor relative to its own peak would make it read full scale.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.fft
@@ -23,7 +23,7 @@ FLOOR_DBFS = -80.0
 LEVEL_FLOOR_DBFS = -120.0
 """What a level reads at least; below half a step of 16 bit."""
 
-BLOCK_STFT_FRAMES = 4096
+BLOCK_BINS = 1 << 16  # of spectra at a time: half a megabyte
 
 
 def level_dbfs(audio: NDArray[np.float32]) -> float:
@@ -66,30 +66,37 @@ def sound_scores(truth: NDArray[np.float32], estimate: NDArray[np.float32], *, s
         windows in seconds, so the figure means the same at any rate; the floor is fixed at -80 dBFS instead
         of a machine epsilon, so digital silence is not infinitely far from a quiet sound.
     """
+    return scores_of_sounds(truth, [estimate], sample_rate=sample_rate)[0]
+
+
+def scores_of_sounds(
+    truth: NDArray[np.float32], estimates: Sequence[NDArray[np.float32]], *, sample_rate: int
+) -> list[dict[str, float]]:
+    """Measure the distance of each of several sounds to one truth, whose spectra are made once: see `sound_scores`."""
     _check(truth, "truth")
-    _check(estimate, "estimate")
-    if truth.shape != estimate.shape:
-        raise ValueError(f"truth has shape {truth.shape}, estimate {estimate.shape}: expected the same")
-    convergences = []
-    log_magnitudes = []
-    silent = False
-    for window_s in WINDOWS_S:
-        sums = _compare(truth, estimate, window_length=max(4, round(window_s * sample_rate)))
-        silent = silent or sums["peak"] <= _floor()
-        convergences.append(np.sqrt(sums["difference"] / sums["power"]) if sums["power"] else 0.0)
-        log_magnitudes.append(sums["log"] / sums["n_bins"])
-        if window_s == LOG_SPECTRAL_WINDOW_S:
-            log_spectral_distance_db = sums["rms_db"] / sums["n_frames"]
-    scores = {
-        "log_magnitude": float(np.mean(log_magnitudes)),
-        "log_spectral_distance_db": float(log_spectral_distance_db),
-        "truth_level_dbfs": level_dbfs(truth),
-        "estimate_level_dbfs": level_dbfs(estimate),
-    }
-    if not silent:
-        scores["spectral_convergence"] = float(np.mean(convergences))
-        scores["mr_stft"] = scores["spectral_convergence"] + scores["log_magnitude"]
-    return scores
+    for estimate in estimates:
+        _check(estimate, "estimate")
+        if truth.shape != estimate.shape:
+            raise ValueError(f"truth has shape {truth.shape}, estimate {estimate.shape}: expected the same")
+    compared = [
+        _compare(truth, estimates, window_length=max(4, round(window_s * sample_rate))) for window_s in WINDOWS_S
+    ]
+    truth_level = level_dbfs(truth)
+    found = []
+    for estimate, at_each_window in zip(estimates, zip(*compared, strict=True), strict=True):
+        fine = at_each_window[WINDOWS_S.index(LOG_SPECTRAL_WINDOW_S)]
+        scores = {
+            "log_magnitude": float(np.mean([sums["log"] / sums["n_bins"] for sums in at_each_window])),
+            "log_spectral_distance_db": float(fine["rms_db"] / fine["n_frames"]),
+            "truth_level_dbfs": truth_level,
+            "estimate_level_dbfs": level_dbfs(estimate),
+        }
+        if all(sums["peak"] > _floor() for sums in at_each_window):
+            convergences = [np.sqrt(sums["difference"] / sums["power"]) for sums in at_each_window]
+            scores["spectral_convergence"] = float(np.mean(convergences))
+            scores["mr_stft"] = scores["spectral_convergence"] + scores["log_magnitude"]
+        found.append(scores)
+    return found
 
 
 def spectrogram_dbfs(
@@ -122,31 +129,40 @@ def _check(audio: NDArray[np.float32], name: str) -> None:
 def _magnitudes(
     audio: NDArray[np.float32], *, window_length: int, hop_length: int, n_fft: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield magnitudes (stft frames, bins) block by block, so that memory does not grow with the take."""
+    """Yield magnitudes (stft frames, bins) block by block: memory does not grow with the take, nor leave the cache."""
     window = scipy.signal.get_window("hann", window_length)
     padded = np.pad(audio.astype(np.float64), window_length // 2 + 1)
     frames = sliding_window_view(padded, window_length)[::hop_length]
-    for start in range(0, len(frames), BLOCK_STFT_FRAMES):
-        block = frames[start : start + BLOCK_STFT_FRAMES] * window
-        yield np.abs(scipy.fft.rfft(block, n_fft)) * (2.0 / window.sum())
+    n_frames = max(1, BLOCK_BINS // n_fft)
+    block = np.zeros((n_frames, n_fft))
+    for start in range(0, len(frames), n_frames):
+        some = frames[start : start + n_frames]
+        np.multiply(some, window, out=block[: len(some), :window_length])
+        yield np.abs(scipy.fft.rfft(block[: len(some)])) * (2.0 / window.sum())
 
 
-def _compare(truth: NDArray[np.float32], estimate: NDArray[np.float32], *, window_length: int) -> dict[str, float]:
-    """Sum what the distances at one window length are made of."""
+def _compare(
+    truth: NDArray[np.float32], estimates: Sequence[NDArray[np.float32]], *, window_length: int
+) -> list[dict[str, float]]:
+    """Sum what the distances of each estimate at one window length are made of."""
     shape = {
         "window_length": window_length,
         "hop_length": max(1, window_length // 5),
         "n_fft": int(2 ** np.ceil(np.log2(1.6 * window_length))),
     }
     names = ("difference", "power", "log", "rms_db", "peak", "n_bins", "n_frames")
-    sums = dict.fromkeys(names, 0.0)
-    for true, found in zip(_magnitudes(truth, **shape), _magnitudes(estimate, **shape), strict=True):
-        log_ratio = np.log(np.maximum(true, _floor())) - np.log(np.maximum(found, _floor()))
-        sums["difference"] += float(np.square(true - found).sum())
-        sums["power"] += float(np.square(true).sum())
-        sums["log"] += float(np.abs(log_ratio).sum())
-        sums["rms_db"] += float(np.sqrt(np.square(log_ratio).mean(axis=1)).sum() * 20.0 / np.log(10.0))
-        sums["peak"] = max(sums["peak"], float(true.max()))
-        sums["n_bins"] += true.size
-        sums["n_frames"] += len(true)
-    return sums
+    of_each = [dict.fromkeys(names, 0.0) for _ in estimates]
+    for true, *of_estimates in zip(*(_magnitudes(one, **shape) for one in (truth, *estimates)), strict=True):
+        power, peak = float(np.vdot(true, true)), float(true.max())
+        true_log = np.log(np.maximum(true, _floor()))
+        for sums, found in zip(of_each, of_estimates, strict=True):
+            log_ratio = true_log - np.log(np.maximum(found, _floor()))
+            sums["log"] += float(np.abs(log_ratio).sum())
+            sums["rms_db"] += float(np.sqrt(np.square(log_ratio).mean(axis=1)).sum() * 20.0 / np.log(10.0))
+            apart = np.subtract(true, found, out=found)
+            sums["difference"] += float(np.vdot(apart, apart))
+            sums["power"] += power
+            sums["peak"] = max(sums["peak"], peak)
+            sums["n_bins"] += true.size
+            sums["n_frames"] += len(true)
+    return of_each

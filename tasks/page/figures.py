@@ -135,7 +135,8 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
         height_in = 0.55 + 0.22 * len(systems)
         figure = Figure(figsize=(WIDTH_IN * 2, height_in), dpi=DPI, facecolor="none")
         FigureCanvasAgg(figure)
-        axes = figure.add_axes((0.16, 0.3 / height_in, 0.76, 0.22 * len(systems) / height_in))
+        left = max(0.16, 0.02 + 0.0075 * max(map(len, systems)))  # room for the longest name
+        axes = figure.add_axes((left, 0.3 / height_in, 0.92 - left, 0.22 * len(systems) / height_in))
         shown = axes.imshow(np.stack(list(systems.values())), aspect="auto", cmap="viridis", vmin=0, vmax=1)
         axes.set_yticks(range(len(systems)), list(systems))
         every = max(1, len(pitches) // 24)

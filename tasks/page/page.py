@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from tasks.page.figures import PLOT
-from tasks.page.scores import Table
+from tasks.page.scores import Metric, Table
 from tasks.page.text import clock, number, signed, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -142,7 +142,7 @@ class Page:
         refused: what was put aside.
         pipeline: the stages as SVG.
         scores: the tables of figures, one for each data set.
-        note_scores: for each data set that has one, a picture of how well each note was found.
+        note_scores: for each data set, pictures of how well each note was found; of captures, camera by camera too.
         learned: loss curves.
         performed: test takes, all of them or the first.
         n_test_takes: how many there are.
@@ -154,7 +154,7 @@ class Page:
     refused: Sequence[Refused]
     pipeline: Markup
     scores: Sequence[Table]
-    note_scores: Mapping[str, Picture]
+    note_scores: Mapping[str, Sequence[Picture]]
     learned: Sequence[Learned]
     performed: Sequence[Performed]
     n_test_takes: int
@@ -178,7 +178,7 @@ def render_page(page: Page) -> str:
     environment.filters.update(clock=clock, number=number, signed=signed, url=quote)
     return environment.get_template("report.html").render(
         page=page,
-        metrics={metric.key: metric for table in page.scores for metric in table.metrics},
+        metrics=_metrics_shown(page.scores),
         minutes=_minutes_by_part(page.catalog),
         plot_left=PLOT[0],
         plot_right=PLOT[1],
@@ -186,6 +186,15 @@ def render_page(page: Page) -> str:
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
     )
+
+
+def _metrics_shown(tables: Sequence[Table]) -> Mapping[str, Metric]:
+    """Return what every column of every table means, those of the results first."""
+    shown: dict[str, Metric] = {}
+    for one in [*tables, *(detail for table in tables for detail in table.details)]:
+        for metric in one.metrics:
+            shown.setdefault(metric.key, metric)
+    return shown
 
 
 def _minutes_by_part(catalog: Sequence[CatalogRow]) -> Mapping[str, float]:

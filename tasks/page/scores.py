@@ -1,13 +1,15 @@
 """The table of figures: every system beside the baselines, with what its lead over them is worth."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.metrics.amplitudes import SWEEP_TOLERANCES_S
 from tasks.metrics.intervals import paired_interval
 
 REFERENCE_SYSTEMS = ("mean", "mean_features")
@@ -24,13 +26,13 @@ class Metric:
     key: str
     label: str
     unit: str
-    best: Literal["lowest", "highest", "nearest 0"]
+    best: Literal["lowest", "highest", "nearest 0", "not ranked"]
     digits: int
     meaning: str
 
     def cost(self, value: float) -> float:
         """Return what is smaller for a better value."""
-        return {"lowest": value, "highest": -value, "nearest 0": abs(value)}[self.best]
+        return {"lowest": value, "highest": -value, "nearest 0": abs(value), "not ranked": 0.0}[self.best]
 
 
 METRICS = (
@@ -124,6 +126,141 @@ METRICS = (
     ),
 )
 
+DETAILS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
+    {
+        "Onset F1 by tolerance": tuple(
+            Metric(
+                key=f"onset_f1_{ms}_ms",
+                label=f"{ms} ms",
+                unit="",
+                best="highest",
+                digits=3,
+                meaning=f"notes found with the right key and an onset within {ms} ms",
+            )
+            for ms in (round(1000 * tolerance_s) for tolerance_s in SWEEP_TOLERANCES_S)
+        ),
+        "Amplitudes and onsets": (
+            Metric(
+                key="amplitude_rmse",
+                label="Amplitude error",
+                unit="",
+                best="lowest",
+                digits=5,
+                meaning="root of the mean squared error of the note amplitudes, on their own scale",
+            ),
+            Metric(
+                key="note_correlation",
+                label="Notes' mean",
+                unit="",
+                best="highest",
+                digits=3,
+                meaning="correlation of a note's amplitudes with the true ones, mean of the notes that sound",
+            ),
+            Metric(
+                key="worst_note_correlation",
+                label="Worst note",
+                unit="",
+                best="highest",
+                digits=3,
+                meaning="the smallest of them",
+            ),
+            Metric(
+                key="amplitude_lag_ms",
+                label="Onset vectors' lag",
+                unit="ms",
+                best="nearest 0",
+                digits=1,
+                meaning="by how much the amplitudes' rises are late, all notes together",
+            ),
+            Metric(
+                key="onset_coincidence",
+                label="Coincidence",
+                unit="",
+                best="not ranked",
+                digits=3,
+                meaning="correlation between the onset vectors of different notes; near 1 every note is played at once",
+            ),
+            Metric(
+                key="true_onset_coincidence",
+                label="True coincidence",
+                unit="",
+                best="not ranked",
+                digits=3,
+                meaning="the same of what was really played",
+            ),
+            Metric(
+                key="onset_precision",
+                label="Onset precision",
+                unit="",
+                best="highest",
+                digits=3,
+                meaning="share of the notes found that were played, within 50 ms",
+            ),
+            Metric(
+                key="onset_recall",
+                label="Onset recall",
+                unit="",
+                best="highest",
+                digits=3,
+                meaning="share of the notes played that were found, within 50 ms",
+            ),
+        ),
+        "Sound": (
+            Metric(
+                key="estimate_level_dbfs",
+                label="Level",
+                unit="dBFS",
+                best="not ranked",
+                digits=1,
+                meaning="of the sound, its RMS against full scale",
+            ),
+            Metric(
+                key="truth_level_dbfs",
+                label="True level",
+                unit="dBFS",
+                best="not ranked",
+                digits=1,
+                meaning="the same of the true sound",
+            ),
+            Metric(
+                key="comb_db",
+                label="Comb",
+                unit="dB",
+                best="not ranked",
+                digits=1,
+                meaning="how far what sounds at multiples of the frame rate stands above its surroundings: a buzz",
+            ),
+            Metric(
+                key="true_comb_db",
+                label="True comb",
+                unit="dB",
+                best="not ranked",
+                digits=1,
+                meaning="the same of the true sound, which has it by chance alone",
+            ),
+            Metric(
+                key="black_level_dbfs",
+                label="On black",
+                unit="dBFS",
+                best="lowest",
+                digits=1,
+                meaning="how loud it is on a film that is all black; silence is -120",
+            ),
+            Metric(
+                key="white_level_dbfs",
+                label="On white",
+                unit="dBFS",
+                best="lowest",
+                digits=1,
+                meaning="how loud it is on a film that is all white",
+            ),
+        ),
+    }
+)
+"""Figures of captures that stand in tables of their own, by their titles."""
+
+BY_CAMERA = "Onset F1 by camera"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
@@ -172,12 +309,16 @@ class Table:
         reference: the system that the others are compared with; empty where there is none.
         metrics: its columns: those that a system of it has.
         rows: its systems.
+        title: of a table of details; empty for a table of results.
+        details: more about the same systems.
     """
 
     name: Literal["scores", "captures"]
     reference: str
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
+    title: str = ""
+    details: tuple["Table", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,12 +353,54 @@ def score_tables(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: i
     names: tuple[Literal["scores", "captures"], ...] = ("scores", "captures")
     tables = []
     for name in names:
-        rows = score_rows([one for one in evaluations if one.data == name], n_resamples=n_resamples, seed=seed)
+        own = [one for one in evaluations if one.data == name]
+        rows = score_rows(own, n_resamples=n_resamples, seed=seed)
         if rows:
             reference = next((row.system for row in rows if row.is_reference), "")
             metrics = tuple(cell.metric for cell in rows[0].cells)
-            tables.append(Table(name=name, reference=reference, metrics=metrics, rows=tuple(rows)))
+            details = tuple(detail_tables(own)) if name == "captures" else ()
+            tables.append(Table(name=name, reference=reference, metrics=metrics, rows=tuple(rows), details=details))
     return tables
+
+
+def detail_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
+    """Yield what else was measured of captures, camera by camera too; figures alone, without intervals."""
+    cameras = sorted({str(camera) for family in evaluations for camera in family.takes["camera"]})
+    by_camera = tuple(
+        Metric(
+            key=f"onset_f1 {camera}",
+            label=camera,
+            unit="",
+            best="highest",
+            digits=3,
+            meaning=f"onset F1 within 50 ms of what {camera} films, mean over the takes",
+        )
+        for camera in cameras
+    )
+    parted = [
+        replace(
+            family,
+            figures={
+                system: {f"onset_f1 {camera}": _mean_of_camera(family, system, camera) for camera in cameras}
+                for system in family.figures
+            },
+        )
+        for family in evaluations
+    ]
+    titled = [(BY_CAMERA, by_camera, parted), *((title, metrics, evaluations) for title, metrics in DETAILS.items())]
+    for title, metrics, families in titled:
+        rows = _rows(families, metrics)
+        if rows and rows[0].cells:
+            shown = tuple(cell.metric for cell in rows[0].cells)
+            yield Table(name="captures", reference="", metrics=shown, rows=tuple(rows), title=title)
+
+
+def _mean_of_camera(family: Evaluation, system: str, camera: str) -> float:
+    if "onset_f1" not in family.takes:
+        return math.nan
+    values = family.takes["onset_f1"][(family.takes["system"] == system) & (family.takes["camera"] == camera)]
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else math.nan
 
 
 def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int) -> list[Row]:
@@ -233,8 +416,23 @@ def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int
             not move the others' figures.
     """
     systems = [(family, system) for family in evaluations for system in family.figures]
-    shown = [metric for metric in METRICS if any(_value(f, s, metric) is not None for f, s in systems)]
     reference = next(((f, s) for f, s in systems if s in REFERENCE_SYSTEMS), None)
+
+    def lead(family: Evaluation, system: str, metric: Metric) -> Lead | None:
+        if reference is None or system in REFERENCE_SYSTEMS:
+            return None
+        return _lead(family, system, reference, metric, n_resamples=n_resamples, seed=seed)
+
+    return _rows(evaluations, METRICS, lead)
+
+
+def _rows(
+    evaluations: Sequence[Evaluation],
+    metrics: Sequence[Metric],
+    lead: Callable[[Evaluation, str, Metric], Lead | None] = lambda *_: None,
+) -> list[Row]:
+    systems = [(family, system) for family in evaluations for system in family.figures]
+    shown = [metric for metric in metrics if any(_value(f, s, metric) is not None for f, s in systems)]
     best = {metric.key: _best(systems, metric) for metric in shown}
     return [
         Row(
@@ -247,9 +445,7 @@ def score_rows(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: int
                     metric=metric,
                     value=(value := _value(family, system, metric)),
                     is_best=value is not None and system not in UPPER_BOUNDS and _same(metric, value, best),
-                    lead=None
-                    if reference is None or system in REFERENCE_SYSTEMS
-                    else _lead(family, system, reference, metric, n_resamples=n_resamples, seed=seed),
+                    lead=lead(family, system, metric),
                 )
                 for metric in shown
             ),
@@ -264,6 +460,8 @@ def _value(family: Evaluation, system: str, metric: Metric) -> float | None:
 
 
 def _best(systems: Sequence[tuple[Evaluation, str]], metric: Metric) -> float | None:
+    if metric.best == "not ranked":
+        return None
     ranked = [_value(f, s, metric) for f, s in systems if s not in UPPER_BOUNDS]
     values = [value for value in ranked if value is not None]
     # One system alone is not the best of anything.

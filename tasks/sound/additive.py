@@ -11,8 +11,6 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
-import scipy.interpolate
-import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.features.amplitudes import WINDOW_FRAMES, note_frequencies_hz
@@ -224,6 +222,8 @@ def interpolated_knots(values: NDArray[np.floating], *, window_frames: int = WIN
     Returns:
         (J, N), J = 2 (F + window_frames - 1) + 1; row k is at knot 2 k + window_frames.
     """
+    from scipy.interpolate import PchipInterpolator  # half a second that who only trains need not wait
+
     values = np.asarray(values, np.float64)
     n_rows = len(values)
     if not n_rows:
@@ -235,7 +235,7 @@ def interpolated_knots(values: NDArray[np.floating], *, window_frames: int = WIN
     if n_rows > 1:
         row = np.arange(n_rows, dtype=np.float64)
         for note in range(values.shape[1]):  # one by one: the polynomials are four times as large as the values
-            cubic = scipy.interpolate.PchipInterpolator(row, values[:, note])
+            cubic = PchipInterpolator(row, values[:, note])
             knots[window_frames + 1 : last : KNOTS_PER_FRAME, note] = cubic(row[:-1] + 0.5)
     knots[last + 1 :] = values[-1]
     return knots
@@ -315,6 +315,8 @@ def _with_partials(
     What a fundamental has more than decay would have left it is a stroke. A stroke sets a partial going, which then
     dies away by itself.
     """
+    import scipy.signal  # a second that sines alone need not wait
+
     amplitudes, frequencies = [knots], [frequency_hz]
     fading = np.exp(-frequency_hz / (KNOTS_PER_FRAME * frame_rate * partials.fundamental_cycles))  # a knot
     before = np.concatenate([np.zeros_like(knots[:1]), knots[:-1]])

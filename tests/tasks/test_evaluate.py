@@ -1,5 +1,6 @@
 """Scores of performances that are known to be right, to be silent, or to be late."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_a_variant_is_compared_with_the_familys_first_system_take_by_take():
 # Captures.
 
 
-def evaluate():
+def evaluate(workers=2):
     return evaluate_family(
         "capture_baselines",
         data=Path("data/chunked/captures"),
@@ -145,7 +146,7 @@ def evaluate():
         out=Path("evaluated"),
         params=PARAMS,
         transcribe_params=TRANSCRIBE,
-        workers=2,
+        workers=workers,
         accelerator="cpu",
     )
 
@@ -171,6 +172,39 @@ def test_each_camera_of_a_capture_is_scored_while_it_films(captured):
     assert counted == {"t/cam_a": 13.0, "t/cam_b": 9.0}  # the second one came at 2.25 s: four strokes were over
     assert set(rows["camera"]) == {"cam_a", "cam_b"}
     assert all(len(ids) == 2 for ids in rows["segment_ids"])
+
+
+def test_a_buzz_at_the_systems_own_frame_rate_and_levels_on_even_films_are_told(captured):
+    perform = captured
+    for system in ("mean_features", "nearest_features", "true_features"):
+        perform(system, late_s=0.0, louder=1.0)
+    time_s = np.arange(8 * 8000) / 8000
+    buzz = sum(0.02 * np.sin(2 * np.pi * 25 * number * time_s) for number in range(1, 60))
+    write_flac(Path("synthesized/nearest_features/t/cam_b/audio.flac"), buzz.astype(np.float32), 8000)
+    levels = {"nearest_features": {"black_level_dbfs": -120.0, "white_level_dbfs": -33.5}}
+    Path("synthesized/levels.json").write_text(json.dumps(levels))
+    Path("trained").mkdir()
+    for system in ("mean_features", "nearest_features"):
+        Path(f"trained/{system}.json").write_text(json.dumps({"frame_rate": "25"}))
+    means = evaluate()
+    rows = read_table(Path("evaluated/takes.parquet"))
+    combs = dict(zip(zip(rows["system"], rows["camera"], strict=True), rows["comb_db"], strict=True))
+    assert combs["nearest_features", "cam_b"] > 30  # as loud as the whole
+    true_comb_db = means["nearest_features"]["true_comb_db"]
+    assert combs["nearest_features", "cam_a"] == pytest.approx(true_comb_db, abs=1e-3)  # it is the true sound
+    assert true_comb_db < 0
+    assert "comb_db" not in means["true_features"]  # it does not say what it is made of
+    assert means["nearest_features"]["white_level_dbfs"] == -33.5
+    assert "black_level_dbfs" not in means["mean_features"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_takes_and_figures_are_the_same_however_many_work(captured, workers):
+    perform = captured
+    for number, system in enumerate(("mean_features", "nearest_features", "true_features")):
+        perform(system, late_s=0.02 * number, louder=1.0)
+    two = evaluate(), Path("evaluated/takes.parquet").read_bytes()
+    assert (evaluate(workers=workers), Path("evaluated/takes.parquet").read_bytes()) == two
 
 
 def test_a_system_that_left_a_view_out_is_named(captured):

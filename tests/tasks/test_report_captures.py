@@ -75,7 +75,10 @@ def test_a_test_capture_is_heard_by_its_first_camera_beside_the_truth_and_scored
     made = {path.name.partition(".")[2] for path in (page / "media/t").glob("capture_baselines.*")}
     assert made >= {f"{name}_features.{kind}" for name in ("mean", "true") for kind in ("flac", "notes.png")}
     assert (page / "media/notes.captures.png").is_file()
+    assert (page / "media/cameras.captures.png").is_file()
     assert not (page / "media/notes.scores.png").exists()
+    for words in ("Onset F1 by camera", "Onset F1 by tolerance", "Amplitudes and onsets", "camera by camera"):
+        assert words in html
 
 
 def test_a_project_whose_captures_nobody_performed_has_a_page_too(page):

@@ -1,12 +1,17 @@
 """Sound on the master's clock, brought under a camera's own pictures."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.captures.record import Device
-from tasks.synthesize import Lazy, on_cameras_clock
+from tasks.errors import ToolError
+from tasks.families.base import Performance
+from tasks.store.views import ViewSet
+from tasks.synthesize import Lazy, _written, even_films, on_cameras_clock
+from tasks.takes import TAKE_NAME
 
 RATE = 1000
 
@@ -55,3 +60,52 @@ def test_values_are_made_when_they_are_asked_for():
     assert asked == ["b"]
     with pytest.raises(KeyError):
         lazy["c"]
+
+
+def test_even_films_look_like_the_test_cameras_and_bear_no_takes_name(captured):
+    del captured
+    films = even_films(ViewSet(Path("data/chunked/captures")))
+    assert sorted(films) == [".black/kalimba", ".white/kalimba"]
+    for name, luma in ((".black/kalimba", 0), (".white/kalimba", 255)):
+        assert films[name].pictures.shape == (75, 2, 2)
+        assert (films[name].pictures == luma).all()
+        assert (films[name].duration_s, films[name].instrument) == (3.0, "kalimba")
+    assert not any(TAKE_NAME.fullmatch(name.partition("/")[0]) for name in films)
+
+
+def performances(n):
+    for number in range(n):
+        yield Performance(system="s", take=str(number), audio=np.zeros(1, np.float32), sample_rate=1, notes=None)
+
+
+def test_performances_come_in_order_once_they_are_written():
+    written = set()
+
+    def write(performance):
+        time.sleep(0.01 * (int(performance.take) % 3))
+        written.add(performance.take)
+
+    for number, performance in enumerate(_written(performances(9), write, 3)):
+        assert performance.take == str(number)
+        assert performance.take in written
+
+
+def test_memory_holds_two_performances_a_worker():
+    made = []
+
+    def counted():
+        for performance in performances(20):
+            made.append(performance.take)
+            yield performance
+
+    for done, _ in enumerate(_written(counted(), lambda _: None, 2)):
+        assert len(made) - done <= 4
+
+
+def test_a_performance_that_cannot_be_written_fails_the_stage():
+    def write(performance):
+        if performance.take == "1":
+            raise ToolError("the disk is full")
+
+    with pytest.raises(ToolError, match="the disk is full"):
+        list(_written(performances(5), write, 2))

@@ -1,6 +1,7 @@
 """Families as the stages see them, and what they keep on disk."""
 
 import importlib
+import json
 import subprocess
 import sys
 from fractions import Fraction
@@ -48,6 +49,20 @@ def test_the_table_itself_imports_no_family():
     script = "import sys, tasks.families; print(*(m for m in sys.modules if m in ('torch', 'tasks.families.base')))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)
     assert ran.stdout.strip() == b""
+
+
+def test_a_family_brings_lightning_only_where_it_is_trained():
+    modules = [entry.partition(":")[0] for entry in FAMILIES.values()]
+    script = f"import sys, {', '.join(modules)}; print(*(m for m in ('lightning', 'dvclive') if m in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=120)
+    assert ran.stdout.strip() == b""
+
+
+def test_a_system_says_at_how_many_frames_a_second_it_makes_sound(tmp_path):
+    for name, facts in (("top", {"frame_rate": "25"}), ("asked", {"asked": {"frame_rate": "30000/1001"}}), ("no", {})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(facts))
+    told = [load_family("baselines").frame_rate(tmp_path, name) for name in ("top", "asked", "no", "missing")]
+    assert told == [25, Fraction(30000, 1001), None, None]
 
 
 @pytest.mark.parametrize(

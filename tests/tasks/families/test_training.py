@@ -5,13 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 
-from tasks.families.base import deterministic_torch
+from tasks.families.base import TrainingModule, deterministic_torch
 from tasks.families.training import fit_module
 
 
-class Line(LightningModule):
+class Line(TrainingModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(3, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.sound import FLOOR_DBFS, level_dbfs, sound_scores, spectrogram_dbfs
+from tasks.metrics.sound import FLOOR_DBFS, level_dbfs, scores_of_sounds, sound_scores, spectrogram_dbfs
 
 RATE = 8000
 DISTANCES = ("mr_stft", "spectral_convergence", "log_magnitude", "log_spectral_distance_db")
@@ -104,7 +104,7 @@ def test_a_sound_shorter_than_a_window_is_measured(n_samples):
 
 def test_a_long_sound_is_the_same_in_blocks(monkeypatch):
     whole = sound_scores(noise(1), noise(2), sample_rate=RATE)
-    monkeypatch.setattr("tasks.metrics.sound.BLOCK_STFT_FRAMES", 7)
+    monkeypatch.setattr("tasks.metrics.sound.BLOCK_BINS", 7)
     assert sound_scores(noise(1), noise(2), sample_rate=RATE) == pytest.approx(whole)
 
 
@@ -123,3 +123,11 @@ def test_sounds_of_different_length_are_refused():
 def test_no_sound_at_all_is_refused():
     with pytest.raises(ValueError, match="at least a sample"):
         level_dbfs(np.zeros(0, np.float32))
+
+
+def test_several_sounds_are_scored_as_each_alone():
+    truth, others = noise(1), [noise(2), SILENCE, noise(1)]
+    together = scores_of_sounds(truth, others, sample_rate=RATE)
+    assert together == [sound_scores(truth, other, sample_rate=RATE) for other in others]
+    assert together[2]["mr_stft"] == 0.0
+    assert scores_of_sounds(truth, [], sample_rate=RATE) == []

@@ -4,7 +4,7 @@ import pytest
 from markupsafe import Markup
 
 from tasks.page.page import CatalogRow, Heard, Page, Performed, Picture, Refused, render_page
-from tasks.page.scores import METRICS, Cell, Metric, Row, Table
+from tasks.page.scores import DETAILS, METRICS, Cell, Metric, Row, Table
 
 EVIL = "\"'><script>alert(1)</script>\x00\x1b{{ 7*7 }}"
 SHOWN = "\"'><script>alert(1)</script>\\x00\\x1b{{ 7*7 }}"
@@ -80,14 +80,31 @@ def test_each_data_set_has_a_table_with_its_own_columns_and_picture():
         row = Row(family="net", system=system, is_upper_bound=False, is_reference=False, cells=(cell,))
         return Table(name=name, reference="", metrics=(metric,), rows=(row,))  # type: ignore[arg-type]
 
-    picture = Picture(src="media/notes/captures.png", words="Onset F1 of each note", kind="notes", width=9, height=9)
+    pictures = [
+        Picture(src=f"media/{kind}.captures.png", words="Onset F1 of each note", kind=kind, width=9, height=9)
+        for kind in ("notes", "cameras")
+    ]
     tables = [table("scores", "net_a", METRICS[0]), table("captures", "net_b", METRICS[1])]
-    found = Tags(render_page(page(scores=tables, note_scores={"captures": picture})))
+    found = Tags(render_page(page(scores=tables, note_scores={"captures": pictures})))
     assert [
         words for words in ("Drawn keyboards", "Filmed captures", "net_a", "net_b") if words not in found.text
     ] == []
     assert found.text.count(METRICS[0].meaning) == found.text.count(METRICS[1].meaning) == 1
-    assert [tag["src"] for name, tag in found.tags if name == "img"] == ["media/notes/captures.png"]
+    assert [tag["src"] for name, tag in found.tags if name == "img"] == [picture.src for picture in pictures]
+    assert found.text.count("Onset F1 of each note, camera by camera") == 1
+
+
+def test_details_stand_under_their_table_and_are_explained_too():
+    def table(title: str, metric: Metric, *details: Table) -> Table:
+        cell = Cell(metric=metric, value=-43.2, is_best=False, lead=None)
+        row = Row(family="net", system="net_a", is_upper_bound=False, is_reference=False, cells=(cell,))
+        return Table(name="captures", reference="", metrics=(metric,), rows=(row,), title=title, details=details)
+
+    comb = next(metric for metric in DETAILS["Sound"] if metric.key == "comb_db")
+    found = Tags(render_page(page(scores=[table("", METRICS[0], table("Sound", comb))])))
+    for words in ("More figures of these captures", "Sound", "Comb", "-43.2".replace("-", "−"), comb.meaning):
+        assert words in found.text
+    assert "not ranked" not in found.text.partition("Comb")[2].partition("net_a")[0]
 
 
 def test_hostile_words_stay_words_wherever_they_stand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.metrics.intervals import paired_interval
-from tasks.page.scores import METRICS, Cell, Evaluation, Row, score_rows, score_tables
+from tasks.page.scores import BY_CAMERA, DETAILS, METRICS, Cell, Evaluation, Row, score_rows, score_tables
 
 BY_TAKE = {  # system: nats of four takes
     "mean": [5.0, 5.1, 5.2, 5.3],
@@ -158,3 +158,39 @@ def test_what_was_tested_on_other_takes_stands_in_a_table_of_its_own():
     assert leads["captures"] == {"mean_features": None, "eye": pytest.approx(0.1)}
     assert [table.reference for table in tables] == ["mean", "mean_features"]
     assert score_tables([], n_resamples=10, seed=0) == []
+
+
+def test_captures_have_tables_of_cameras_of_tolerances_and_of_what_is_heard_of_frames():
+    takes = {
+        "system": np.array(["mean_features"] * 4 + ["true_features"] * 4, object),
+        "take": np.array(["t/a", "t/b", "u/a", "u/b"] * 2, object),
+        "piece": np.array(["t", "t", "u", "u"] * 2, object),
+        "camera": np.array(["a", "b"] * 4, object),
+        "onset_f1": np.array([0.2, 0.4, 0.4, np.nan, 1.0, 1.0, 1.0, 1.0]),
+    }
+    more = {"onset_f1_10_ms": 0.1, "onset_f1_100_ms": 0.5, "comb_db": 7.0, "black_level_dbfs": -120.0}
+    figures = {"mean_features": {"onset_f1": 0.3, **more}, "true_features": {"onset_f1": 1.0, "comb_db": -1.0}}
+    (table,) = score_tables([Evaluation(family="f", figures=figures, takes=takes)], n_resamples=50, seed=0)
+    shown = {
+        detail.title: {
+            row.system: {cell.metric.label: cell.value for cell in row.cells if cell.value is not None}
+            for row in detail.rows
+        }
+        for detail in table.details
+    }
+    assert shown[BY_CAMERA] == {
+        "mean_features": {"a": pytest.approx(0.3), "b": pytest.approx(0.4)},
+        "true_features": {"a": 1.0, "b": 1.0},
+    }
+    assert shown["Onset F1 by tolerance"]["mean_features"] == {"10 ms": 0.1, "100 ms": 0.5}
+    assert shown["Sound"]["mean_features"] == {"Comb": 7.0, "On black": -120.0}
+    assert "Amplitudes and onsets" not in shown  # nobody has any of it
+    assert not any(cell.is_best or cell.lead for detail in table.details for row in detail.rows for cell in row.cells)
+
+
+def test_what_is_not_ranked_has_no_best_and_drawn_scores_have_no_details():
+    families = [evaluation("net", "mean", "good", mean={"comb_db": 3.0}, good={"comb_db": 1.0})]
+    assert score_tables(families, n_resamples=50, seed=0)[0].details == ()
+    comb = next(metric for metric in DETAILS["Sound"] if metric.key == "comb_db")
+    assert comb.best == "not ranked"
+    assert comb.cost(3.0) == comb.cost(1.0)
