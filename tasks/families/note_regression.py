@@ -57,7 +57,7 @@ SAMPLE_RATE = 22_050
 KERAS_LEARNING_RATE = 0.001
 STILL_PICTURES = 64  # of a film, whose median is the instrument at rest
 DIFFERENCE_LUMA = 64.0  # luma levels that become 1
-WINDOWS_AT_A_TIME = 96
+WINDOWS_AT_A_TIME = 192
 CONTEXT = 24  # windows before and behind those that are kept of a long film
 
 Count = Annotated[int, Field(ge=1)]

@@ -7,7 +7,6 @@ loudness is loud on one of them.
 from fractions import Fraction
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 from tasks.metrics.sound import LEVEL_FLOOR_DBFS, level_dbfs
@@ -49,9 +48,9 @@ def frame_rate_comb_db(audio: NDArray[np.floating], sample_rate: int, frame_rate
     finite = np.isfinite(audio)
     if not finite.all():
         raise ValueError(f"sample {int(np.argmin(finite))} of the audio is {audio[np.argmin(finite)]}")
-    _, power = scipy.signal.welch(
-        audio.astype(np.float64), sample_rate, "hann", nperseg=n_window, detrend=False, scaling="spectrum"
-    )
+    from scipy.signal import welch  # half a second that systems without a frame rate need not wait
+
+    _, power = welch(audio.astype(np.float64), sample_rate, "hann", nperseg=n_window, detrend=False, scaling="spectrum")
     n_multiples = int((len(power) - 1 - AROUND_BINS[1]) // WINDOW_FRAMES)
     if n_multiples < 1:
         raise ValueError(f"no multiple of the frame rate {frame_rate} lies well below {sample_rate / 2} Hz")
