@@ -313,20 +313,25 @@ def _verify(part: Path, path: Path, *, n_pictures: int, picture_s: Fraction, sou
     Raises:
         ToolError: it does not.
     """
-    facts = probe(part, policy=NO_LIMITS)
-    if facts.video is None:
-        raise ToolError(f"ffmpeg wrote {shown(path)} without a video stream")
-    found = packets_of(part, facts, facts.video, policy=NO_LIMITS)
+    try:
+        facts = probe(part, policy=NO_LIMITS)
+        if facts.video is None:
+            raise ToolError(f"ffmpeg wrote {shown(path)} without a video stream{_free_beside(path)}")
+        found = packets_of(part, facts, facts.video, policy=NO_LIMITS)
+        heard = None if sound_s is None else stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
+    except MediaError as error:  # where the disk fills up while a file ends, ffmpeg says that all went well
+        raise ToolError(f"ffmpeg wrote {shown(path)}, which cannot be read: {error}{_free_beside(path)}") from None
     if found.n_shown != n_pictures or abs(found.end_s - picture_s) > 1 / facts.video.frame_rate:
         raise ToolError(
             f"ffmpeg wrote {shown(path)} with {found.n_shown} pictures in {found.end_s:.3f} s, "
-            f"expected {n_pictures} in {float(picture_s):.3f} s"
+            f"expected {n_pictures} in {float(picture_s):.3f} s{_free_beside(path)}"
         )
-    if sound_s is None:
+    if heard is None or sound_s is None:
         return
-    heard = stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
     if abs(heard - sound_s) > 2 * 1024 / SOUND_RATE:  # AAC rounds up to its blocks of 1024 samples
-        raise ToolError(f"ffmpeg wrote {shown(path)} with {heard:.3f} s of sound, expected {sound_s:.3f} s")
+        raise ToolError(
+            f"ffmpeg wrote {shown(path)} with {heard:.3f} s of sound, expected {sound_s:.3f} s{_free_beside(path)}"
+        )
 
 
 @contextmanager
@@ -377,8 +382,11 @@ def _true_suffix(part: Path) -> str:
 
 def not_written(path: Path, logged: bytes) -> str:
     """Return why ffmpeg did not write a file: its last error, and the space left, for of that it may say nothing."""
-    free = f" ({shutil.disk_usage(path.parent).free >> 20} MiB free there)" if path.parent.is_dir() else ""
-    return f"ffmpeg could not write {shown(path)}: {last_error(logged)}{free}"
+    return f"ffmpeg could not write {shown(path)}: {last_error(logged)}{_free_beside(path)}"
+
+
+def _free_beside(path: Path) -> str:
+    return f" ({shutil.disk_usage(path.parent).free >> 20} MiB free there)" if path.parent.is_dir() else ""
 
 
 def _and_first(first: NDArray[np.uint8], rest: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
