@@ -25,6 +25,9 @@ SMALL = {
     "baselines": {"n_pictures": 64},
     "capture_baselines": {"n_windows": 64},
     "cnn_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
+    "conv_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
+    "bitmap_mlp": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
+    "bitmap_stft": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
     "piano_roll": {
         "n_hidden": 8,
         "n_steps": 4,
@@ -105,7 +108,7 @@ class Clone:
 
     def run(self, *command):
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=540, check=False
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=1200, check=False
         )
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout
