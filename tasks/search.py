@@ -2,9 +2,8 @@
 
 Proposals are made in rounds of `ROUND`, told in order and seeded, so the same data, code and seed end with the same
 winner however many run at once and however often the search was cut off: an experiment that is there already is not run
-again. Each
-trial first trains for a share of the steps; only the better half of all so far trains in full (successive halving with
-two rungs, Jamieson & Talwalkar 2016).
+again. Each trial first trains for a share of the steps; only the better half of all so far trains in full (successive
+halving with two rungs, Jamieson & Talwalkar 2016).
 
 Source: the marimba project searched learning rate and weight scale log-uniformly, one trial, and plotted no score.
 """
