@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -33,6 +34,10 @@ _AUDIBLE_S = 0.05  # a note this long before the end must be heard
 _NOTE_OFF, _PEDAL, _NOTE_ON, _END = range(4)
 
 _PART_LENGTH = 512 * BLOCK_LENGTH  # samples computed at a time
+
+# The library fills its table of default modulators while the first synthesizer is made, and lets a second thread
+# read it half filled; the import redirects a stream that all threads share.
+_STARTING = threading.Lock()
 
 
 class SynthError(ToolError):
@@ -89,7 +94,7 @@ def fluidsynth_version() -> str:
 def _import_fluidsynth() -> Any:
     try:
         # Where the environment has CI, pyfluidsynth prints at import, into whatever the program writes there.
-        with contextlib.redirect_stdout(sys.stderr):
+        with _STARTING, contextlib.redirect_stdout(sys.stderr):
             import fluidsynth
     except ModuleNotFoundError:
         raise SynthError("the Python binding of FluidSynth is missing: pip install pyfluidsynth") from None
@@ -235,9 +240,10 @@ class Synthesizer:
             "synth.threadsafe-api": 0,  # no synthesizer is shared between threads
             "synth.default-soundfont": "",
         }
-        synth = self._fluidsynth.Synth(
-            gain=float(self._gain), samplerate=float(self._sample_rate), channels=16, **settings
-        )
+        with _STARTING:
+            synth = self._fluidsynth.Synth(
+                gain=float(self._gain), samplerate=float(self._sample_rate), channels=16, **settings
+            )
         try:
             return synth, self._prepare(synth)
         except SynthError:

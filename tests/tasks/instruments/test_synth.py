@@ -246,6 +246,42 @@ def test_synthesizers_in_threads_give_the_same_bytes_as_one_after_the_other(synt
         assert list(pool.map(render_shared, pieces)) == expected
 
 
+def test_the_first_synthesizers_of_a_program_are_made_one_at_a_time_and_leave_standard_output_alone():
+    # The library's own start is no matter for two threads: one of them may render without velocity and volume.
+    program = """
+import sys, threading, time
+from tasks.instruments import synth
+import_binding, made, overlaps, stream = synth._import_fluidsynth, [], [], sys.stdout
+at_once, inside = threading.Barrier(8), threading.Lock()
+
+def watched():
+    binding = import_binding()
+    if not made:
+        made.append(binding.Synth)
+        class Watched(made[0]):
+            def __init__(self, **arguments):
+                overlaps.append(not inside.acquire(blocking=False))
+                super().__init__(**arguments)
+                time.sleep(0.01)
+                if not overlaps[-1]:
+                    inside.release()
+        binding.Synth = Watched
+    return binding
+
+def make():
+    at_once.wait()
+    synth.Synthesizer(synth.find_soundfont(), sha256=synth.SOUNDFONT_SHA256, sample_rate=48000, gain=1.0)
+
+synth._import_fluidsynth = watched
+threads = [threading.Thread(target=make) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+stream.write(f"{len(overlaps)} made, {sum(overlaps)} at once, {sys.stdout is stream}")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert (done.stdout, done.stderr) == ("8 made, 0 at once, True", "")
+
+
 def test_rendering_goes_on_after_close_and_sounds_the_same(synthesizer):
     own = Synthesizer(find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=RATE, gain=GAIN)
     own.close()
