@@ -7,13 +7,23 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Sections, Summary, for_each_take, one_at_a_time, run_stage
+from tasks.captures.ensemble import read_ensemble
 from tasks.captures.record import read_capture
-from tasks.chunk import ChunkParams, SegmentParams, chunk_capture, chunk_take, data_metrics, index_takes
+from tasks.chunk import (
+    ChunkParams,
+    SegmentParams,
+    chunk_capture,
+    chunk_ensemble,
+    chunk_take,
+    data_metrics,
+    index_takes,
+)
 from tasks.step import write_whole
-from tasks.takes import SplitParams, Take, captures, read_catalog, scores, takes_of
+from tasks.takes import SplitParams, Take, captures, ensembles, read_catalog, scores, takes_of
 from tasks.tools import check_tools
 
 SCORES, CAPTURES = Path("data/chunked/scores"), Path("data/chunked/captures")
+ENSEMBLES = Path("data/chunked/ensembles")
 INGESTED, RENDERED, EXTRACTED = Path("data/ingested"), Path("data/rendered"), Path("data/extracted")
 SYNCHRONIZED = Path("data/synchronized")
 METRICS = Path("data/metrics/data.json")
@@ -43,20 +53,35 @@ def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> S
             tools=check_tools(["ffmpeg"]),
         )
         index_takes(CAPTURES, captures(takes), split, segments)
+        of_ensembles = for_each_take(
+            chunk_ensemble,
+            ensembles(takes),
+            stage="chunk",
+            out_dir=ENSEMBLES,
+            params=params,
+            inputs=_inputs_of_ensemble,
+            tools=check_tools(["ffmpeg"]),
+        )
+        refused = {outcome.name for outcome in of_ensembles.outcomes if outcome.state == "quarantined"}
+        index_takes(ENSEMBLES, [take for take in ensembles(takes) if take.name not in refused], split, segments)
         n_quarantined = len(json.loads((INGESTED / "quarantine.json").read_text()))
         METRICS.parent.mkdir(parents=True, exist_ok=True)
-        figures = data_metrics(SCORES, CAPTURES, read_catalog(), n_quarantined)
+        figures = data_metrics(SCORES, CAPTURES, ENSEMBLES, read_catalog(), n_quarantined)
         write_whole(METRICS, json.dumps(figures, indent=1) + "\n")
     return Summary(
         stage="chunk",
-        outcomes=(*of_scores.outcomes, *of_captures.outcomes),
-        pruned=(*of_scores.pruned, *of_captures.pruned),
+        outcomes=(*of_scores.outcomes, *of_captures.outcomes, *of_ensembles.outcomes),
+        pruned=(*of_scores.pruned, *of_captures.pruned, *of_ensembles.pruned),
     )
 
 
 def _inputs(take: Take) -> list[Path]:
     cameras = [device.path for device in read_capture(take.name).devices if device.role == "camera"]
     return [INGESTED / take.name, SYNCHRONIZED / take.name, EXTRACTED / take.name, *cameras]
+
+
+def _inputs_of_ensemble(take: Take) -> list[Path]:
+    return [INGESTED / take.name, EXTRACTED / take.name, *read_ensemble(take.name).sound_paths]
 
 
 def main() -> int:

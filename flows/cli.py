@@ -316,6 +316,78 @@ def sonify(
 
 
 @app.command()
+def separate(
+    mix: Annotated[Path, typer.Argument(metavar="MIX", help="A recording of several players; of a video its sound.")],
+    players: Annotated[
+        str | None,
+        typer.Option(metavar="vn,vc,...", help="Who plays, by codes or names; the take.yaml beside MIX when left out."),
+    ] = None,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="V",
+            help="Shows all players, row by row, or one each in their order; placed by its sound if it has one.",
+        ),
+    ] = None,
+    take: Annotated[
+        str | None,
+        typer.Option(metavar="TAKE", help="A take of data/chunked/ensembles whose mix it is, in their place."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Who takes it apart, once trained; separate.family when left out.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="One of its systems; the first that can when left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where stems go; here, MIX_stems, by default.")
+    ] = None,
+    sound_format: Annotated[str, typer.Option("--format", help="flac or wav, 16 bits.")] = "flac",
+    as_json: Json = False,
+) -> None:
+    """Take a mix apart: a sound a player."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from flows.run import Settings
+    from tasks.separate import FORMATS, SeparateParams, players_named, separate_file
+    from tasks.synchronize import SynchronizeParams
+
+    if sound_format not in FORMATS:
+        raise typer.BadParameter(f"{sound_format!r}, expected one of {', '.join(FORMATS)}", param_hint="--format")
+    params = _section("separate", SeparateParams)
+    family = family or params.family
+    with Console(stderr=True).status("reading the mix") as status:
+        done = separate_file(
+            mix,
+            out or Path(f"{mix.stem}_stems"),
+            family=family,
+            trained=Path("data/trained") / family,
+            data=Path("data/chunked/ensembles"),
+            params=params,
+            clock=_section("synchronize", SynchronizeParams),
+            accelerator=Settings().accelerator,
+            progress=status.update,
+            players=None if players is None else players_named(players),
+            videos=video or (),
+            take=take,
+            system=system,
+            suffix=sound_format,
+        )
+    if as_json:
+        stems = [{**vars(stem), "path": str(stem.path)} for stem in done.stems]
+        facts = {"mix": str(mix), "family": family, "system": done.system, "duration_s": done.duration_s}
+        facts |= {"sample_rate": done.sample_rate, "channels": done.channels, "gain_db": done.gain_db}
+        _print_json({**facts, "stems": stems, "remarks": list(done.remarks)})
+        return
+    table = Table("player", "instrument", "level dBFS", "file")
+    for stem in done.stems:
+        table.add_row(str(stem.player), stem.instrument, f"{stem.level_dbfs:.1f}", str(stem.path))
+    _print_table(table)
+    for words in done.remarks:
+        typer.echo(words)
+    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system}")
+
+
+@app.command()
 def sync(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="The recording whose clock the others are put on.")],
     others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Recordings of the same event.")],

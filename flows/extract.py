@@ -1,4 +1,4 @@
-"""Stage ``extract``: data/rendered, data/synchronized and the captures' masters -> data/extracted."""
+"""Stage ``extract``: data/rendered, data/synchronized, the captures' masters, the players' views -> data/extracted."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Summary, for_each_take, one_at_a_time, run_stage
+from tasks.captures.ensemble import read_ensemble
 from tasks.captures.record import read_capture
 from tasks.clock.record import read_clocks
 from tasks.extract import ExtractParams, extract_take
@@ -17,7 +18,7 @@ RENDERED, SYNCHRONIZED = Path("data/rendered"), Path("data/synchronized")
 
 @flow(name="extract", flow_run_name="extract")
 def extract(params: ExtractParams) -> Summary:
-    """Compute what models are asked to predict from every take's sound."""
+    """Compute what models are asked to predict, or given, from every take's sound and an ensemble's views."""
     with one_at_a_time("extract"):
         return for_each_take(
             extract_take,
@@ -33,6 +34,9 @@ def extract(params: ExtractParams) -> Summary:
 def _inputs(take: Take) -> list[Path]:
     if take.kind == "score":
         return [RENDERED / take.name]
+    if take.kind == "ensemble":
+        cameras = [device.path for device in read_ensemble(take.name).devices if device.role == "camera"]
+        return [Path("data/ingested") / take.name, SYNCHRONIZED / take.name, *cameras]
     master, _ = read_clocks(take.name)
     sound = read_capture(take.name).device(master).path
     return [Path("data/ingested") / take.name, SYNCHRONIZED / take.name, sound]

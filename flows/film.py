@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Summary, for_each_take, one_at_a_time, run_stage
-from tasks.film import FilmParams, film_take, takes_to_film
+from tasks.film import FilmParams, ensembles_to_film, film_take, takes_to_film
 from tasks.tools import check_tools
 
 
@@ -16,7 +16,7 @@ def film(params: FilmParams) -> Summary:
     with one_at_a_time("film"):
         return for_each_take(
             film_take,
-            takes_to_film(params),
+            [*takes_to_film(params), *ensembles_to_film(params)],
             stage="film",
             out_dir=Path("data/filmed"),
             params=params.recording,

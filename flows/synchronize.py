@@ -1,4 +1,4 @@
-"""Stage ``synchronize``: data/ingested and the captures' media -> data/synchronized."""
+"""Stage ``synchronize``: data/ingested, the captures' and the ensembles' media -> data/synchronized."""
 
 import sys
 from pathlib import Path
@@ -6,25 +6,36 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import Summary, for_each_take, one_at_a_time, run_stage
+from tasks.captures.ensemble import read_ensemble
 from tasks.captures.record import read_capture
 from tasks.synchronize import SynchronizeParams, synchronize_take
-from tasks.takes import captures, read_catalog
+from tasks.takes import Take, captures, ensembles, read_catalog
 from tasks.tools import check_tools
 
 
 @flow(name="synchronize", flow_run_name="synchronize")
 def synchronize(params: SynchronizeParams) -> Summary:
-    """Place the devices of every capture on one clock."""
+    """Place the devices of every capture and of every ensemble on one clock."""
     with one_at_a_time("synchronize"):
+        takes = read_catalog()
         return for_each_take(
             synchronize_take,
-            captures(read_catalog()),
+            [*captures(takes), *ensembles(takes)],
             stage="synchronize",
             out_dir=Path("data/synchronized"),
             params=params,
-            inputs=lambda take: [Path("data/ingested") / take.name, *read_capture(take.name).paths],
+            inputs=_inputs,
             tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]),
         )
+
+
+def _inputs(take: Take) -> list[Path]:
+    ingested = Path("data/ingested") / take.name
+    if take.kind == "capture":
+        return [ingested, *read_capture(take.name).paths]
+    ensemble = read_ensemble(take.name)
+    free = [device.path for device in ensemble.devices if device.name not in ensemble.genlocked]
+    return [ingested, *(sorted({*free, *ensemble.master_paths}) if free else [])]
 
 
 def main() -> int:

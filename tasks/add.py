@@ -21,13 +21,26 @@ from typing import IO, Literal
 from tasks.captures.copies import Contents
 from tasks.captures.describe import TakeFile, parse_take_file, read_take_file
 from tasks.captures.devices import probe_device
-from tasks.captures.folder import TAKE_FILE, FolderSize, Refused, Role, fault_of, look_into, role_of, shown
+from tasks.captures.folder import (
+    TAKE_FILE,
+    FolderSize,
+    Refused,
+    Role,
+    device_of,
+    fault_of,
+    is_of_an_ensemble,
+    look_into,
+    role_of,
+    shown,
+)
+from tasks.captures.layouts import ensemble_file
+from tasks.captures.players import plan_players
 from tasks.errors import BadInput
 from tasks.ingest import (
     FILMED,
     RAW,
+    RECORDED,
     SAMPLE,
-    Holding,
     IngestError,
     Originals,
     Source,
@@ -35,12 +48,13 @@ from tasks.ingest import (
     check_is_take,
     find_sources,
     hash_files,
+    holding,
     holding_of,
     in_order,
 )
 from tasks.instruments.midi import read_midi
 from tasks.step import Verified, file_sha256, named_error
-from tasks.takes import TAKE_NAME, Part
+from tasks.takes import TAKE_NAME, Kind, Part
 from tasks.versions.raw import Tell, check_raw, is_recorded, only_one, writing_raw
 
 INCOMING = Path("data/incoming")
@@ -140,8 +154,9 @@ def add_takes(
     """Take recordings in: check, copy, hash and record them.
 
     Each folder is a take's, or holds takes, or files in the marimba project's naming; a single recording or MIDI
-    file is a take of its own. A take that stands in data/raw with the same files is known. One that has all of those
-    files and more takes its place; one with others does so only when ``replace`` says so.
+    file is a take of its own, and so is each solo (``solo_CODE.mp4``) and each file of stems (``NAME.stem.mp4``). A
+    take that stands in data/raw with the same files is known. One that has all of those files and more takes its
+    place; one with others does so only when ``replace`` says so.
 
     Args:
         folders: read, never written to.
@@ -202,8 +217,10 @@ def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[A
     roles = [role_of(entry.name) for entry in inside]
     is_marimba = any(MARIMBA.fullmatch(entry.name) for entry in inside)
     has_recordings = any(role in ("camera", "microphone") for role in roles)
+    has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
     is_take = has_recordings or any(entry.name == TAKE_FILE for entry in inside) or roles == ["score"]
-    if is_take or (is_inside and not is_marimba) or not inside:
+    n_alone = sum(_is_alone(entry.name) for entry in inside)
+    if is_take or (is_inside and not is_marimba and n_alone < 2) or not inside:
         yield _folder_arrival(path, size)
         return
     for entry in inside:
@@ -214,6 +231,12 @@ def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[A
         except BadInput as error:
             yield _refused_take(entry, error)
     yield from _loose_files([entry for entry in inside if not _is_folder(entry)], size)
+
+
+def _is_alone(name: str) -> bool:
+    """Say whether a file holds a take of its own, a solo or all stems of one, so that several are several takes."""
+    named = ensemble_file(name)
+    return named is not None and named.role in ("solo", "stems")
 
 
 def _is_folder(path: Path) -> bool:
@@ -262,6 +285,9 @@ def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | 
 
 
 def _single_file(path: Path, role: Role) -> Arrival:
+    if _is_alone(path.name):
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.name.rpartition(".")[0].removesuffix(".stem")).strip("_.-")
+        return Arrival(name=_take_name(plain, path), source=path, files={path.name: path})
     name = _take_name(path.stem, path)
     if role != "other":
         return Arrival(name=name, source=path, files={path.name: path})
@@ -346,6 +372,8 @@ class _Adding:
                 said = self._said(arrival)
                 sound, broken = self._sound(arrival)
                 refused += broken
+                if self._kind(sound, said) == "ensemble":
+                    plan_players([Path(name) for name in sound.files], said, where=shown(arrival.source))
                 rows = [row("known") if self._is_known(sound) else row("added", *self._place(sound, said))]
         except BadInput as error:
             rows = [row("quarantined", error.kind, str(error))]
@@ -362,6 +390,11 @@ class _Adding:
         ]
         return sound, rows
 
+    def _kind(self, arrival: Arrival, said: TakeFile) -> Kind:
+        if said.players or any(map(is_of_an_ensemble, arrival.files)):
+            return "ensemble"
+        return "capture" if any(role_of(name) in RECORDED for name in arrival.files) else "score"
+
     def _said(self, arrival: Arrival) -> TakeFile:
         if TAKE_FILE in arrival.made:
             return parse_take_file(arrival.made[TAKE_FILE], name=TAKE_FILE)
@@ -375,25 +408,25 @@ class _Adding:
         """
         kept: dict[str, Path] = {}
         broken: list[Refused] = []
+        together = any(map(is_of_an_ensemble, arrival.files))
+        roles = {name: role_of(name, in_ensemble=together) for name in arrival.files}
         for name, path in arrival.files.items():
-            role = role_of(name)
+            role, device = roles[name], device_of(name, in_ensemble=together)
             try:
                 if role == "score":
                     read_midi(path, self.params.midi)
-                elif role != "other":
+                elif role in RECORDED:
                     probe_device(path, role, policy=self.params.media)
                 kept[name] = path
             except BadInput as error:
-                broken.append(
-                    Refused(role=role, device=Path(name).stem, path=shown(path), kind=error.kind, reason=str(error))
-                )
+                if role == "stem":  # without it the others are no ensemble
+                    raise
+                broken.append(Refused(role=role, device=device, path=shown(path), kind=error.kind, reason=str(error)))
             except OSError as error:
                 reason = f"{shown(path)} cannot be read: {error.strerror}"
-                broken.append(
-                    Refused(role=role, device=Path(name).stem, path=shown(path), kind="UNREADABLE", reason=reason)
-                )
-        was_capture = any(role_of(name) in ("camera", "microphone") for name in arrival.files)
-        if was_capture and not any(role_of(name) in ("camera", "microphone") for name in kept):
+                broken.append(Refused(role=role, device=device, path=shown(path), kind="UNREADABLE", reason=reason))
+        was_capture = any(role in RECORDED for role in roles.values())
+        if was_capture and not any(roles[name] in RECORDED for name in kept):
             reasons = [file.reason for file in broken if file.role != "score"]
             raise IngestError(f"no device can be used; {reasons[0]}", kind="NO_DEVICE")
         if not was_capture and broken:
@@ -474,17 +507,7 @@ class _Adding:
         if said.part is not None and fixed is not None and fixed[0] != said.part and fixed[1] != arrival.name:
             reason = f"{arrival.name} is of piece {piece} and asks for part {said.part}, expected {fixed[0]} as take "
             raise AddError(f"{reason}{fixed[1]} has it", kind="OTHER_PART")
-        devices = [path for name, path in arrival.files.items() if role_of(name) in ("camera", "microphone")]
-        score = next((path for name, path in arrival.files.items() if role_of(name) == "score"), None)
-        copied = self._originals.claim(
-            Holding(
-                name=arrival.name,
-                kind="capture" if devices else "score",
-                piece=piece,
-                devices=tuple(devices),
-                score=score,
-            )
-        )
+        copied = self._originals.claim(holding(arrival.name, self._kind(arrival, said), piece, arrival.files))
         if copied is not None:
             raise AddError(copied[1], kind=copied[0])
         if said.part is not None:

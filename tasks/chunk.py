@@ -1,6 +1,7 @@
 """Verb ``chunk``: pictures and features into Zarr, once, and the index of segments over them.
 
-A score's pictures are drawn, a capture's are those of its cameras, each at its own moments on the master's clock.
+A score's pictures are drawn, a capture's are those of its cameras, each at its own moments on the master's clock. An
+ensemble's sounds are its stems and their mix.
 
 Segments overlap, so they are rows of an index (``segments.parquet``) and not copies. The split is by piece.
 """
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tasks.captures.ensemble import Ensemble, read_ensemble
 from tasks.captures.pictures import iter_views
 from tasks.captures.record import Capture, Device, read_capture
+from tasks.captures.stems import sound_at
 from tasks.clock.fit import ClockFit
 from tasks.clock.record import read_clocks
 from tasks.instruments.keyboard import HEIGHT, WIDTH, Lit, draw_keyboard
@@ -24,10 +27,11 @@ from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import iter_sound
 from tasks.params import Section
 from tasks.step import write_whole
-from tasks.store.arrays import Parts, open_arrays, write_arrays
+from tasks.store.arrays import Arrays, Parts, open_arrays, write_arrays
+from tasks.store.ensembles import PCM_SCALE
 from tasks.store.segments import ChunkedTake, ScoreSet, Segment, segment_rows, write_segments
 from tasks.store.tables import read_table
-from tasks.takes import PARTS, SplitParams, Take, captures, data_version, split
+from tasks.takes import PARTS, SplitParams, Take, captures, data_version, ensembles, split
 
 RENDERED = Path("data/rendered")
 EXTRACTED = Path("data/extracted")
@@ -35,6 +39,7 @@ INGESTED = Path("data/ingested")
 SYNCHRONIZED = Path("data/synchronized")
 NOTE_COLUMNS = ("onset_s", "offset_s", "pitch", "velocity")
 MOST_SOUND = 1 << 20  # samples held at a time
+HAIR = 1.01  # of full scale: a peak that resampling has raised
 CHUNKS_DRAWN = 4  # at a time: pictures are 44 kB each, and a long take's would fill gigabytes
 
 Margin = Annotated[float, Field(ge=0, lt=0.5)]
@@ -48,6 +53,8 @@ class ChunkParams(Section):
     camera_height: int
     camera_margins: tuple[Margin, Margin]  # shares of both that stay free beside an instrument whose corners are known
     sound_rate: Annotated[int, Field(ge=1000, le=192_000)]  # Hz, of a capture's sound
+    stem_rate: Annotated[int, Field(ge=1000, le=192_000)]  # Hz, of an ensemble's stems and mix
+    stem_channels: Annotated[int, Field(ge=1, le=8)]  # stems of more are mixed down to 1; those of fewer are refused
 
 
 class SegmentParams(Section):
@@ -144,6 +151,83 @@ def chunk_capture(take: Take, out: Path, params: ChunkParams) -> None:
     )
 
 
+def chunk_ensemble(take: Take, out: Path, params: ChunkParams) -> None:
+    """Write ``arrays.zarr`` of one ensemble: ``stem_N`` and ``mix`` (channels, samples), and what is known of players.
+
+    Sounds are 16 bits; when the mix, or a stem, would pass full scale, all are lowered by one gain (``gain_db``). Of
+    the players who are seen ``motion_N`` (frames, numbers) and ``pictures_N`` (frames, 48, 48), of those whose notes
+    are known ``notes_N`` (notes, 4): onset and offset in s, pitch, velocity. All begin at 0.0 of the mix.
+
+    Raises:
+        MediaError: ``FEWER_CHANNELS``, a stem has fewer than ``stem_channels``; a stem or the mix cannot be read.
+        DamagedData: what the stages before wrote is missing or damaged.
+    """
+    ensemble = read_ensemble(take.name)
+    features = open_arrays(EXTRACTED / take.name / "arrays.zarr")
+    arrays: dict[str, NDArray[Any]] = {name: features[name][:] for name in features}
+    chunk_lengths = {name: features[name].chunk_length for name in features}
+    sounds, gain = _stems_and_mix(ensemble, params)
+    arrays |= sounds
+    for player in ensemble.players:
+        if player.notes is not None:
+            notes = read_table(player.notes)
+            arrays[f"notes_{player.number}"] = np.stack(
+                [np.asarray(notes[name], np.float64) for name in NOTE_COLUMNS], axis=1
+            )
+    channels = dict.fromkeys(sounds, 1)
+    write_arrays(
+        out / "arrays.zarr",
+        arrays,
+        chunk_lengths=dict.fromkeys(arrays, 4096) | channels | chunk_lengths,
+        attributes={
+            **features.attributes,
+            "duration_s": ensemble.duration_s,
+            "gain_db": round(20 * float(np.log10(gain)), 3),
+            "instruments": [player.instrument for player in ensemble.players],
+            "mix": "sum" if ensemble.mix is None else "file",
+            "mixed_down": [one.number for one in ensemble.players if one.channels > params.stem_channels],
+            "n_channels": params.stem_channels,
+            "stem_rate": params.stem_rate,
+        },
+    )
+
+
+def _stems_and_mix(ensemble: Ensemble, params: ChunkParams) -> tuple[dict[str, NDArray[np.int16]], float]:
+    """Return stems and mix as they are stored, and the gain that keeps all of them below full scale."""
+    n_samples = round(ensemble.duration_s * params.stem_rate)
+    kept: dict[str, tuple[NDArray[np.int16], float]] = {}  # with the peak that it is stored against
+    total = np.zeros((params.stem_channels, n_samples), np.float32)
+    peak = 0.0
+    for number, sound in enumerate(ensemble.sounds, start=1):
+        is_mix = number > len(ensemble.players)
+        audio = sound_at(
+            sound, NO_LIMITS, sample_rate=params.stem_rate, channels=params.stem_channels, n_samples=n_samples
+        )
+        own = 1.0 if is_mix else ensemble.gain
+        loudest = float(np.abs(audio).max(initial=0.0))
+        peak = max(peak, own * loudest)
+        if is_mix:
+            total = audio
+            break
+        if ensemble.mix is None:
+            total += audio
+        headroom = max(loudest, 1.0) if loudest > HAIR else 1.0
+        kept[f"stem_{number}"] = _pcm(audio / np.float32(headroom)), headroom
+    peak = max(peak, float(np.abs(total).max(initial=0.0)))
+    # A resampled peak may pass full scale by a hair: cut, as everywhere else.
+    gain = 1.0 if peak <= HAIR else 1 / peak
+    stems = {}
+    for name, (stem, headroom) in kept.items():
+        factor = gain * ensemble.gain * headroom
+        stems[name] = stem if factor == 1.0 else _pcm(stem.astype(np.float32) * np.float32(factor / PCM_SCALE))
+    return stems | {"mix": _pcm(total * np.float32(gain))}, gain
+
+
+def _pcm(audio: NDArray[np.float32]) -> NDArray[np.int16]:
+    steps = np.rint(audio * np.float32(PCM_SCALE)).clip(-32768, 32767)
+    return np.asarray(steps, np.int16)
+
+
 class _Film:
     """A camera's pictures as they are decoded, and then their times."""
 
@@ -226,15 +310,15 @@ def index_takes(folder: Path, takes: Sequence[Take], split_params: SplitParams, 
     segments: list[Segment] = []
     for take in takes:
         arrays = open_arrays(folder / take.name / "arrays.zarr")
-        code_rate = int(arrays.attributes["code_rate"])
+        rate, n_samples = _samples(arrays)
         segments += segment_rows(
             take.name,
             take.piece,
             parts[take.name],
             take.digest,
-            len(arrays["codes"]),
-            length=round(params.length_s * code_rate),
-            hop=round(params.hop_s * code_rate),
+            n_samples,
+            length=round(params.length_s * rate),
+            hop=round(params.hop_s * rate),
         )
         chunked[take.name] = ChunkedTake(
             piece=take.piece,
@@ -247,26 +331,39 @@ def index_takes(folder: Path, takes: Sequence[Take], split_params: SplitParams, 
     write_segments(folder / "segments.parquet", segments)
 
 
-def data_metrics(folder: Path, recorded: Path, takes: Sequence[Take], n_quarantined: int) -> dict[str, Any]:
+def _samples(arrays: Arrays) -> tuple[int, int]:
+    """Return rate in Hz and number of the samples that segments are counted in: codes, or those of stems."""
+    if "codes" in arrays:
+        return int(arrays.attributes["code_rate"]), len(arrays["codes"])
+    return int(arrays.attributes["stem_rate"]), arrays["mix"].shape[1]
+
+
+def data_metrics(
+    folder: Path, recorded: Path, together: Path, takes: Sequence[Take], n_quarantined: int
+) -> dict[str, Any]:
     """Return what a data version is made of, for ``dvc metrics``: its name, counts, and lengths.
 
     Args:
         folder: the chunked scores; the minutes and segments of each part are theirs.
         recorded: the chunked captures.
+        together: the chunked ensembles.
         takes: all that were accepted.
         n_quarantined: how many were not.
     """
-    scores, films = ScoreSet(folder), ScoreSet(recorded)
+    scores, films, groups = ScoreSet(folder), ScoreSet(recorded), ScoreSet(together)
     recorded_s = sum(films.duration_s(take) for part in PARTS for take in films.takes(part))
+    together_s = sum(groups.duration_s(take) for part in PARTS for take in groups.takes(part))
     duration_s = {part: sum(scores.duration_s(take) for take in scores.takes(part)) for part in PARTS}
     return {
         "data_version": data_version(takes)[:16],
         "n_takes": len(takes),
         "n_captures": len(captures(takes)),
+        "n_ensembles": len(ensembles(takes)),
         "n_pieces": len({take.piece for take in takes}),
         "n_quarantined": n_quarantined,
         "hours": round(sum(duration_s.values()) / 3600, 4),
         "capture_hours": round(recorded_s / 3600, 4),
+        "ensemble_hours": round(together_s / 3600, 4),
         **{f"{part}_minutes": round(duration_s[part] / 60, 2) for part in PARTS},
         **{f"{part}_segments": len(scores.segments(part)) for part in PARTS},
     }

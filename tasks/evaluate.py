@@ -7,6 +7,8 @@ in its sound.
 What was really played in a capture is known from the film that it is, or from the MIDI that was recorded with it; of
 any other take it is what the true amplitudes' rises say. Each camera is a row of its own, ``TAKE/CAMERA``, and notes
 and amplitudes count while it films.
+
+Separated mixes are held against their true stems at the mix's rate: `tasks.metrics.separation` says how.
 """
 
 import hashlib
@@ -26,6 +28,9 @@ from threadpoolctl import threadpool_limits
 from tasks.errors import DamagedData
 from tasks.families import load_family
 from tasks.families.base import LEVELS, Family
+from tasks.families.separated import Evaluation as SeparationEvaluation
+from tasks.families.separated import read_causality, score_separation, summed_up, write_evaluations
+from tasks.families.separation import SeparationFamily
 from tasks.features.note_picking import CAREFUL, pick_notes
 from tasks.features.polyphony import TranscribeParams, transcribe
 from tasks.features.resample import resample
@@ -41,6 +46,7 @@ from tasks.render import RENDERED, read_notes
 from tasks.rig.truth import read_truth
 from tasks.step import whole_folder, write_whole
 from tasks.store.audio import read_audio
+from tasks.store.ensembles import EnsembleSet
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 from tasks.store.views import View, ViewSet
@@ -49,6 +55,7 @@ KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
 FILMED = Path("data/filmed")
 SOUNDING = 0.05  # of a take's loudest amplitude: above it a note counts as on
 
+E = TypeVar("E")
 J = TypeVar("J")
 
 
@@ -58,6 +65,7 @@ class EvaluateParams(Section):
     onset_tolerance_s: float
     n_resamples: int  # draws behind an interval
     seed: int  # of those draws
+    museval_players: int  # in a mix at most, for museval's ISR, SIR and SAR: their cost grows with the cube
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +96,15 @@ def evaluate_family(
 ) -> dict[str, dict[str, float]]:
     """Write ``takes.parquet`` and ``pitches.parquet``, and return each system's means over the test takes.
 
+    Of a family that separates ``players.parquet`` stands in the place of ``pitches.parquet``.
+
     Raises:
         DamagedData: the data set, the weights or a performance are not whole.
         ToolError: the disk is full.
     """
     family = load_family(name)
+    if isinstance(family, SeparationFamily):
+        return _evaluate_ensembles(family, data, synthesized, out, params=params, workers=workers)
     if family.data == "captures":
         found = _evaluate_captures(
             family, data, trained, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
@@ -195,9 +207,43 @@ def _evaluate_captures(
     return _by_take(score, jobs, workers)
 
 
-def _by_take(
-    score: Callable[[str, Sequence[J]], list[Evaluation]], jobs: Sequence[tuple[str, J]], workers: int
-) -> list[Evaluation]:
+def _evaluate_ensembles(
+    family: SeparationFamily[Any], data: Path, synthesized: Path, out: Path, *, params: EvaluateParams, workers: int
+) -> dict[str, dict[str, float]]:
+    ensembles = EnsembleSet(data)
+    probed = read_causality(synthesized)
+    ids: dict[str, list[str]] = {}
+    for row in ensembles.segments("test"):
+        ids.setdefault(row.take, []).append(row.segment_id)
+
+    def score(take: str, systems: Sequence[str]) -> list[SeparationEvaluation]:
+        return [
+            score_separation(
+                ensembles,
+                take,
+                synthesized / system / take,
+                system=system,
+                ordered_by="truth" if system in family.unordered else "system",
+                known=probed.get(system, {}).get(take, {}),
+                museval_players=params.museval_players,
+                segment_ids=ids.get(take, []),
+            )
+            for system in systems
+        ]
+
+    found = _by_take(score, [(take, system) for system in family.systems for take in ensembles.takes("test")], workers)
+    with whole_folder(out) as half:
+        write_evaluations(half, found)
+    by_system = {system: [one for one in found if one.system == system] for system in family.systems}
+    first = by_system[family.systems[0]]
+    return {
+        system: summed_up(own, first, n_resamples=params.n_resamples, seed=params.seed)
+        for system, own in by_system.items()
+        if own
+    }
+
+
+def _by_take(score: Callable[[str, Sequence[J]], list[E]], jobs: Sequence[tuple[str, J]], workers: int) -> list[E]:
     """Score performances, those of one take together, and return them in the order of ``jobs``.
 
     A take is shared by as many workers as there are: what is true of it is read and measured once by each.

@@ -2,11 +2,12 @@
 
 A score take is one MIDI file: ``data/sample/midi/PIECE.mid``, or the single ``.mid`` in ``data/raw/TAKE/``. A capture
 is a folder of recordings: ``data/raw/TAKE/`` or, of the virtual rig, ``data/filmed/TAKE/``. One device that cannot be
-used is refused by itself; the take goes on while a camera or microphone is left.
+used is refused by itself; the take goes on while a camera or microphone is left. A folder with stems is an ensemble
+(`tasks.captures.layouts` knows the names): it goes on while its stems are whole.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +18,26 @@ import yaml
 from tasks.captures.copies import Contents
 from tasks.captures.describe import TakeFile, read_take_file
 from tasks.captures.devices import CaptureParams, examine_device
-from tasks.captures.folder import SCORE_SUFFIXES, TAKE_FILE, FolderSize, Found, Refused, look_into, role_of, shown
+from tasks.captures.folder import (
+    SCORE_SUFFIXES,
+    TAKE_FILE,
+    FolderSize,
+    Found,
+    Refused,
+    Role,
+    device_of,
+    look_into,
+    role_of,
+    shown,
+)
+from tasks.captures.layouts import MIX
+from tasks.captures.measure import EnsembleParams, measure_ensemble
+from tasks.captures.players import PlayerPlan, notes_of_players, plan_players
 from tasks.captures.prints import PrintIndex
+from tasks.captures.stems import Measured, StemSound
 from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
 from tasks.instruments.midi import MidiPolicy, Score, read_midi
+from tasks.instruments.notes import Notes
 from tasks.media.probe import MediaPolicy
 from tasks.params import Section
 from tasks.step import RECEIPT, Outcome, Verified, file_sha256, json_sha256, read_receipt, write_whole
@@ -30,6 +47,9 @@ from tasks.takes import PARTS, TAKE_NAME, Kind, Part, Take, read_catalog
 SAMPLE = Path("data/sample")
 FILMED = Path("data/filmed")
 RAW = Path("data/raw")
+
+WAV_SUFFIXES = (".wav", ".wave")
+RECORDED: tuple[Role, ...] = ("camera", "microphone", "stem", "mix")
 
 Origin = Literal["sample", "filmed", "raw"]
 ORIGINS: tuple[Origin, ...] = ("sample", "filmed", "raw")  # of equal recordings the first one stays
@@ -45,6 +65,7 @@ class TakeParams(Section):
     midi: MidiPolicy
     media: MediaPolicy
     captures: CaptureParams
+    ensembles: EnsembleParams
 
     @property
     def size(self) -> FolderSize:
@@ -59,7 +80,7 @@ class IngestParams(TakeParams):
 
     def of_a_take(self) -> TakeParams:
         """Return what the work on one take follows from: the fraction is not among it."""
-        return TakeParams(midi=self.midi, media=self.media, captures=self.captures)
+        return TakeParams(midi=self.midi, media=self.media, captures=self.captures, ensembles=self.ensembles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +114,12 @@ class Source:
 
     @property
     def devices(self) -> list[Path]:
-        """The cameras and microphones."""
-        return [Path(file) for file in self.files if role_of(Path(file).name) in ("camera", "microphone")]
+        """The cameras and microphones; of an ensemble its stems and its mix too."""
+        return [path for path in map(Path, self.files) if self.role(path) in RECORDED]
+
+    def role(self, path: Path) -> Role:
+        """Return what one of its files is."""
+        return role_of(path.name, in_ensemble=self.kind == "ensemble")
 
     @property
     def take_file(self) -> Path | None:
@@ -161,17 +186,26 @@ def read_source(folder: Path, origin: Origin, taken: dict[str, str], *, size: Fo
         found = look_into(folder, size)
         said = read_take_file(found.take_file)
         check_is_take(folder, found)
+        if kind_of(found, said) == "ensemble":
+            plan_players(found.files, said, where=shown(folder))
     except BadInput as error:
         return refused(error.kind, str(error))
     return Source(
         name=folder.name,
-        kind="capture" if found.is_capture else "score",
+        kind=kind_of(found, said),
         origin=origin,
         files=tuple(path.as_posix() for path in found.files),
         piece=said.piece or folder.name,
         part=said.part,
         refused=found.refused,
     )
+
+
+def kind_of(found: Found, said: TakeFile) -> Kind:
+    """Return what kind of take a folder holds."""
+    if found.is_ensemble or said.players:
+        return "ensemble"
+    return "capture" if found.is_capture else "score"
 
 
 def check_is_take(folder: Path, found: Found) -> None:
@@ -215,15 +249,17 @@ def hash_files(sources: Iterable[Source], verified: Verified, streams: Contents,
         PipelineError: a file went while this ran.
     """
 
-    def look(path: Path) -> None:
+    def look(path: Path, take: Holding) -> None:
         digest = verified.sha256(path)
-        if role_of(path.name) in ("camera", "microphone"):
+        if path in take.packed:
             streams.of(path, digest)
+        if path in take.heard:
             streams.prints(path, digest)
 
+    files = [(Path(file), holding_of(source)) for source in sources for file in source.files]
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for _ in pool.map(look, [Path(file) for source in sources for file in source.files]):
+            for _ in pool.map(look, *zip(*files, strict=True)) if files else ():
                 pass
         except FileNotFoundError as error:
             raise PipelineError(f"{shown(error.filename)} went while it was read: run again") from None
@@ -262,19 +298,59 @@ def in_order(sources: Iterable[Source]) -> list[Source]:
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """What a take holds, wherever its files stand."""
+    """What a take holds, wherever its files stand.
+
+    Attributes:
+        name: the take's.
+        kind: the take's.
+        piece: the take's.
+        devices: its recordings.
+        score: its MIDI file, if there is one.
+        heard: the recordings whose sound tells that another take is this one in another encoding. Of an ensemble its
+            mix, or without one its stems: who copies a take copies what all of them play.
+        packed: the recordings whose streams tell it.
+    """
 
     name: str
     kind: Kind
     piece: str
     devices: tuple[Path, ...]
     score: Path | None
+    heard: tuple[Path, ...]
+    packed: tuple[Path, ...]
 
 
 def holding_of(source: Source) -> Holding:
     """Return what a take that was found holds."""
+    files = {Path(file).name: Path(file) for file in source.files}
+    return holding(source.name, source.kind, source.piece, files)
+
+
+def holding(name: str, kind: Kind, piece: str, files: Mapping[str, Path]) -> Holding:
+    """Return what a take holds.
+
+    Args:
+        name: the take's.
+        kind: the take's.
+        piece: the take's.
+        files: name in the take's folder -> where the file is.
+    """
+    roles = {path: role_of(file, in_ensemble=kind == "ensemble") for file, path in files.items()}
+    devices = tuple(path for path, role in roles.items() if role in RECORDED)
+    heard = devices
+    if kind == "ensemble":
+        mix = tuple(path for path in devices if roles[path] == "mix")
+        stems = tuple(path for path in devices if roles[path] == "stem")
+        heard = mix or stems or devices
     return Holding(
-        name=source.name, kind=source.kind, piece=source.piece, devices=tuple(source.devices), score=source.score
+        name=name,
+        kind=kind,
+        piece=piece,
+        devices=devices,
+        score=next((path for path, role in roles.items() if role == "score"), None),
+        heard=heard,
+        # The one stream of a stem's WAV file is compared byte for byte, and by its sound.
+        packed=tuple(path for path in heard if kind != "ensemble" or path.suffix.lower() not in WAV_SUFFIXES),
     )
 
 
@@ -285,6 +361,7 @@ class Originals:
         self._sha256 = sha256
         self._streams = streams
         self._recordings: dict[str, str] = {}  # digest -> take
+        self._pieces_of: dict[str, str] = {}
         self._scores: dict[str, Holding] = {}
         self._sounds = PrintIndex()
         self._pieces: dict[str, str] = {}  # of the takes whose sound is known
@@ -295,24 +372,40 @@ class Originals:
         for path in take.devices:
             digest = self._sha256(path)
             held[digest] = path, "the same bytes as"
-            content = self._streams.of(path, digest) if self._streams is not None else None
+            content = self._streams.of(path, digest) if self._streams is not None and path in take.packed else None
             if content is not None:
                 held[content] = path, "the same streams in another container as"
+        copied = self._claim_recordings(take, held) or self._claim_score(take) or self._claim_sounds(take)
+        if copied is None:
+            for digest in held:
+                self._recordings.setdefault(digest, take.name)
+            self._pieces_of[take.name] = take.piece
+        return copied
+
+    def _claim_recordings(self, take: Holding, held: Mapping[str, tuple[Path, str]]) -> tuple[str, str] | None:
+        """Say of which earlier take's recordings this one has any.
+
+        Ensembles of one piece may share a player's stem, a quartet and the trio in it; what all play may not be shared.
+        """
+        shared: set[Path] = set()
         for digest, (path, what) in held.items():
             original = self._recordings.get(digest, take.name)
-            if original != take.name:
-                reason = f"{shown(path)} has {what} a recording of take {original}, expected one take a recording"
-                return "DUPLICATE", reason
-        copied = self._claim_score(take) or self._claim_sounds(take)
-        if copied is None:
-            self._recordings.update(dict.fromkeys(held, take.name))
-        return copied
+            if original == take.name:
+                continue
+            same = f"{shown(path)} has {what} a recording of take {original}"
+            shared.add(path)
+            if take.kind != "ensemble" or shared >= set(take.heard):
+                return "DUPLICATE", f"{same}, expected one take a recording"
+            piece = self._pieces_of[original]
+            if piece != take.piece:
+                return "OTHER_PIECE", f"{same}, expected `piece: {piece}` in {TAKE_FILE}, found {take.piece}"
+        return None
 
     def _claim_sounds(self, take: Holding) -> tuple[str, str] | None:
         """Remember how a take sounds; or say of which piece it must be, as it sounds like an earlier take of that."""
         if self._streams is None:
             return None
-        prints = [(path, self._streams.prints(path, self._sha256(path))) for path in take.devices]
+        prints = [(path, self._streams.prints(path, self._sha256(path))) for path in take.heard]
         for path, found in prints:
             for earlier, start_s in self._sounds.copies_of(found, but=take.name):
                 piece = self._pieces[earlier]
@@ -364,11 +457,18 @@ def digest_of(files: Iterable[Path], sha256: Callable[[Path], str]) -> str:
 def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
     """Write ``take.json`` of one take and, when there is MIDI, ``notes.parquet`` and ``controls.parquet``.
 
+    Of an ensemble, ``notes_N.parquet`` of each player whose notes are known.
+
     Raises:
-        BadInput: the score cannot be used, or no device of the capture can.
+        BadInput: the score cannot be used, or no device of the capture can; a stem of the ensemble cannot.
     """
     said = read_take_file(source.take_file)
-    facts = _score_facts(source, out, params) if source.kind == "score" else _capture_facts(source, said, out, params)
+    if source.kind == "score":
+        facts = _score_facts(source, out, params)
+    elif source.kind == "capture":
+        facts = _capture_facts(source, said, out, params)
+    else:
+        facts = _ensemble_facts(source, said, out, params)
     about: dict[str, Any] = dict(source.about)
     title = about.pop("title", None) or said.title or facts.pop("title", None) or source.name
     described = {
@@ -380,7 +480,7 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
         **facts,
         "title": title,
         **about,
-        **({"player": said.player} if said.player or source.kind == "capture" else {}),
+        **({"player": said.player} if said.player or source.kind != "score" else {}),
     }
     write_whole(out / "take.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
 
@@ -463,12 +563,98 @@ def _capture_facts(source: Source, said: TakeFile, out: Path, params: TakeParams
     }
 
 
-def _device_row(path: Path, params: TakeParams) -> dict[str, Any]:
+def _ensemble_facts(source: Source, said: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:
+    files = [Path(file) for file in source.files]
+    plans = plan_players(files, said, where=shown(files[0].parent))
+    mixes = [path for path in files if source.role(path) == "mix"]
+    mix, mix_device = (StemSound(path=mixes[0]), MIX) if mixes else (None, None)
+    if plans[0].sound.stream is not None:  # stems in one file: its first stream is the mix
+        mix, mix_device = StemSound(path=plans[0].sound.path, stream=0), plans[0].stem
+    measured = measure_ensemble(plans, mix, mix_device, policy=params.media, params=params.ensembles)
+    rows = [_refused_row(asdict(refused)) for refused in source.refused]
+    for plan, stem in zip(plans, measured.stems, strict=True):
+        if plan.stem == plan.camera or any(row["device"] == plan.stem for row in rows):
+            continue  # a solo is a camera's row, stems in one file have one
+        rows.append(_media_row(plan.sound.path, in_ensemble=True) | {"facts": stem.facts, "flags": _flags_of(stem)})
+    if mixes and measured.mix is not None:
+        rows.append(_media_row(mixes[0], in_ensemble=True) | {"facts": measured.mix.facts})
+    devices = [path for path in files if source.role(path) in ("camera", "microphone")]
+    rows += [_device_row(path, params, in_ensemble=True) for path in devices]
+    cameras = {row["device"]: row for row in rows if row["state"] == "used" and row["role"] == "camera"}
+    for row in rows:
+        if row["state"] == "refused" and row["device"] in [plan.stem for plan in plans]:
+            raise IngestError(str(row["reason"]), kind=str(row["kind"]))
+    notes, note_rows = _notes_of_ensemble(source, said, plans, params)
+    rows += note_rows
+    players = []
+    for number, (plan, played) in enumerate(zip(plans, notes, strict=True), start=1):
+        if played is not None:
+            write_table(out / f"notes_{number}.parquet", played.columns())
+        players.append(
+            {
+                "number": number,
+                "instrument": plan.instrument,
+                "stem": plan.stem,
+                "stream": plan.sound.stream,
+                "camera": plan.camera if plan.camera in cameras else None,
+                "notes": played is not None,
+            }
+        )
+    own = {plan.camera for plan in plans if plan.stem == plan.camera}
+    named = {*said.cameras, *said.genlocked} - {row["device"] for row in rows}
+    rows += [_missing_row(source, device) for device in sorted(named)]
+    return {
+        "duration_s": measured.duration_s,
+        "instrument": {"name": "ensemble", "notes": []},
+        "master": MIX,
+        "notes": said.notes,
+        "n_notes": sum(len(played) for played in notes if played is not None),
+        "n_players": len(players),
+        "players": players,
+        "mix": measured.about,
+        "mix_residual_db": measured.residual_db,
+        "padded_s": measured.padded_s,
+        "genlocked": sorted(({*said.genlocked} | own) & cameras.keys()),
+        "media": sorted(rows, key=lambda row: (row["path"], row["device"])),
+        "cameras": {name: view.model_dump(mode="json") for name, view in said.cameras.items() if name in cameras},
+    }
+
+
+def _flags_of(stem: Measured) -> list[str]:
+    return (["silent"] if stem.is_silent else []) + (["truncated"] if stem.truncated_at_s is not None else [])
+
+
+def _notes_of_ensemble(
+    source: Source, said: TakeFile, plans: Sequence[PlayerPlan], params: TakeParams
+) -> tuple[list[Notes | None], list[dict[str, Any]]]:
+    """Return the notes of each player, and the rows of the files that they are from."""
+    lists = [path for path in map(Path, source.files) if source.role(path) == "notes"]
+    paths = [*lists, *([source.score] if source.score is not None else [])]
+    is_recorded = said.notes == "recorded"
     try:
-        examined = examine_device(path, policy=params.media, params=params.captures)
+        notes = notes_of_players(plans, source.score, params.midi, recorded=is_recorded)
     except BadInput as error:
-        return _refused_media(path, error.kind, str(error))
-    return _media_row(path) | {"state": "used", "facts": examined.facts, "flags": list(examined.flags)}
+        return [None] * len(plans), [_refused_media(path, error.kind, str(error), in_ensemble=True) for path in paths]
+    rows = []
+    for path in paths:
+        row = _media_row(path, in_ensemble=True)
+        if path == source.score and not is_recorded:
+            reason = (
+                f"{shown(path)} is a score: its times are not the players', expected `notes: recorded` in {TAKE_FILE}"
+            )
+            row |= {"state": "refused", "kind": "NOT_RECORDED", "reason": reason}
+        rows.append(row)
+    return notes, rows
+
+
+def _device_row(path: Path, params: TakeParams, *, in_ensemble: bool = False) -> dict[str, Any]:
+    role = role_of(path.name, in_ensemble=in_ensemble)
+    try:
+        examined = examine_device(path, policy=params.media, params=params.captures, role=role)
+    except BadInput as error:
+        return _refused_media(path, error.kind, str(error), in_ensemble=in_ensemble)
+    row = _media_row(path, in_ensemble=in_ensemble)
+    return row | {"state": "used", "facts": examined.facts, "flags": list(examined.flags)}
 
 
 def _score_of_capture(source: Source, params: TakeParams) -> tuple[Score | None, list[dict[str, Any]]]:
@@ -483,10 +669,10 @@ def _score_of_capture(source: Source, params: TakeParams) -> tuple[Score | None,
     return score, [_media_row(path) | {"state": "used", "facts": facts}]
 
 
-def _media_row(path: Path) -> dict[str, Any]:
+def _media_row(path: Path, *, in_ensemble: bool = False) -> dict[str, Any]:
     return {
-        "role": role_of(path.name),
-        "device": path.stem,
+        "role": role_of(path.name, in_ensemble=in_ensemble),
+        "device": device_of(path.name, in_ensemble=in_ensemble) if in_ensemble else path.stem,
         "path": path.as_posix(),
         "sha256": file_sha256(path),
         "size": path.stat().st_size,
@@ -498,8 +684,8 @@ def _media_row(path: Path) -> dict[str, Any]:
     }
 
 
-def _refused_media(path: Path, kind: str, reason: str) -> dict[str, Any]:
-    return _media_row(path) | {"state": "refused", "kind": kind, "reason": reason}
+def _refused_media(path: Path, kind: str, reason: str, *, in_ensemble: bool = False) -> dict[str, Any]:
+    return _media_row(path, in_ensemble=in_ensemble) | {"state": "refused", "kind": kind, "reason": reason}
 
 
 def _refused_row(refused: dict[str, str]) -> dict[str, Any]:

@@ -41,10 +41,12 @@ from tasks.page.page import (
     Performed,
     Picture,
     Refused,
+    picture_at,
     render_page,
 )
 from tasks.page.pipeline import draw_pipeline, read_stages
-from tasks.page.scores import METRICS, UPPER_BOUNDS, Evaluation, score_tables
+from tasks.page.scores import UPPER_BOUNDS, Evaluation, score_tables
+from tasks.page.separated import figures_of, separated_take
 from tasks.page.text import number
 from tasks.params import Section
 from tasks.step import write_whole
@@ -87,6 +89,7 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
     evaluations = _read_evaluations(data)
     test_takes = [row for row in catalog if row.part == "test" and row.kind == "score"]
     views = list(_performed_views(data, catalog))
+    ensembles = [row for row in catalog if row.part == "test" and row.kind == "ensemble"]
     shown = test_takes[: params.max_takes]
     with ThreadPoolExecutor(1) as pool:  # ffmpeg encodes films while pictures are drawn
         films = [pool.submit(_write_film, out, data, row, frame_rate=params.frame_rate) for row in shown]
@@ -107,6 +110,11 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
             ],
             n_test_takes=len(test_takes) + len(views),
             captured=[_captured(out, data, row) for row in catalog if row.kind == "capture"],
+            separated=[
+                separated_take(out, data, row, evaluations, max_frequency_hz=params.max_frequency_hz)
+                for row in ensembles[: params.max_takes]
+            ],
+            n_test_ensembles=len(ensembles),
         )
         for film in films:
             film.result()
@@ -125,8 +133,9 @@ def _read_json(path: Path) -> Any:
 def _read_catalog(data: Path) -> list[CatalogRow]:
     path = data / "ingested" / "catalog.json"
     described = _read_json(data / "chunked" / "scores" / "takes.json")
-    if (data / "chunked" / "captures").is_dir():
-        described |= _read_json(data / "chunked" / "captures" / "takes.json")
+    for name in ("captures", "ensembles"):
+        if (data / "chunked" / name).is_dir():
+            described |= _read_json(data / "chunked" / name / "takes.json")
     rows = []
     for row in _read_json(path):
         if not TAKE_NAME.fullmatch(str(row.get("take"))):  # it becomes a folder's name
@@ -191,7 +200,7 @@ def _learned(out: Path, data: Path) -> Iterator[Learned]:
             yield Learned(
                 family=family.name,
                 system=path.stem,
-                curve=_picture(file, out, f"Loss of {path.stem} over {number(max(steps), 0)} steps", "loss"),
+                curve=picture_at(file, out, f"Loss of {path.stem} over {number(max(steps), 0)} steps", "loss"),
                 summary=f"{number(max(steps), 0)} steps; lowest {lowest}",
             )
 
@@ -240,8 +249,8 @@ def _performed(
         is_video=True,
         poster=poster.relative_to(out).as_posix(),
         pictures=(
-            _picture(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram"),
-            _picture(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"),
+            picture_at(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram"),
+            picture_at(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"),
         ),
         figures=(),
     )
@@ -290,12 +299,12 @@ def _performed_view(
     draw_still(poster, pictures[len(pictures) // 2])
     spectrogram = folder / "truth.spectrogram.png"
     draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=params.max_frequency_hz)
-    drawn = [_picture(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram")]
+    drawn = [picture_at(spectrogram, out, f"Spectrogram of the true sound of {row.title}", "spectrogram")]
     notes = None
     if "amplitudes" in views.open(row.take):
         notes, roll = played_notes(view, views), folder / "truth.notes.png"
         draw_notes(roll, notes, None, duration_s=len(audio) / sample_rate)
-        drawn.append(_picture(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"))
+        drawn.append(picture_at(roll, out, f"Piano roll of the {len(notes)} notes of {row.title}", "notes"))
     return Performed(
         take=row.take,
         camera=camera,
@@ -346,7 +355,7 @@ def _note_scores(out: Path, data: Path, evaluations: Sequence[Evaluation]) -> di
         path.parent.mkdir(exist_ok=True)
         draw_note_scores(path, pitches, rows)
         words = f"Onset F1 of each of {len(pitches)} notes, for {', '.join(rows)}"
-        drawn.setdefault(name, []).append(_picture(path, out, words, kind))
+        drawn.setdefault(name, []).append(picture_at(path, out, words, kind))
     return drawn
 
 
@@ -386,15 +395,15 @@ def _heard(
         zoom_s=params.zoom_s,
     )
     pictures = [
-        _picture(spectrogram, out, f"Spectrogram of what {system.name} made of {row.title}", "spectrogram"),
-        _picture(waveform, out, f"Waveforms of {row.title}: the truth, and {system.name} over it", "waveform"),
+        picture_at(spectrogram, out, f"Spectrogram of what {system.name} made of {row.title}", "spectrogram"),
+        picture_at(waveform, out, f"Waveforms of {row.title}: the truth, and {system.name} over it", "waveform"),
     ]
     if true_notes is not None and (made / "notes.parquet").exists():
         roll = folder / f"{name}.notes.png"
         estimate = Notes(**read_table(made / "notes.parquet"))
         draw_notes(roll, true_notes, estimate, duration_s=len(true_audio) / true_rate)
         words = f"Piano roll of {row.title}: the notes {system.name} found, missed and added"
-        pictures.insert(1, _picture(roll, out, words, "notes"))
+        pictures.insert(1, picture_at(roll, out, words, "notes"))
     return Heard(
         system=system.name,
         family=system.parent.name,
@@ -403,7 +412,7 @@ def _heard(
         is_video=source is film,
         poster=(folder / "poster.png").relative_to(out).as_posix(),
         pictures=tuple(pictures),
-        figures=_figures_of(system, f"{row.take}/{camera}" if camera else row.take, evaluations),
+        figures=figures_of(system, f"{row.take}/{camera}" if camera else row.take, evaluations),
     )
 
 
@@ -422,14 +431,14 @@ def _captured(out: Path, data: Path, row: CatalogRow) -> Captured:
             pictures = arrays[f"pictures_{camera}"]
             still = folder / f"{camera}.png"
             draw_still(still, pictures[len(pictures) // 2])
-            views.append(_picture(still, out, f"What {camera} sees in the middle of {row.title}", "view"))
+            views.append(picture_at(still, out, f"What {camera} sees in the middle of {row.title}", "view"))
     return Captured(
         take=row.take,
         title=row.title,
         duration_s=row.duration_s,
         devices=tuple(_device_rows(facts, read_table(clocks / "clock.parquet"))),
         views=tuple(views),
-        residuals=_picture(
+        residuals=picture_at(
             folder / "residuals.png", out, f"Residuals of the clocks of {row.title} over time", "residuals"
         ),
     )
@@ -455,20 +464,6 @@ def _device_rows(facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]) ->
             error=shown["error_ms"],
             reason=about["reason"],
         )
-
-
-def _figures_of(system: Path, take: str, evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:
-    """Return what was measured of one system on one take, ready to print."""
-    family = next((found for found in evaluations if found.family == system.parent.name), None)
-    if family is None:
-        return ()
-    rows = np.flatnonzero((family.takes["system"] == system.name) & (family.takes["take"] == take))
-    shown = []
-    for metric in METRICS:
-        value = float(family.takes[metric.key][rows[0]]) if len(rows) and metric.key in family.takes else math.nan
-        if math.isfinite(value):
-            shown.append((metric.label, f"{number(value, metric.digits)} {metric.unit}".strip()))
-    return tuple(shown)
 
 
 def _write_film(out: Path, data: Path, row: CatalogRow, *, frame_rate: Fraction) -> None:
@@ -505,14 +500,3 @@ def _drawn(velocity: NDArray[np.uint8], shown: NDArray[np.intp], *, lit: Any) ->
         picture = draw_keyboard(velocity[shown[start] : shown[start] + 1], lit=lit)[0]
         for _ in range(start, end):
             yield picture
-
-
-def _picture(path: Path, out: Path, words: str, kind: str) -> Picture:
-    header = path.read_bytes()[16:24]  # of the IHDR chunk, which comes first in every PNG
-    return Picture(
-        src=path.relative_to(out).as_posix(),
-        words=words,
-        kind=kind,
-        width=int.from_bytes(header[:4]),
-        height=int.from_bytes(header[4:]),
-    )

@@ -4,6 +4,9 @@ The clock is the master's: the device that take.yaml names, else the cleanest mi
 Sound is compared with sound; a camera whose sound says nothing is placed by what moves in its pictures, and a MIDI
 file that was recorded along by its onsets, both with a wider error bar. A score that was played from has the player's
 tempo, no clock: it is followed note by note. What cannot be read or placed is told so and left out, never guessed.
+
+An ensemble lives on the clock of its mix, which is that of its stems. A camera that take.yaml calls genlocked has it by
+definition; any other is placed as a capture's is.
 """
 
 import json
@@ -16,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.captures.ensemble import Ensemble, read_ensemble, read_mix
+from tasks.captures.layouts import MIX
 from tasks.captures.record import Capture, Device, read_capture
 from tasks.clock.envelopes import EnvelopeParams, fit_envelopes
 from tasks.clock.fit import ClockFit, Span, Times, WindowTable
@@ -107,7 +112,7 @@ class Placed:
 
 
 def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
-    """Write ``clock.parquet``, ``windows.parquet``, ``clock.json`` and ``residuals.png`` of one capture.
+    """Write ``clock.parquet``, ``windows.parquet``, ``clock.json`` and ``residuals.png`` of one capture or ensemble.
 
     With a MIDI file also ``notes.parquet``: the notes whose times on the master's clock are known, and by how much
     each was heard beside its time (``residual_ms``; NaN where it is not heard on its own).
@@ -115,6 +120,9 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
     Raises:
         SyncError: ``NO_SOUND``, no device has sound, so there is no clock to place the others on.
     """
+    if take.kind == "ensemble":
+        _synchronize_ensemble(read_ensemble(take.name), out, params)
+        return
     capture = read_capture(take.name)
     sounds: dict[str, NDArray[np.int16]] = {}
     faults: dict[str, str] = {}
@@ -138,6 +146,30 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
         if score.verdict in ("locked", "followed"):
             write_table(out / "notes.parquet", _notes_on_master(notes, score, lag_s))
     write_clocks(out, master, len(sounds[master]) / params.sample_rate, placed)
+
+
+def _synchronize_ensemble(ensemble: Ensemble, out: Path, params: SynchronizeParams) -> None:
+    rate = params.sample_rate
+    n_samples = round(ensemble.duration_s * rate)
+    free = [device for device in ensemble.devices if device.name not in ensemble.genlocked]
+    # Without a device to place nobody needs to hear the mix.
+    master = np.zeros(n_samples, np.int16)
+    if free:
+        heard = read_mix(ensemble, sample_rate=rate, channels=1, n_samples=n_samples)[0]
+        master = np.rint(heard / max(1.0, float(np.abs(heard).max(initial=0.0))) * _FULL_SCALE).astype(np.int16)
+    placed = [Placed(name=MIX, role="master", fit=_itself(master, rate))]
+    for device in ensemble.devices:
+        if device.name in ensemble.genlocked:
+            placed.append(Placed(name=device.name, role=device.role, fit=_genlocked(device, ensemble.duration_s)))
+            continue
+        sound, fault = None, None
+        if device.has_sound:
+            try:
+                sound = read_compact(device.path, rate, NO_LIMITS)
+            except BadInput as error:
+                fault = str(error)
+        placed.append(_place(device, sound, master, params, fault))
+    write_clocks(out, MIX, ensemble.duration_s, placed)
 
 
 def write_clocks(out: Path, master: str, duration_s: float, placed: Sequence[Placed]) -> None:
@@ -180,7 +212,7 @@ def write_clocks(out: Path, master: str, duration_s: float, placed: Sequence[Pla
                 one.fit.windows.used,
             )
             for one in placed
-            if one.role != "master" and one.verdict in ("locked", "followed")
+            if one.role != "master" and one.fit.method != "genlock" and one.verdict in ("locked", "followed")
         },
         duration_s=duration_s,
     )
@@ -461,6 +493,24 @@ def _itself(sound: NDArray[np.int16], sample_rate: int) -> ClockFit:
         reason="it is the clock",
         method="sound",
         reference_duration_s=duration_s,
+        duration_s=duration_s,
+        spans=(Span(start_s=0.0, end_s=duration_s, delay_s=0.0, drift_ppm=0.0),),
+        residual_p50_ms=0.0,
+        residual_p95_ms=0.0,
+        margin=np.inf,
+        coverage=1.0,
+        error_ms=0.0,
+        windows=WindowTable.empty(),
+    )
+
+
+def _genlocked(device: Device, master_s: float) -> ClockFit:
+    duration_s = float(device.facts["duration_s"])
+    return ClockFit(
+        verdict="locked",
+        reason="it runs on the master's clock by definition",
+        method="genlock",
+        reference_duration_s=master_s,
         duration_s=duration_s,
         spans=(Span(start_s=0.0, end_s=duration_s, delay_s=0.0, drift_ppm=0.0),),
         residual_p50_ms=0.0,

@@ -14,7 +14,7 @@ from tasks.step import json_sha256
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-Kind = Literal["score", "capture"]
+Kind = Literal["score", "capture", "ensemble"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # A take's name becomes a folder's name, a column's value and a part of a page: letters that need no quoting.
@@ -36,11 +36,12 @@ class Take:
 
     Attributes:
         name: of the take and of its folders.
-        kind: ``score`` is MIDI alone; ``capture`` is cameras and microphones, perhaps with MIDI.
+        kind: ``score`` is MIDI alone; ``capture`` is cameras and microphones, perhaps with MIDI; ``ensemble`` is
+            several players with a stem each.
         piece: the composition; all takes of a piece are in one part of the split.
         part: where ``pieces.yaml`` or ``take.yaml`` fixes the piece, or None: the split decides.
         digest: sha256 over the take's raw files.
-        duration_s: until the last note has ended; of a capture, of its longest device.
+        duration_s: until the last note has ended; of a capture, of its longest device; of an ensemble, of its mix.
     """
 
     name: str
@@ -103,6 +104,11 @@ def scores(takes: Iterable[Take]) -> list[Take]:
 def captures(takes: Iterable[Take]) -> list[Take]:
     """Return the takes that were recorded."""
     return [take for take in takes if take.kind == "capture"]
+
+
+def ensembles(takes: Iterable[Take]) -> list[Take]:
+    """Return the takes of several players with a stem each."""
+    return [take for take in takes if take.kind == "ensemble"]
 
 
 def data_version(takes: Iterable[Take]) -> str:

@@ -74,7 +74,7 @@ def test_another_capture_leaves_what_scores_trained_alone():
     """And a score leaves alone what captures trained: each family's weights follow from its own data set."""
     stages = dict(flat_stages())
     kinds = {family: load_family(family).data for family in PARAMS["families"]}
-    assert set(kinds.values()) == {"scores", "captures"}
+    assert set(kinds.values()) == {"scores", "captures", "ensembles"}
     for family, kind in kinds.items():
         read = {dep for dep in stages[f"train@{family}"]["deps"] if dep.startswith("data/")}
         assert read == {f"data/chunked/{kind}"}, family
@@ -94,7 +94,7 @@ def test_every_stage_depends_on_the_locked_libraries():
 
 def test_every_section_of_params_yaml_is_a_parameter_of_some_stage_but_those_of_commands_by_hand():
     used = {param.split(".")[0] for _, stage in flat_stages() for param in stage.get("params", [])}
-    assert set(PARAMS) ^ used == {"perform", "compare", "search"}
+    assert set(PARAMS) ^ used == {"perform", "separate", "compare", "search"}
 
 
 def test_every_family_that_trains_has_its_curves_plotted():

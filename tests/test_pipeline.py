@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 PROJECT = Path(__file__).resolve().parents[1]
 PIECES = ("mozart_sonata_k545", "clementi_sonatina_c_major", "etude_thirds")  # one a part
 FILMED = ("marimba_song", "marimba_waves", "marimba_rain")  # one a part too
+ENSEMBLES = ("ah_vous_dirai_clarinets", "amazing_grace_duo", "au_clair_flutes")  # and here
 MUSIC_S = 8.0  # kept of each
 POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
 
@@ -29,6 +30,21 @@ SMALL = {
     "conv_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
     "bitmap_mlp": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
     "bitmap_stft": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
+    "wave_unet": {
+        "n_layers": 7,
+        "n_filters": 2,
+        "n_spectral": 8,
+        "n_read": 4,
+        "segment_s": 0.25,
+        "n_steps": 4,
+        "steps_per_epoch": 2,
+        "batch_size": 2,
+        "n_validation_mixes": 2,
+        "reader_filters": 2,
+        "reader_hidden": 4,
+        "reader_steps": 4,
+        "reader_batch_size": 2,
+    },
     "piano_roll": {
         "n_hidden": 8,
         "n_steps": 4,
@@ -103,6 +119,8 @@ class Clone:
         params["split"]["min_pieces"] = 1
         params["film"] |= {"n_takes": len(FILMED), "pieces": {"marimba-18": list(FILMED)}}
         params["film"]["recording"]["excerpt_s"] = MUSIC_S
+        n_takes = {"train": 1, "validation": 1, "test": 1}
+        params["film"]["ensembles"] |= {"n_takes": n_takes, "pieces": list(ENSEMBLES), "excerpt_s": MUSIC_S}
         params["film"]["recording"]["rig"] |= {"sizes": [[128, 72]], "n_cameras": 2, "n_microphones": 1}
         params["train"] = {name: params["train"][name] | SMALL.get(name, {}) for name in FAMILIES}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -155,16 +173,25 @@ def test_two_clones_give_the_same_lock_byte_for_byte(clones):
 def test_from_nothing_every_stage_leaves_its_result(clone):
     data = clone.folder / "data"
     filmed = {f"filmed_{piece}_1" for piece in FILMED}
-    assert {path.name for path in (data / "ingested").iterdir() if path.is_dir()} == filmed | set(PIECES)
-    for folder in ("synchronized", "chunked/captures"):
-        assert {path.name for path in (data / folder).iterdir() if path.is_dir()} == filmed
+    played = {f"filmed_{piece}_1" for piece in ENSEMBLES}
+    found = {
+        folder: {path.name for path in (data / folder).iterdir() if path.is_dir()}
+        for folder in ("ingested", "synchronized", "chunked/captures", "chunked/ensembles")
+    }
+    assert found["ingested"] == filmed | played | set(PIECES)
+    assert found["synchronized"] == filmed | played
+    assert (found["chunked/captures"], found["chunked/ensembles"]) == (filmed, played)
     assert "filmed_marimba_rain_1" in (data / "report" / "index.html").read_text()
     assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", *FAMILIES}
     for family in FAMILIES:
-        heard = "etude_thirds" if load_family(family).data == "scores" else "filmed_marimba_rain_1/*"
+        heard = {
+            "scores": "etude_thirds/video.mp4",
+            "captures": "filmed_marimba_rain_1/*/video.mp4",
+            "ensembles": "filmed_au_clair_flutes_1/stem_2_fl.flac",
+        }[load_family(family).data]
         systems = [path for path in (data / "synthesized" / family).iterdir() if path.is_dir()]
         assert systems
-        assert all(list(system.glob(f"{heard}/video.mp4")) for system in systems)
+        assert all(list(system.glob(heard)) for system in systems)
     assert "etude_thirds" in (data / "report" / "index.html").read_text()
 
 

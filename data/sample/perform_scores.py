@@ -3,6 +3,7 @@
     python data/sample/perform_scores.py            all pieces of pieces.yaml
     python data/sample/perform_scores.py satie_...  only these
     python data/sample/perform_scores.py --folder data/sample/marimba   the marimba's, which lie in the same way
+    python data/sample/perform_scores.py --folder data/sample/ensembles   those for several players
 
 README.md beside this file explains the notation and how a performance is made from it.
 """
@@ -24,16 +25,19 @@ import mido
 import yaml
 
 from tasks.errors import PipelineError
+from tasks.instruments.orchestra import ORCHESTRA
 
 HERE = Path(__file__).parent
 SEED = 1
 TICKS_PER_WHOLE = 4 * 480
+PERCUSSION = 9  # the channel that people call 10
 PIANO_PITCHES = range(21, 109)
 PARTS = ("train", "validation", "test")
 PROGRAMS = {"piano": 0, "marimba": 12}  # of general MIDI
+ENSEMBLE = "ensemble"  # in place of an instrument: the score says who plays what
 HEADERS = {
     *("key", "time", "tempo", "tempo_changes", "dynamics", "balance", "touch", "pedal", "pedal_track"),
-    *("play", "lengths", "phrase", "human"),
+    *("play", "lengths", "phrase", "human", "players"),
 }
 
 LEVELS = {"ppp": 30, "pp": 40, "p": 52, "mp": 62, "mf": 72, "f": 86, "ff": 100, "fff": 116}  # velocities
@@ -61,6 +65,8 @@ HIGH_LOUD_PER_OCTAVE = 1.5  # louder above middle C, softer below
 ACCENT = 14.0
 STACCATO = 0.45  # of the written length
 LEGATO_OVERLAP_S = 0.025  # at most: fingers overlap when the touch is 1
+DETACHED = 0.95  # touch of players in an ensemble: bow, breath and tongue part notes, and nothing overlaps
+PARTED_S = 0.01  # from one note of a player to his next
 LIFT_S = 0.06  # a key is up for this long before it is struck again: a whole picture at 25 a second
 LEAD_IN = Fraction(1, 4)  # silence before the first bar
 TAIL_S = 1.0  # silence after the last release
@@ -149,6 +155,7 @@ class Score:
     own_pedal_track: bool
     phrase: int  # bars
     human: float
+    players: Mapping[str, str]  # instrument's code by voice; empty where one instrument plays all voices
     bars: tuple[Bar, ...]  # in the order they are played
     voices: Mapping[str, Mapping[int, tuple[Event, ...]]]
 
@@ -392,6 +399,11 @@ def _build_score(header: Mapping[str, str], body: Iterable[tuple[int, str, str]]
     named = {*per_voice} | {voice for word in ("balance", "touch") for voice, _ in parse_items(header.get(word, ""))}
     if not named <= set(voices):
         raise ScoreError(f"{name}: header names voices {sorted(named - set(voices))}, expected {sorted(voices)}")
+    players = dict(parse_items(header.get("players", "")))
+    if players and (set(players) != set(voices) or not set(players.values()) <= set(ORCHESTRA)):
+        raise ScoreError(
+            f"{name}: players are {players}, expected one of {', '.join(ORCHESTRA)} for each of {', '.join(voices)}"
+        )
     tempo_marks = f"{first_bar} {speed.strip()}, {header.get('tempo_changes', '')}"
     return Score(
         name=name,
@@ -407,15 +419,19 @@ def _build_score(header: Mapping[str, str], body: Iterable[tuple[int, str, str]]
             for voice, text in {"": header["dynamics"], **per_voice}.items()
         },
         balance={voice: parse_number(value) for voice, value in parse_items(header.get("balance", ""))},
-        touch={voice: parse_number(value) for voice, value in parse_items(header.get("touch", ""))},
+        touch={
+            **dict.fromkeys(players, DETACHED),
+            **{voice: parse_number(value) for voice, value in parse_items(header.get("touch", ""))},
+        },
         pedal=tuple(
             (*parse_range(span), parse_fraction(length)) for span, length in parse_items(header.get("pedal", ""))
         ),
         own_pedal_track=pedal_track == "own",
         phrase=int(phrase),
         human=human,
+        players=players,
         bars=tuple(played),
-        voices=voices,
+        voices={voice: voices[voice] for voice in players or voices},
     )
 
 
@@ -447,12 +463,13 @@ def _read_voices(
 def written_notes(score: Score) -> list[Note]:
     """Return the notes in the order of playing: repeats written out, ties joined, a key once at a time.
 
-    Two voices that meet on one key make one note: as long as the longer, with the marks of both.
+    Two voices that meet on one key make one note: as long as the longer, with the marks of both. Players have an
+    instrument each and meet on none.
 
     Raises:
         ScoreError: a tie leads to no note of the same pitch.
     """
-    notes: dict[tuple[Fraction, int], Note] = {}
+    notes: dict[tuple[Fraction, int, str], Note] = {}
     for voice, bars in score.voices.items():
         held: dict[int, Note] = {}
         for bar in score.bars:
@@ -470,7 +487,7 @@ def written_notes(score: Score) -> list[Note]:
                     if event.tied:
                         going_on[pitch] = note
                     else:
-                        _add(notes, note)
+                        _add(notes, note, instrument=voice if score.players else "")
                 held = going_on
                 onset += event.length
         if held:
@@ -478,9 +495,9 @@ def written_notes(score: Score) -> list[Note]:
     return sorted(notes.values(), key=lambda note: (note.onset, note.pitch))
 
 
-def _add(notes: dict[tuple[Fraction, int], Note], note: Note) -> None:
+def _add(notes: dict[tuple[Fraction, int, str], Note], note: Note, *, instrument: str) -> None:
     """Add a note, or join it with the one that another voice has struck on this key at this moment."""
-    place = (note.onset, note.pitch)
+    place = (note.onset, note.pitch, instrument)
     other = notes.get(place)
     if other is not None:
         longer = max(note, other, key=lambda each: each.length)
@@ -620,7 +637,13 @@ def perform(score: Score, tempo: Tempo, rng: random.Random) -> list[Struck]:
         onset_s = begin_s + score.human * shift_s
         offset_s = begin_s + held_s + score.human * overlap_s
         struck.append(Struck(onset_s, offset_s, note.pitch, max(1, min(127, round(velocity))), note.voice))
-    lift_keys(struck)
+    if score.players:
+        for voice in score.players:
+            mine = [note for note in struck if note.voice == voice]
+            lift_keys(mine)
+            part_notes(mine)
+    else:
+        lift_keys(struck)
     return sorted(struck, key=lambda each: (each.onset_s, each.pitch))
 
 
@@ -634,6 +657,14 @@ def lift_keys(struck: Iterable[Struck]) -> None:
         for note, following in pairwise(same_key):
             lift_s = min(LIFT_S, (following.onset_s - note.onset_s) / 2)
             note.offset_s = min(note.offset_s, following.onset_s - lift_s)
+
+
+def part_notes(struck: Iterable[Struck]) -> None:
+    """Shorten notes of a player so that each ends before another begins: he has one bow, or one breath."""
+    in_order = sorted(struck, key=lambda note: note.onset_s)
+    for note, following in pairwise(in_order):
+        if following.onset_s - note.onset_s > 2 * PARTED_S:  # else they are struck together
+            note.offset_s = min(note.offset_s, following.onset_s - PARTED_S)
 
 
 def pedal_moves(score: Score, tempo: Tempo, rng: random.Random) -> list[tuple[float, int]]:
@@ -679,8 +710,10 @@ def midi_file(score: Score, piece: Piece, *, seed: int = SEED) -> mido.MidiFile:
         A file of format 1: a track of tempi and texts, one a voice, and one for the pedal when the score asks.
 
     Raises:
-        ScoreError: as :func:`written_notes` and :func:`ticks`.
+        ScoreError: as :func:`written_notes` and :func:`ticks`; or an ensemble without players, or players elsewhere.
     """
+    if bool(score.players) != (piece.instrument == ENSEMBLE):
+        raise ScoreError(f"{score.name}: {len(score.players)} players, but its instrument is {piece.instrument}")
     rng = random.Random(f"{seed} {score.name}")
     tempo = Tempo(score, rng)
     struck = perform(score, tempo, rng)
@@ -688,13 +721,20 @@ def midi_file(score: Score, piece: Piece, *, seed: int = SEED) -> mido.MidiFile:
 
     tracks = {voice: Track(voice) for voice in score.voices}
     first = next(iter(tracks.values()))
-    first.events.append((0, 0, mido.Message("program_change", program=PROGRAMS[piece.instrument])))
+    channels = dict.fromkeys(tracks, 0)
+    if score.players:
+        channels = {voice: number + (number >= PERCUSSION) for number, voice in enumerate(tracks)}
+        for voice, code in score.players.items():
+            program = mido.Message("program_change", program=ORCHESTRA[code].program, channel=channels[voice])
+            tracks[voice].events.append((0, 0, program))
+    else:
+        first.events.append((0, 0, mido.Message("program_change", program=PROGRAMS[piece.instrument])))
     for note in struck:
         onset = tempo.tick(note.onset_s)
         offset = max(onset + 1, tempo.tick(note.offset_s))
-        events = tracks[note.voice].events
-        events.append((onset, 2, mido.Message("note_on", note=note.pitch, velocity=note.velocity)))
-        events.append((offset, 1, mido.Message("note_off", note=note.pitch, velocity=64)))
+        events, channel = tracks[note.voice].events, channels[note.voice]
+        events.append((onset, 2, mido.Message("note_on", note=note.pitch, velocity=note.velocity, channel=channel)))
+        events.append((offset, 1, mido.Message("note_off", note=note.pitch, velocity=64, channel=channel)))
     pedal = Track("pedal") if score.own_pedal_track else first
     for time_s, value in moves:
         pedal.events.append((tempo.tick(time_s), 0, mido.Message("control_change", control=64, value=value)))
@@ -749,7 +789,8 @@ def read_pieces(path: Path = HERE / "pieces.yaml") -> dict[str, Piece]:
     pieces = {}
     for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         row = {"instrument": "piano", **row}
-        known = set(row) == set(Piece.__annotations__) and row["part"] in PARTS and row["instrument"] in PROGRAMS
+        known = set(row) == set(Piece.__annotations__) and row["part"] in PARTS
+        known &= row["instrument"] in {*PROGRAMS, ENSEMBLE}
         if not re.fullmatch(r"[a-z0-9_]+", name) or not known:
             raise ScoreError(f"{path.name}: {name}: expected a lower_snake name, {', '.join(Piece.__annotations__)}")
         pieces[name] = Piece(**row)

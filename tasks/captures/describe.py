@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from tasks.captures.folder import DEVICE, MAX_TAKE_FILE_BYTES, shown
+from tasks.captures.layouts import MIX
 from tasks.errors import BadInput
 from tasks.params import Section
 from tasks.takes import TAKE_NAME, Part
@@ -22,6 +23,7 @@ INSTRUMENT_NOTES: dict[str, tuple[int, ...]] = {
     "marimba-18": (66, 68, 70, 73, 75, 78, 80, 82, 85, 87, 90, 92, 94, 97, 99, 102, 104, 106),
 }
 
+MAX_PLAYERS = 64
 MAX_DEPTH = 10  # what take.yaml needs is 5
 OPENS = (
     yaml.FlowSequenceStartToken,
@@ -32,6 +34,7 @@ OPENS = (
 CLOSES = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 Words = Annotated[str, Field(min_length=1, max_length=200)]
+DeviceName = Annotated[str, Field(pattern=rf"^(?:{DEVICE.pattern}|(?:stem|solo)_[A-Za-z0-9_-]{{1,60}})$")]
 Pixel = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 
 
@@ -70,6 +73,20 @@ class View(Section):
         return crop
 
 
+class PlayerSaid(Section):
+    """One player of an ensemble.
+
+    Attributes:
+        instrument: code or name.
+        stem: the device that he alone is heard in: ``stem_1_vn``; of a solo, the camera.
+        camera: the device that he alone is seen in; None where there is none.
+    """
+
+    instrument: Words
+    stem: DeviceName
+    camera: DeviceName | None = None
+
+
 class TakeFile(Section):
     """All that a take.yaml may say; what it does not say is None.
 
@@ -82,6 +99,8 @@ class TakeFile(Section):
         master: the device whose clock the take lives on, ``mic_room``.
         notes: whether the MIDI file was ``recorded`` with the capture, or is a ``score``.
         cameras: by device, ``cam_top`` or ``top``.
+        players: of an ensemble, in order.
+        genlocked: cameras that run on the clock of the stems.
     """
 
     piece: str | None = None
@@ -92,6 +111,8 @@ class TakeFile(Section):
     master: str | None = None
     notes: Literal["recorded", "score"] | None = None
     cameras: dict[str, View] = Field(default_factory=dict)
+    players: Annotated[tuple[PlayerSaid, ...], Field(max_length=MAX_PLAYERS)] = ()
+    genlocked: Annotated[tuple[DeviceName, ...], Field(max_length=MAX_PLAYERS)] = ()
 
     @field_validator("piece")
     @classmethod
@@ -119,7 +140,7 @@ class TakeFile(Section):
     @field_validator("master")
     @classmethod
     def _is_a_device(cls, master: str | None) -> str | None:
-        if master is not None and not DEVICE.fullmatch(master):
+        if master is not None and master != MIX and not DEVICE.fullmatch(master):
             raise ValueError("expected a device: cam_NAME or mic_NAME")
         return master
 

@@ -49,20 +49,27 @@ def probe_device(path: Path, role: Role, *, policy: MediaPolicy) -> MediaFacts:
 
     Raises:
         MediaError: it is damaged, too large, or no recording at all.
-        DeviceError: ``NO_VIDEO``, a camera's file without pictures; ``NO_AUDIO``, a microphone's without sound.
+        DeviceError: ``NO_VIDEO``, a camera's file without pictures; ``NO_AUDIO``, a microphone's, stem's
+            or mix's without sound.
     """
     facts = probe(path, policy=policy)
     if role == "camera" and facts.video is None:
         raise DeviceError(f"{shown(path)}: holds no pictures, expected a camera's", kind="NO_VIDEO")
-    if role == "microphone" and facts.audio is None:
+    if role in ("microphone", "stem", "mix") and facts.audio is None:
         raise DeviceError(f"{shown(path)}: holds no sound, expected a microphone's", kind="NO_AUDIO")
     return facts
 
 
-def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams) -> Examined:
+def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams, role: Role | None = None) -> Examined:
     """Decode a recording from end to end and say what it holds.
 
     A microphone's pictures are left alone. A camera whose sound does not decode is a camera without sound.
+
+    Args:
+        path: the recording.
+        policy: what it may cost.
+        params: what is accepted of it.
+        role: what it is; None tells it by its name.
 
     Returns:
         Facts: ``container``, ``duration_s``, ``video`` and ``audio`` (None where there is none, or none is used), and
@@ -72,16 +79,16 @@ def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams) ->
         MediaError: it is damaged, too large, ends too early where that is not allowed, or is no recording at all.
         DeviceError: as in `probe_device`; ``TOO_SHORT``.
     """
-    role = role_of(path.name)
+    role = role or role_of(path.name)
     facts = probe_device(path, role, policy=policy)
     video = None
     if role == "camera" and facts.video is not None:
-        video = _video(path, facts.video, policy, lenient=params.lenient)
+        video = _video(path, facts, facts.video, policy, lenient=params.lenient)
     flags: list[str] = []
     audio = None
     try:
         if facts.audio is not None:
-            audio = _audio(path, facts.audio, policy, lenient=params.lenient)
+            audio = _audio(path, facts, facts.audio, policy, lenient=params.lenient)
     except MediaError:
         if video is None:
             raise
@@ -120,8 +127,8 @@ class _Part:
     truncated_at_s: float | None
 
 
-def _video(path: Path, stream: VideoStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
-    film = check_film(path, policy, lenient=lenient)
+def _video(path: Path, facts: MediaFacts, stream: VideoStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
+    film = check_film(path, policy, lenient=lenient, facts=facts)
     return _Part(
         facts={
             "codec": stream.codec,
@@ -139,8 +146,8 @@ def _video(path: Path, stream: VideoStream, policy: MediaPolicy, *, lenient: boo
     )
 
 
-def _audio(path: Path, stream: AudioStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
-    measured = measure_sound(path, policy=policy, lenient=lenient)
+def _audio(path: Path, facts: MediaFacts, stream: AudioStream, policy: MediaPolicy, *, lenient: bool) -> _Part:
+    measured = measure_sound(path, policy=policy, lenient=lenient, facts=facts)
     return _Part(
         facts={
             "codec": stream.codec,

@@ -1,16 +1,19 @@
 """What lies in a take's folder, told by names and metadata alone: nothing is read or decoded here.
 
-Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. Whatever
-else stands there is refused by name and leaves the rest as it is.
+Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. A folder with
+stems is an ensemble's (`tasks.captures.layouts` knows their names). Whatever else stands there is refused by name and
+leaves the rest as it is.
 """
 
 import os
 import re
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tasks.captures.layouts import EnsembleFile, EnsembleRole, ensemble_file
 from tasks.errors import BadInput
 
 TAKE_FILE = "take.yaml"
@@ -21,7 +24,16 @@ DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
 DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
 MAX_TAKE_FILE_BYTES = 65_536
 
-Role = Literal["camera", "microphone", "score", "other"]
+Role = Literal["camera", "microphone", "score", "other", "stem", "mix", "notes"]
+_ENSEMBLE_ROLES: Mapping[EnsembleRole, Role] = {
+    "stem": "stem",
+    "stems": "stem",
+    "mix": "mix",
+    "view": "camera",
+    "solo": "camera",
+    "notes": "notes",
+    "beside": "other",
+}
 
 
 class FolderError(BadInput):
@@ -52,16 +64,20 @@ class Found:
     """A take's folder.
 
     Attributes:
-        devices: cameras and microphones by name, in order.
+        devices: cameras and microphones by name, in order; of an ensemble its stems and its mix too.
         score: the MIDI file, if there is one.
         take_file: ``take.yaml``, if there is one.
         refused: what cannot be used, in order of name.
+        is_ensemble: whether it holds stems or a solo.
+        notes: of an ensemble, lists of a player's notes.
     """
 
     devices: tuple[Path, ...]
     score: Path | None
     take_file: Path | None
     refused: tuple[Refused, ...]
+    is_ensemble: bool = False
+    notes: tuple[Path, ...] = ()
 
     @property
     def is_capture(self) -> bool:
@@ -72,7 +88,7 @@ class Found:
     def files(self) -> tuple[Path, ...]:
         """The raw files that the take consists of, in order of name."""
         others = [path for path in (self.score, self.take_file) if path is not None]
-        return tuple(sorted((*self.devices, *others)))
+        return tuple(sorted((*self.devices, *self.notes, *others)))
 
 
 def look_into(folder: Path, size: FolderSize) -> Found:
@@ -85,18 +101,19 @@ def look_into(folder: Path, size: FolderSize) -> Found:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise FolderError(f"{shown(folder)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
+    is_ensemble = any(is_of_an_ensemble(path.name) for path in paths)
     devices: dict[str, Path] = {}
+    notes: dict[str, Path] = {}
     scores: list[Path] = []
     take_file: Path | None = None
     refused: list[Refused] = []
     for path in paths:
-        role = role_of(path.name)
-        named = DEVICE_FILE.fullmatch(path.name)
-        device = named["device"] if named and role != "score" else shown(path.stem)
-        if path.name in BESIDE:
+        role = role_of(path.name, in_ensemble=is_ensemble)
+        device = device_of(path.name, in_ensemble=is_ensemble)
+        if path.name in BESIDE or (is_ensemble and role == "other" and ensemble_file(path.name) is not None):
             continue
-        limit = {"camera": size.media, "microphone": size.media, "score": size.score, "other": MAX_TAKE_FILE_BYTES}
-        fault = fault_of(path, limit[role])
+        small = {"score": size.score, "notes": size.score, "other": MAX_TAKE_FILE_BYTES}
+        fault = fault_of(path, small.get(role, size.media))
         if path.name == TAKE_FILE:
             if fault is not None:
                 raise FolderError(fault[1], kind="BAD_TAKE_FILE" if fault[0] != "UNREADABLE" else "UNREADABLE")
@@ -111,10 +128,14 @@ def look_into(folder: Path, size: FolderSize) -> Found:
             fault = ("TWO_SCORES", f"{shown(path)} stands beside {shown(scores[0].name)}, expected one MIDI file")
         if fault is None and device in devices:
             fault = ("NAME_TAKEN", f"{shown(path)} stands beside {devices[device].name}, expected one file a device")
+        if fault is None and is_ensemble:
+            fault = _odd_one(path, devices.values())
         if fault is not None:
             refused.append(Refused(role=role, device=device, path=shown(path), kind=fault[0], reason=fault[1]))
         elif role == "score":
             scores.append(path)
+        elif role == "notes":
+            notes[device] = path
         else:
             devices[device] = path
     return Found(
@@ -122,7 +143,27 @@ def look_into(folder: Path, size: FolderSize) -> Found:
         score=scores[0] if scores else None,
         take_file=take_file,
         refused=tuple(refused),
+        is_ensemble=is_ensemble,
+        notes=tuple(notes.values()),
     )
+
+
+def is_of_an_ensemble(name: str) -> bool:
+    """Say whether a file of this name makes the folder that it lies in an ensemble's: a stem, or a solo."""
+    named = _in_ensemble(name)
+    return named is not None and named.role in ("stem", "stems", "solo")
+
+
+def _odd_one(path: Path, others: Iterable[Path]) -> tuple[str, str] | None:
+    """Return kind and reason of a recording that has no clock with those beside it."""
+    named = _in_ensemble(path.name)
+    for other in others:
+        beside = _in_ensemble(other.name)
+        if named is None or beside is None or not {"solo", "stems"} & {named.role, beside.role}:
+            continue
+        what = "one solo" if "solo" in (named.role, beside.role) else "one file of stems"
+        return "TWO_CLOCKS", f"{shown(path)} stands beside {shown(other.name)}, expected {what} a take, and no stems"
+    return None
 
 
 def fault_of(path: Path, max_bytes: int) -> tuple[str, str] | None:
@@ -143,14 +184,26 @@ def fault_of(path: Path, max_bytes: int) -> tuple[str, str] | None:
     return None
 
 
-def role_of(name: str) -> Role:
-    """Return what a file is by its name."""
+def role_of(name: str, *, in_ensemble: bool = False) -> Role:
+    """Return what a file is by its name; some names mean something beside stems alone."""
     if name.lower().endswith(SCORE_SUFFIXES):
         return "score"
     found = DEVICE_FILE.fullmatch(name)
-    if found is None:
-        return "other"
-    return "camera" if found["role"] == "cam" else "microphone"
+    if found is not None:
+        return "camera" if found["role"] == "cam" else "microphone"
+    named = _in_ensemble(name) if in_ensemble else None
+    return "other" if named is None else _ENSEMBLE_ROLES[named.role]
+
+
+def device_of(name: str, *, in_ensemble: bool = False) -> str:
+    """Return what a take calls a file of this name, fit for a message: ``cam_top``, ``stem_1_vn``."""
+    named = _in_ensemble(name) if in_ensemble else None
+    return shown(Path(name).stem) if named is None else named.device
+
+
+def _in_ensemble(name: str) -> EnsembleFile | None:
+    is_known = name.lower().endswith(SCORE_SUFFIXES) or DEVICE_FILE.fullmatch(name) is not None
+    return None if is_known else ensemble_file(name)
 
 
 def shown(path: str | Path) -> str:

@@ -7,16 +7,18 @@ Source: Wang 2003, "An industrial-strength audio search algorithm" (pairs of pea
 of them agree on).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from tasks.captures.stems import StemSound, blocks_at
 from tasks.media.probe import MediaPolicy
 from tasks.media.process import MediaError
 from tasks.media.sound import iter_sound
+from tasks.store.audio import AudioError, is_pcm_wav
 
 SAMPLE_RATE = 8_000  # Hz: what every codec keeps
 STEP = 128  # samples, 16 ms
@@ -45,16 +47,24 @@ def sound_prints(path: Path, *, policy: MediaPolicy) -> Prints:
     before = np.zeros(0, np.float32)
     step = 0
     try:
-        for block in iter_sound(path, sample_rate=SAMPLE_RATE, policy=policy, lenient=True):
+        for block in _blocks(path, policy):
             samples = np.concatenate([before, block])
             n_steps = max(0, (len(samples) - _WINDOW) // STEP + 1)
             if n_steps:
                 found.append(_peaks(samples, n_steps) + np.array([step, 0]))
             step += n_steps
             before = samples[n_steps * STEP :]
-    except MediaError:
+    except (MediaError, AudioError):
         return np.zeros(0, np.uint64)
     return _pairs(np.concatenate(found)) if found else np.zeros(0, np.uint64)
+
+
+def _blocks(path: Path, policy: MediaPolicy) -> Iterator[NDArray[np.float32]]:
+    if is_pcm_wav(path):
+        for block in blocks_at(StemSound(path=path), policy, sample_rate=SAMPLE_RATE, channels=1):
+            yield block[:, 0]
+    else:
+        yield from iter_sound(path, sample_rate=SAMPLE_RATE, policy=policy, lenient=True)
 
 
 def _peaks(samples: NDArray[np.float32], n_steps: int) -> NDArray[np.int64]:

@@ -89,7 +89,7 @@ def read_capture(take: str, folder: Path = INGESTED) -> Capture:
             Device(
                 name=row["device"],
                 role=row["role"],
-                path=_own_file(str(row["path"]), take, path),
+                path=own_file(str(row["path"]), take, path),
                 facts=row["facts"],
                 crop=_crop(facts["cameras"].get(row["device"], {})),
                 corners=_corners(facts["cameras"].get(row["device"], {})),
@@ -132,7 +132,7 @@ def refused_devices(row: Mapping[str, Any]) -> list[RefusedDevice]:
     ]
 
 
-def _own_file(name: str, take: str, path: Path) -> Path:
+def own_file(name: str, take: str, path: Path) -> Path:
     """Refuse a path that is no file of the take's: what is read there was written by others."""
     parts = PurePosixPath(name).parts
     lies_in = "/".join(parts[:3]) in (f"data/raw/{take}", f"data/filmed/{take}")

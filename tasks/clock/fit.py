@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Verdict = Literal["locked", "ambiguous", "unrelated"]
-Method = Literal["sound", "motion", "notes"]
+Method = Literal["sound", "motion", "notes", "genlock"]
 Times = NDArray[np.float64]
 
 

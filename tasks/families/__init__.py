@@ -24,6 +24,8 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "deepsynth": "tasks.families.deepsynth:DeepSynthFamily",
         "fc_lstm": "tasks.families.fc_lstm:FcLstmFamily",
         "piano_roll": "tasks.families.piano_roll:PianoRollFamily",
+        "separation_baselines": "tasks.families.separation_baselines:SeparationBaselines",
+        "wave_unet": "tasks.families.wave_unet:WaveUnetFamily",
     }
 )
 

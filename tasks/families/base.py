@@ -112,13 +112,13 @@ class Family(ABC, Generic[P]):
         params_class: its section of params.yaml.
         systems: its rows in the tables, in order.
         upper_bounds: the systems that are handed the truth: labelled, never ranked.
-        data: the data set that it learns from and is tested on: drawn scores, or captures of several cameras.
+        data: the data set that it learns from and is tested on: drawn scores, captures of several cameras, ensembles.
     """
 
     params_class: ClassVar[type[Section]]
     systems: ClassVar[tuple[str, ...]]
     upper_bounds: ClassVar[frozenset[str]] = frozenset()
-    data: ClassVar[Literal["scores", "captures"]] = "scores"
+    data: ClassVar[Literal["scores", "captures", "ensembles"]] = "scores"
 
     @abstractmethod
     def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:

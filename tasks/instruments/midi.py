@@ -17,11 +17,11 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import mido
 import numpy as np
@@ -34,6 +34,7 @@ from tasks.params import Section
 
 LOWEST_PITCH = 21  # A0
 HIGHEST_PITCH = 108  # C8
+N_CHANNELS = 16
 PERCUSSION_CHANNEL = 9  # called 10 by people
 SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67  # the three pedals' controllers
 PEDAL_DOWN = 64  # least value of a pressed sustain pedal
@@ -42,6 +43,7 @@ DEFAULT_TEMPO_US = 500_000  # microseconds a quarter note until a file says othe
 NEVER = np.iinfo(np.int64).max  # a tick after every other
 
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE = 0x8, 0x9, 0xB
+PROGRAM_CHANGE, CHANNEL_PRESSURE = 0xC, 0xD
 SYSTEM_EXCLUSIVE, ESCAPE, META = 0xF0, 0xF7, 0xFF
 TEXTS = range(0x01, 0x08)  # meta events that hold words
 TRACK_NAME, END_OF_TRACK, SET_TEMPO = 0x03, 0x2F, 0x51
@@ -139,6 +141,21 @@ class Score:
         return None if self.declared_duration_s is None else self.duration_s - self.declared_duration_s
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackScore:
+    """What one track of a MIDI file says.
+
+    Attributes:
+        name: of the track, None when it has none.
+        program: General MIDI number of the first instrument that it asks for, from 0; None when it asks for none.
+        score: of the track alone.
+    """
+
+    name: str | None
+    program: int | None
+    score: Score
+
+
 COUNTS = (
     *(
         "tracks",
@@ -169,6 +186,42 @@ def read_midi(path: Path, policy: MidiPolicy) -> Score:
     Raises:
         MidiError: the file cannot be read or used; see `MidiError` for the kinds.
     """
+    name, data = _bytes_of(path, policy)
+    return parse_midi(data, policy, name=name)
+
+
+def read_tracks(path: Path, policy: MidiPolicy) -> list[TrackScore]:
+    """Read the tracks of a MIDI file that hold notes, each for itself: a player each, where players have tracks.
+
+    All keep the file's tempi. Where a key is struck again while it is down is settled within a track alone.
+
+    Raises:
+        MidiError: the file cannot be read or used, or no track holds a note.
+    """
+    name, data = _bytes_of(path, policy)
+    try:
+        return _track_scores(_walk_file(data, policy), policy)
+    except MidiError as error:
+        raise MidiError(f"{name}: {error}", kind=error.kind) from None
+
+
+def _track_scores(walked: "_Walked", policy: MidiPolicy) -> list[TrackScore]:
+    found = []
+    for track in walked.tracks:
+        try:
+            score = _score(replace(walked, tracks=[track], counts=Counter()), policy)
+        except MidiError as error:
+            if error.kind != "NO_NOTES":
+                raise
+        else:
+            found.append(TrackScore(name=track.name, program=track.program, score=score))
+    if not found:
+        raise MidiError(f"no notes in {len(walked.tracks)} tracks, expected at least 1", kind="NO_NOTES")
+    return found
+
+
+def _bytes_of(path: Path, policy: MidiPolicy) -> tuple[str, bytes]:
+    """Return a file's name, as messages say it, and its bytes."""
     name = path.name if path.name.isprintable() else ascii(path.name)
     try:
         found = path.stat()
@@ -176,10 +229,9 @@ def read_midi(path: Path, policy: MidiPolicy) -> Score:
             raise MidiError(f"{name}: not a regular file", kind="UNREADABLE")
         if found.st_size > policy.max_bytes:
             raise MidiError(f"{name}: {found.st_size} bytes, expected at most {policy.max_bytes}", kind="TOO_LARGE")
-        data = path.read_bytes()
+        return name, path.read_bytes()
     except OSError as error:
         raise MidiError(f"{name}: cannot be read: {error.strerror}", kind="UNREADABLE") from error
-    return parse_midi(data, policy, name=name)
 
 
 def parse_midi(data: bytes, policy: MidiPolicy, *, name: str) -> Score:
@@ -203,6 +255,7 @@ class _Track:
 
     index: int
     name: str | None = None
+    program: int | None = None  # the first that it asks for
     end_tick: int = 0
     last_event: int = 0  # byte
     tick: "array[int]" = field(default_factory=lambda: array("q"))  # of notes and controllers
@@ -325,9 +378,11 @@ def _walk_track(chunk: bytes, start: int, walked: _Walked, policy: MidiPolicy) -
                 )
             kind = status >> 4
             first = chunk[position]
-            if kind in (0xC, 0xD):  # program and channel pressure have one byte, and no meaning here
+            if kind in (PROGRAM_CHANGE, CHANNEL_PRESSURE):  # have one byte
                 if first & 0x80:
                     raise _bad_data_byte(chunk, position, 1, start, status)
+                if kind == PROGRAM_CHANGE and track.program is None:
+                    track.program = first
                 position += 1
                 continue
             second = chunk[position + 1]
@@ -690,30 +745,67 @@ def write_midi(path: Path, notes: Notes, *, pedal: Controls | None = None, title
         ValueError: a time is negative or not a number, a pitch or velocity is none of MIDI's, or a key is
             struck while it is held, which a single channel cannot say.
     """
-    onset, offset = _written_ticks(notes.onset_s, "onset"), _written_ticks(notes.offset_s, "offset")
-    offset = np.maximum(offset, onset + 1)
-    _check_playable(notes, onset, offset)
-    # At one tick a key comes up before it goes down again.
-    timed = [(tick, 0, mido.Message("note_off", note=int(p))) for tick, p in zip(offset, notes.pitch, strict=True)]
+    timed = _note_events(notes, channel=0)
     if pedal is not None:
         ticks = _written_ticks(pedal.time_s, "pedal movement")
         timed += [
             (tick, 1, mido.Message("control_change", control=int(control), value=int(value)))
             for tick, control, value in zip(ticks, pedal.control, pedal.value, strict=True)
         ]
-    timed += [
-        (tick, 2, mido.Message("note_on", note=int(pitch), velocity=int(velocity)))
+    head = [mido.MetaMessage("track_name", name=title)] if title is not None else []
+    _save(path, [_written_track([*head, mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)], timed)], kind=0)
+
+
+def write_tracks(path: Path, tracks: Sequence[tuple[str, int, Notes]]) -> None:
+    """Write a track, and a channel, a player: the same bytes every time. `read_tracks` gives back what was written.
+
+    Args:
+        path: a MIDI file.
+        tracks: name, General MIDI program from 0, and notes of each; times as in `write_midi`.
+
+    Raises:
+        ValueError: as `write_midi`, or there are more tracks than the 15 channels that are not for percussion.
+    """
+    channels = [channel for channel in range(N_CHANNELS) if channel != PERCUSSION_CHANNEL]
+    if len(tracks) > len(channels):
+        raise ValueError(f"{len(tracks)} tracks, expected at most {len(channels)}")
+    written = [_written_track([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)], [])]
+    for channel, (name, program, notes) in zip(channels, tracks, strict=False):
+        head = [
+            mido.MetaMessage("track_name", name=name),
+            mido.Message("program_change", program=program, channel=channel),
+        ]
+        written.append(_written_track(head, _note_events(notes, channel=channel)))
+    _save(path, written, kind=1)
+
+
+def _note_events(notes: Notes, *, channel: int) -> list[tuple[int, int, Any]]:
+    """Return (tick, order at one tick, message): at one tick a key comes up before it goes down again."""
+    onset, offset = _written_ticks(notes.onset_s, "onset"), _written_ticks(notes.offset_s, "offset")
+    offset = np.maximum(offset, onset + 1)
+    _check_playable(notes, onset, offset)
+    ends = [
+        (tick, 0, mido.Message("note_off", note=int(p), channel=channel))
+        for tick, p in zip(offset, notes.pitch, strict=True)
+    ]
+    begins = [
+        (tick, 2, mido.Message("note_on", note=int(pitch), velocity=int(velocity), channel=channel))
         for tick, pitch, velocity in zip(onset, notes.pitch, notes.velocity, strict=True)
     ]
-    track = mido.MidiTrack()
-    if title is not None:
-        track.append(mido.MetaMessage("track_name", name=title))
-    track.append(mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US))
+    return [*ends, *begins]
+
+
+def _written_track(head: Sequence[Any], timed: Sequence[tuple[int, int, Any]]) -> mido.MidiTrack:
+    track = mido.MidiTrack(head)
     now = 0
     for tick, _, message in sorted(timed, key=lambda event: event[:2]):
         track.append(message.copy(time=int(tick) - now))
         now = int(tick)
-    file = mido.MidiFile(type=0, ticks_per_beat=WRITTEN_DIVISION, tracks=[track], charset="utf-8")
+    return track
+
+
+def _save(path: Path, tracks: Sequence[mido.MidiTrack], *, kind: int) -> None:
+    file = mido.MidiFile(type=kind, ticks_per_beat=WRITTEN_DIVISION, tracks=tracks, charset="utf-8")
     written = BytesIO()
     file.save(file=written)
     path.write_bytes(written.getvalue())

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -119,6 +119,82 @@ def encode_film(
     return n_written
 
 
+def encode_films(paths: Sequence[Path], pictures: Iterable[NDArray[np.uint8]], *, frame_rate: Fraction) -> int:
+    """Write several grey films of one size at once, as `encode_film` without sound; same bytes every run.
+
+    One ffmpeg takes them in one above the other and cuts them apart: starting it costs more than a short small film.
+
+    Args:
+        paths: a ``.mp4`` each; they appear when all are whole.
+        pictures: (films, height, width) each, even sides, one per tick of ``frame_rate``.
+        frame_rate: exact.
+
+    Returns:
+        How many pictures were written to each.
+
+    Raises:
+        ToolError: ffmpeg is not installed, or a file is not what was asked for.
+    """
+    frames = iter(pictures)
+    first = next(frames, None)
+    if first is None or len(first) != len(paths) or first.shape[1] % 2 or first.shape[2] % 2:
+        shape = None if first is None else first.shape
+        raise ValueError(f"pictures of shape {shape} for {len(paths)} films, expected even sides and one a film")
+    n_films, height, width = first.shape
+    source = ffmpeg.input(
+        "pipe:",
+        format="rawvideo",
+        pix_fmt="yuv420p",
+        s=f"{width}x{n_films * height}",
+        framerate=f"{frame_rate.numerator}/{frame_rate.denominator}",
+        protocol_whitelist="pipe",
+    )
+    copies = source.video.filter_multi_output("split", n_films)
+    with ExitStack() as stack:
+        parts = [stack.enter_context(beside(path)) for path in paths]
+        outputs = [
+            output_of(
+                [copies[number].filter("crop", width, height, 0, number * height)],
+                part,
+                vcodec="libx264",
+                preset="superfast",
+                crf=22,
+                bf=0,
+                pix_fmt="yuv420p",
+            )
+            for number, part in enumerate(parts)
+        ]
+        yuv = np.full(n_films * height * width * 3 // 2, 128, np.uint8)  # 128: no colour
+        luma = yuv[: n_films * height * width].reshape(first.shape)
+        n_written = 0
+        with running(compiled(_quietly(ffmpeg.merge_outputs(*outputs))), timeout_s=LONGEST_S, feed=True) as (
+            process,
+            log,
+        ):
+            stdin = opened(process.stdin)
+            try:
+                for picture in _and_first(first, frames):
+                    luma[:] = picture
+                    stdin.write(yuv.data)
+                    n_written += 1
+                stdin.close()
+            except BrokenPipeError:
+                pass  # ffmpeg left early: its log says why
+            process.wait()
+            log.seek(0)
+            logged = log.read()
+        if process.returncode:
+            raise ToolError(not_written(paths[0], logged))
+        for path, part in zip(paths, parts, strict=True):
+            found = stream_packets(part, "v:0", 0.0, policy=NO_LIMITS)
+            if found.n_shown != n_written or abs(found.end_s - n_written / frame_rate) > 1 / frame_rate:
+                raise ToolError(
+                    f"ffmpeg wrote {shown(path)} with {found.n_shown} pictures in {found.end_s:.3f} s, "
+                    f"expected {n_written} in {float(n_written / frame_rate):.3f} s{_free_beside(path)}"
+                )
+    return n_written
+
+
 def encode_camera(
     path: Path,
     pictures: Iterable[NDArray[np.uint8]],
@@ -129,6 +205,7 @@ def encode_camera(
     sample_rate: int | None = None,
     audio_codec: Literal["aac", "pcm"] | None = None,
     audio_start_s: float = 0.0,
+    crf: int = 22,
 ) -> None:
     """Write what a camera records: grey pictures, each at its own time, with or without sound; same bytes every run.
 
@@ -141,6 +218,7 @@ def encode_camera(
         sample_rate: of ``audio``, in Hz; the file keeps it.
         audio_codec: needed with ``audio``; PCM goes into ``.mov`` and ``.mkv``.
         audio_start_s: when its first sample is heard, not negative.
+        crf: x264's constant rate factor; a higher one is cheaper and worse.
 
     Raises:
         ToolError: ffmpeg is not installed, or the file is not what was asked for.
@@ -154,7 +232,7 @@ def encode_camera(
         options: dict[str, Any] = {
             "vcodec": "libx264",
             "preset": "superfast",
-            "crf": 22,
+            "crf": crf,
             "bf": 0,
             "pix_fmt": "yuv420p",
             "vsync": "passthrough",
@@ -288,6 +366,11 @@ def check_output(video: Path, out: Path) -> None:
 
 def compile_output(streams: list[Any], part: Path, /, muxers: Mapping[str, str] = MUXERS, **options: Any) -> list[str]:
     """Return the command that writes ``streams`` to ``part``, with flags that make its bytes repeatable."""
+    return compiled(_quietly(output_of(streams, part, muxers, **options)))
+
+
+def output_of(streams: list[Any], part: Path, /, muxers: Mapping[str, str] = MUXERS, **options: Any) -> Any:
+    """Return the output that writes ``streams`` to ``part``, with flags that make its bytes repeatable."""
     muxer = muxers[_true_suffix(part)]
     flags: dict[str, str | int] = {
         "format": muxer,
@@ -302,9 +385,11 @@ def compile_output(streams: list[Any], part: Path, /, muxers: Mapping[str, str] 
         flags["movflags"] = "+faststart"  # a browser can begin before it has all
     if len(streams) > 1 and "acodec" not in flags:
         flags |= {"acodec": "aac", "ar": SOUND_RATE, "audio_bitrate": "128k"}
-    output = ffmpeg.output(*streams, token(part), **flags).overwrite_output()
-    output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning")
-    return compiled(output)
+    return ffmpeg.output(*streams, token(part), **flags)
+
+
+def _quietly(output: Any) -> Any:
+    return output.overwrite_output().global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning")
 
 
 def _verify(part: Path, path: Path, *, n_pictures: int, picture_s: Fraction, sound_s: float | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import ToolError
-from tasks.media.probe import MediaPolicy, packets_of, patience_s, probe
+from tasks.media.probe import MediaFacts, MediaPolicy, VideoStream, packets_of, patience_s, probe
 from tasks.media.process import (
     LOGGED_ERROR,
     SAFE_INPUT,
@@ -164,6 +164,7 @@ def iter_pictures(
     policy: MediaPolicy,
     crop: tuple[int, int, int, int] | None = None,
     lenient: bool = False,
+    facts: MediaFacts | None = None,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small grey pictures, some at a time; memory does not grow with its length.
 
@@ -174,6 +175,7 @@ def iter_pictures(
         policy: what it may cost.
         crop: x, y, width and height of what is kept, in pixels of the upright picture; None keeps all.
         lenient: give what decodes of a truncated or damaged file.
+        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
 
     Yields:
         (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
@@ -182,7 +184,7 @@ def iter_pictures(
         MediaError: as in `tasks.media.probe.probe`; no video stream, truncated, damaged, time stamps that do not grow.
         ToolError: ffmpeg is not installed or did not do what was asked.
     """
-    facts = probe(path, policy=policy)
+    facts = facts or probe(path, policy=policy)
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
@@ -225,39 +227,27 @@ def iter_pictures(
         raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
 
 
-def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False) -> FilmCheck:
+def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False, facts: MediaFacts | None = None) -> FilmCheck:
     """Decode all pictures of a video and keep none.
 
     Args:
         path: the video.
         policy: what it may cost.
         lenient: tell where a truncated file ends instead of refusing it.
+        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
 
     Raises:
         MediaError: as in `iter_pictures`; ``TRUNCATED``, it ends before its packets or its header say.
         ToolError: ffmpeg is not installed or did not do what was asked.
     """
-    facts = probe(path, policy=policy)
+    facts = facts or probe(path, policy=policy)
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
-    times = [time_s for _, time_s in iter_pictures(path, width=2, height=2, policy=policy, lenient=lenient)]
+    parts = iter_pictures(path, width=2, height=2, policy=policy, lenient=lenient, facts=facts)
+    times = [time_s for _, time_s in parts]
     time_s = np.concatenate(times) if times else np.zeros(0)
-    truncated_at_s = None
-    try:
-        packets = packets_of(path, facts, stream, policy=policy)
-    except MediaError as error:
-        if not lenient or error.kind != "TRUNCATED" or not len(time_s):
-            raise
-        truncated_at_s = float(time_s[-1])
-    else:
-        # VP8 has packets that show nothing; elsewhere each packet is a picture.
-        if len(time_s) < packets.n_shown and stream.codec != "vp8":
-            if not lenient:
-                raise MediaError(
-                    f"{shown(path)}: {len(time_s)} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED"
-                )
-            truncated_at_s = float(time_s[-1]) if len(time_s) else 0.0
+    truncated_at_s = None if _is_whole(stream, time_s) else _cut_at(path, facts, stream, time_s, policy, lenient)
     if not len(time_s):
         raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
     steps = np.diff(time_s)
@@ -269,6 +259,36 @@ def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False) -> Fil
         is_variable=bool(len(steps) and np.ptp(steps) > 2.5 * float(stream.time_base) + 1e-6),
         truncated_at_s=truncated_at_s,
     )
+
+
+def _is_whole(stream: VideoStream, time_s: NDArray[np.float64]) -> bool:
+    """Say whether every picture that the header counts has been decoded, up to the end that it declares."""
+    if stream.duration_s is None or not len(time_s) or stream.n_declared != len(time_s):
+        return False
+    return float(time_s[-1]) + float(2 / stream.frame_rate) >= stream.start_s + stream.duration_s
+
+
+def _cut_at(
+    path: Path,
+    facts: MediaFacts,
+    stream: VideoStream,
+    time_s: NDArray[np.float64],
+    policy: MediaPolicy,
+    lenient: bool,
+) -> float | None:
+    """Return where the pictures end when that is before the file's packets or its header say."""
+    try:
+        packets = packets_of(path, facts, stream, policy=policy)
+    except MediaError as error:
+        if not lenient or error.kind != "TRUNCATED" or not len(time_s):
+            raise
+        return float(time_s[-1])
+    # VP8 has packets that show nothing; elsewhere each packet is a picture.
+    if len(time_s) >= packets.n_shown or stream.codec == "vp8":
+        return None
+    if not lenient:
+        raise MediaError(f"{shown(path)}: {len(time_s)} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED")
+    return float(time_s[-1]) if len(time_s) else 0.0
 
 
 class _Stamps:

@@ -48,6 +48,7 @@ class VideoStream:
         time_base: seconds per tick of the time stamps.
         start_s: from the earliest start of the file's streams.
         duration_s: as the container declares it for this stream, or None.
+        n_declared: pictures that the container counts, or None where it counts none.
     """
 
     index: int
@@ -59,6 +60,7 @@ class VideoStream:
     time_base: Fraction
     start_s: float
     duration_s: float | None
+    n_declared: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +261,7 @@ def _video(stream: dict[str, Any], start_s: float) -> VideoStream:
         time_base=Fraction(stream["time_base"]),
         start_s=begins_s - start_s,
         duration_s=_declared_s(stream, begins_s),
+        n_declared=int(stream["nb_frames"]) if str(stream.get("nb_frames", "")).isdigit() else None,
     )
     if video.frame_rate <= 0 or width <= 0 or height <= 0:
         raise ValueError(f"{width}x{height} at {video.frame_rate}")

@@ -36,6 +36,8 @@ TRUE = "#3987e5"
 MADE = "#e2711d"
 N_TIME_CELLS = 440
 N_FREQUENCY_CELLS = 120
+N_STACKED_CELLS = 48  # of each sound where several are drawn one below the other
+STACKED_GAP = 3
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -87,6 +89,49 @@ def draw_spectrogram(path: Path, audio: NDArray[np.float32], *, sample_rate: int
         marks_hz = [hz for hz in (100, 300, 1000, 3000, 10000) if hz <= max_frequency_hz]
         axes.set_yticks(np.interp(np.log(marks_hz), np.log(edges_hz), np.arange(len(edges_hz))))
         axes.set_yticklabels([f"{hz // 1000} k" if hz >= 1000 else str(hz) for hz in marks_hz])
+        _save(figure, path)
+
+
+def draw_spectrograms(
+    path: Path, sounds: Mapping[str, NDArray[np.float32]], *, sample_rate: int, max_frequency_hz: float
+) -> None:
+    """Draw several sounds of the same length one below the other, as `draw_spectrogram` does, their names beside them.
+
+    Args:
+        path: the PNG.
+        sounds: (n,) by name, from top to bottom.
+        sample_rate: of all.
+        max_frequency_hz: top of each.
+    """
+    n_fft = int(2 ** np.ceil(np.log2(sample_rate * 0.093)))
+    edges_hz = np.geomspace(50.0, max_frequency_hz, N_STACKED_CELLS + 1)
+    n_rows = N_STACKED_CELLS + STACKED_GAP
+    names = list(sounds)
+    duration_s = len(sounds[names[0]]) / sample_rate
+    stacked = np.full((n_rows * len(names) - STACKED_GAP, 1), np.nan, np.float32)
+    for row, name in enumerate(reversed(names)):
+        audio = sounds[name]
+        hop_length = max(1, min(n_fft // 2, len(audio) // N_TIME_CELLS))
+        levels = spectrogram_dbfs(audio, window_length=n_fft, hop_length=hop_length, n_fft=n_fft)
+        cells = _louder_of(_on_log_axis(levels, edges_hz, bin_hz=sample_rate / n_fft), N_TIME_CELLS)
+        if stacked.shape[1] != cells.shape[1]:
+            stacked = np.full((len(stacked), cells.shape[1]), np.nan, np.float32)
+        stacked[row * n_rows : row * n_rows + N_STACKED_CELLS] = cells
+    with _styled():
+        figure, axes = _figure(0.37 + 0.5 * len(names), duration_s)
+        extent = (0, duration_s, 0, len(stacked))
+        axes.imshow(
+            stacked,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            cmap="magma",
+            vmin=FLOOR_DBFS,
+            vmax=-10,
+            interpolation="nearest",
+        )
+        middles = [row * n_rows + N_STACKED_CELLS / 2 for row in range(len(names))]
+        axes.set_yticks(middles, list(reversed(names)))
         _save(figure, path)
 
 
@@ -287,6 +332,13 @@ def draw_still(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write one grey picture (height, width), pixel for pixel."""
     image = np.repeat(picture[:, :, None], 3, axis=2)
     mpl.image.imsave(path, image, format="png", metadata={"Software": "audiate"})
+
+
+def draw_stills(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Write grey pictures (height, width) of one size side by side, twice as large, a little apart."""
+    gap = np.full((len(pictures[0]), 2), 255, np.uint8)
+    row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
+    draw_still(path, np.repeat(np.repeat(row, 2, axis=0), 2, axis=1))
 
 
 def clock_ms(time_s: float) -> str:

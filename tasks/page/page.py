@@ -97,6 +97,56 @@ class Performed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Voice:
+    """One player of an ensemble, heard alone.
+
+    Attributes:
+        name: his number and instrument.
+        src: the sound; empty where it is the mix's or nothing at all.
+        figures: names and values, ready to print.
+    """
+
+    name: str
+    src: str
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """What one system made of a mix, or the truth: a sound a player, and pictures of all.
+
+    Attributes:
+        system: its name; empty for the truth.
+        family: its family; empty for the truth.
+        label: a remark beside the name.
+        voices: a player each; of the truth the mix comes first.
+        pictures: from top to bottom.
+        figures: names and values, ready to print.
+    """
+
+    system: str
+    family: str
+    label: str
+    voices: tuple[Voice, ...]
+    pictures: tuple[Picture, ...]
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separated:
+    """A test ensemble: who plays, the mix and the true stems, and what each system made of the mix."""
+
+    take: str
+    title: str
+    composer: str
+    duration_s: float
+    players: tuple[str, ...]
+    views: Picture | None
+    truth: Parted
+    systems: tuple[Parted, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceRow:
     """A device of a capture on its master's clock, ready to print; empty where it is not known."""
 
@@ -147,6 +197,8 @@ class Page:
         performed: test takes, all of them or the first.
         n_test_takes: how many there are.
         captured: the captures, by name.
+        separated: test ensembles, all of them or the first.
+        n_test_ensembles: how many there are.
     """
 
     data_version: str
@@ -159,6 +211,27 @@ class Page:
     performed: Sequence[Performed]
     n_test_takes: int
     captured: Sequence[Captured]
+    separated: Sequence[Separated] = ()
+    n_test_ensembles: int = 0
+
+
+def picture_at(path: Path, out: Path, words: str, kind: str) -> Picture:
+    """Return a PNG beside the page as what the page says of it.
+
+    Args:
+        path: the PNG.
+        out: the page's folder.
+        words: what it shows.
+        kind: as in `Picture`.
+    """
+    header = path.read_bytes()[16:24]  # of the IHDR chunk, which comes first in every PNG
+    return Picture(
+        src=path.relative_to(out).as_posix(),
+        words=words,
+        kind=kind,
+        width=int.from_bytes(header[:4]),
+        height=int.from_bytes(header[4:]),
+    )
 
 
 def render_page(page: Page) -> str:

@@ -1,6 +1,7 @@
 """The table of figures: every system beside the baselines, with what its lead over them is worth."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -9,14 +10,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.instruments.orchestra import ORCHESTRA
 from tasks.metrics.amplitudes import SWEEP_TOLERANCES_S
 from tasks.metrics.intervals import paired_interval
 
-REFERENCE_SYSTEMS = ("mean", "mean_features")
-"""What every other system of a table is compared with: the baseline that ignores the video."""
+REFERENCE_SYSTEMS = ("mean", "mean_features", "mix")
+"""What every other system of a table is compared with: the baseline that ignores the video, or the mix as it is."""
 
-UPPER_BOUNDS = frozenset({"upper_bound", "true_features"})
-"""Systems that were handed the true notes or amplitudes: shown, never ranked."""
+UPPER_BOUNDS = frozenset({"upper_bound", "true_features", "ideal_ratio_mask"})
+"""Systems that were handed the true notes, amplitudes or stems: shown, never ranked."""
+
+NEVER_BEST = UPPER_BOUNDS | {"silent"}
+"""Systems that are best at nothing: who was handed the truth, and silence, which leaks nothing."""
+
+DataName = Literal["scores", "captures", "ensembles"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,46 @@ METRICS = (
         best="nearest 0",
         digits=1,
         meaning="median of how late the notes found are",
+    ),
+    Metric(
+        key="si_sdr_improvement_db",
+        label="SI-SDRi",
+        unit="dB",
+        best="highest",
+        digits=2,
+        meaning="by how much a player's SI-SDR is above the one that the mix itself has, mean over the players",
+    ),
+    Metric(
+        key="si_sdr_db",
+        label="SI-SDR",
+        unit="dB",
+        best="highest",
+        digits=2,
+        meaning="scale-invariant signal-to-distortion ratio while a player plays, mean over the players",
+    ),
+    Metric(
+        key="sdr_db",
+        label="SDR",
+        unit="dB",
+        best="highest",
+        digits=2,
+        meaning="BSS Eval's signal-to-distortion ratio, median over the seconds in which all play",
+    ),
+    Metric(
+        key="sir_db",
+        label="SIR",
+        unit="dB",
+        best="highest",
+        digits=2,
+        meaning="BSS Eval's signal-to-interference ratio: to what is of the others",
+    ),
+    Metric(
+        key="leakage_db",
+        label="Leakage",
+        unit="dB",
+        best="lowest",
+        digits=1,
+        meaning="how loud a player's sound is while he rests, against the mix there, mean of all his rests",
     ),
 )
 
@@ -261,6 +308,104 @@ DETAILS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
 
 BY_CAMERA = "Onset F1 by camera"
 
+PLAYERS_KEY = re.compile(r"si_sdr_improvement_(\d+)_players_db")
+INSTRUMENT_KEY = re.compile(r"si_sdr_improvement_(.+)_db")
+BY_PLAYERS = "SI-SDR improvement by players"
+BY_INSTRUMENT = "SI-SDR improvement by instrument"
+
+SEPARATION_DETAILS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(
+    {
+        "BSS Eval, and the worst leakage": (
+            Metric(
+                key="isr_db",
+                label="ISR",
+                unit="dB",
+                best="highest",
+                digits=2,
+                meaning="of BSS Eval's distortion, to what is the player's own but filtered",
+            ),
+            Metric(
+                key="sar_db",
+                label="SAR",
+                unit="dB",
+                best="highest",
+                digits=2,
+                meaning="of BSS Eval's distortion, to what is of nobody",
+            ),
+            Metric(
+                key="leakage_worst_db",
+                label="Worst leakage",
+                unit="dB",
+                best="lowest",
+                digits=1,
+                meaning="leakage in the worst quarter of a second of a take",
+            ),
+        ),
+        "Do they follow what they see?": (
+            Metric(
+                key="swap_follows_db",
+                label="Views exchanged",
+                unit="dB",
+                best="highest",
+                digits=1,
+                meaning="by how much each sound of a duet of one instrument comes nearer to the other player's once "
+                "their views are exchanged: what follows the eye is far above 0",
+            ),
+            Metric(
+                key="swap_against_labels_db",
+                label="… against labels",
+                unit="dB",
+                best="not ranked",
+                digits=1,
+                meaning="the same of a duet of two instruments, whose labels stay: above 0 the eye outweighs them",
+            ),
+            Metric(
+                key="blank_fades_db",
+                label="View blanked",
+                unit="dB",
+                best="not ranked",
+                digits=1,
+                meaning="by how much a player fades once his view is black",
+            ),
+            Metric(
+                key="blank_keeps_db",
+                label="… of the other",
+                unit="dB",
+                best="not ranked",
+                digits=1,
+                meaning="by how much louder the other one becomes by that",
+            ),
+        ),
+        "Beside the family's first system": (
+            Metric(
+                key="si_sdr_above_first_db",
+                label="SI-SDR above it",
+                unit="dB",
+                best="not ranked",
+                digits=2,
+                meaning="SI-SDR less that of the family's first system, over the same takes",
+            ),
+            Metric(
+                key="si_sdr_above_first_low_db",
+                label="from",
+                unit="dB",
+                best="not ranked",
+                digits=2,
+                meaning="lower end of its 95 % interval over pieces",
+            ),
+            Metric(
+                key="si_sdr_above_first_high_db",
+                label="to",
+                unit="dB",
+                best="not ranked",
+                digits=2,
+                meaning="upper end of it",
+            ),
+        ),
+    }
+)
+"""Figures of ensembles that stand in tables of their own, by their titles."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
@@ -298,6 +443,7 @@ class Row:
     is_upper_bound: bool
     is_reference: bool
     cells: tuple[Cell, ...]
+    is_ordered_by_truth: bool = False  # its sounds belong to nobody, and were given to whom they fit best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +451,7 @@ class Table:
     """The systems that were tested on the same data, beside each other.
 
     Attributes:
-        name: ``scores`` or ``captures``.
+        name: ``scores``, ``captures`` or ``ensembles``.
         reference: the system that the others are compared with; empty where there is none.
         metrics: its columns: those that a system of it has.
         rows: its systems.
@@ -313,7 +459,7 @@ class Table:
         details: more about the same systems.
     """
 
-    name: Literal["scores", "captures"]
+    name: DataName
     reference: str
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
@@ -329,7 +475,7 @@ class Evaluation:
         family: its name.
         figures: ``{system: {metric: value}}``, summed up over the test takes.
         takes: the same by take, in columns: system, take, piece, and one for each metric; of captures also camera, and
-            take is ``TAKE/CAMERA`` there.
+            take is ``TAKE/CAMERA`` there; of ensembles also n_players, same_instruments and ordered_by.
     """
 
     family: str
@@ -337,8 +483,10 @@ class Evaluation:
     takes: Mapping[str, NDArray[Any]]
 
     @property
-    def data(self) -> Literal["scores", "captures"]:
+    def data(self) -> DataName:
         """The data set that it was tested on."""
+        if "n_players" in self.takes:
+            return "ensembles"
         return "captures" if "camera" in self.takes else "scores"
 
 
@@ -350,7 +498,8 @@ def score_tables(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: i
         n_resamples: draws of each interval.
         seed: of the draws, as in `score_rows`.
     """
-    names: tuple[Literal["scores", "captures"], ...] = ("scores", "captures")
+    names: tuple[DataName, ...] = ("scores", "captures", "ensembles")
+    details_of = {"captures": detail_tables, "ensembles": separation_tables}
     tables = []
     for name in names:
         own = [one for one in evaluations if one.data == name]
@@ -358,7 +507,7 @@ def score_tables(evaluations: Sequence[Evaluation], *, n_resamples: int, seed: i
         if rows:
             reference = next((row.system for row in rows if row.is_reference), "")
             metrics = tuple(cell.metric for cell in rows[0].cells)
-            details = tuple(detail_tables(own)) if name == "captures" else ()
+            details = tuple(details_of[name](own)) if name in details_of else ()
             tables.append(Table(name=name, reference=reference, metrics=metrics, rows=tuple(rows), details=details))
     return tables
 
@@ -393,6 +542,45 @@ def detail_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
         if rows and rows[0].cells:
             shown = tuple(cell.metric for cell in rows[0].cells)
             yield Table(name="captures", reference="", metrics=shown, rows=tuple(rows), title=title)
+
+
+def separation_tables(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
+    """Yield what else was measured of ensembles: by number of players and instrument, and what follows the eye."""
+    keys = {key for family in evaluations for figures in family.figures.values() for key in figures}
+    counts = sorted(int(found[1]) for key in keys if (found := PLAYERS_KEY.fullmatch(key)))
+    by_players = [
+        _improvement(f"{count}_players", f"{count} players", f"of ensembles of {count}, mean over the takes")
+        for count in counts
+    ]
+    by_players.append(_improvement("same_instruments", "Two alike", "of those in which two play one instrument"))
+    words = {found[1] for key in keys if (found := INSTRUMENT_KEY.fullmatch(key))} - {"same_instruments"}
+    names = {code: about.name for code, about in ORCHESTRA.items()} | {
+        word: word for word in sorted(words - ORCHESTRA.keys()) if not PLAYERS_KEY.fullmatch(_improvement_key(word))
+    }
+    by_instrument = [
+        _improvement(code, name, f"of those who play {name}, mean over the players") for code, name in names.items()
+    ]
+    titled = [(BY_PLAYERS, by_players), (BY_INSTRUMENT, by_instrument), *SEPARATION_DETAILS.items()]
+    for title, metrics in titled:
+        rows = _rows(evaluations, metrics)
+        if rows and rows[0].cells:
+            shown = tuple(cell.metric for cell in rows[0].cells)
+            yield Table(name="ensembles", reference="", metrics=shown, rows=tuple(rows), title=title)
+
+
+def _improvement(group: str, label: str, meaning: str) -> Metric:
+    return Metric(
+        key=_improvement_key(group),
+        label=label,
+        unit="dB",
+        best="highest",
+        digits=2,
+        meaning=f"SI-SDR improvement {meaning}",
+    )
+
+
+def _improvement_key(group: str) -> str:
+    return f"si_sdr_improvement_{group}_db"
 
 
 def _mean_of_camera(family: Evaluation, system: str, camera: str) -> float:
@@ -440,11 +628,12 @@ def _rows(
             system=system,
             is_upper_bound=system in UPPER_BOUNDS,
             is_reference=system in REFERENCE_SYSTEMS,
+            is_ordered_by_truth=_is_ordered_by_truth(family, system),
             cells=tuple(
                 Cell(
                     metric=metric,
                     value=(value := _value(family, system, metric)),
-                    is_best=value is not None and system not in UPPER_BOUNDS and _same(metric, value, best),
+                    is_best=value is not None and system not in NEVER_BEST and _same(metric, value, best),
                     lead=lead(family, system, metric),
                 )
                 for metric in shown
@@ -452,6 +641,12 @@ def _rows(
         )
         for family, system in systems
     ]
+
+
+def _is_ordered_by_truth(family: Evaluation, system: str) -> bool:
+    if "ordered_by" not in family.takes:
+        return False
+    return bool((family.takes["ordered_by"][family.takes["system"] == system] == "truth").any())
 
 
 def _value(family: Evaluation, system: str, metric: Metric) -> float | None:
@@ -462,7 +657,7 @@ def _value(family: Evaluation, system: str, metric: Metric) -> float | None:
 def _best(systems: Sequence[tuple[Evaluation, str]], metric: Metric) -> float | None:
     if metric.best == "not ranked":
         return None
-    ranked = [_value(f, s, metric) for f, s in systems if s not in UPPER_BOUNDS]
+    ranked = [_value(f, s, metric) for f, s in systems if s not in NEVER_BEST]
     values = [value for value in ranked if value is not None]
     # One system alone is not the best of anything.
     return min((metric.cost(value) for value in values), default=None) if len(values) > 1 else None

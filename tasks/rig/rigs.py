@@ -241,7 +241,7 @@ def rig_of(
     cameras = []
     for number, view in enumerate(views):
         is_special = number == special
-        clock = _clock(rng, params, wanders=wandering and is_special)
+        clock = clock_of(rng, params, wanders=wandering and is_special)
         if trait == "lost block" and is_special:
             clock = _with_loss(clock, duration_s, params, rng)
         camera = _camera(rng, instrument, view, clock, params)
@@ -255,7 +255,7 @@ def rig_of(
             name=name,
             position_cm=_near(rng, _MICROPHONES[name], 10.0),
             # The nearest one is the take's master: it runs before anything is played.
-            clock=_clock(rng, params, wanders=False, is_early=name == "near"),
+            clock=clock_of(rng, params, wanders=False, is_early=name == "near"),
             sound=_recorder(rng, is_near=name == "near"),
             defect="none",
         )
@@ -267,7 +267,7 @@ def rig_of(
         surroundings=surroundings,
         cameras=tuple(cameras),
         microphones=microphones,
-        notes=_clock(rng, params, wanders=False, is_early=True) if rng.random() < 0.5 else None,
+        notes=clock_of(rng, params, wanders=False, is_early=True) if rng.random() < 0.5 else None,
     )
 
 
@@ -302,7 +302,7 @@ def _camera(
         vignette=_between(rng, (0.05, 0.35)),
         noise=_between(rng, (0.8, 2.2)),
         clock=clock,
-        sound=_built_in(rng),
+        sound=built_in_microphone(rng),
         defect="none",
     )
 
@@ -322,7 +322,8 @@ def _aimed(position_cm: Point, corners_cm: NDArray[np.float64], width: int, heig
     return target_cm, _FILLED / reach
 
 
-def _clock(rng: np.random.Generator, params: RigParams, *, wanders: bool, is_early: bool = False) -> DeviceClock:
+def clock_of(rng: np.random.Generator, params: RigParams, *, wanders: bool, is_early: bool = False) -> DeviceClock:
+    """Draw a device's clock; ``is_early`` starts it before anything is played."""
     latest_s = 0.0 if is_early else params.max_late_s
     return DeviceClock(
         start_s=round(float(rng.uniform(-params.max_early_s, latest_s)), 6),
@@ -337,7 +338,7 @@ def _with_loss(clock: DeviceClock, duration_s: float, params: RigParams, rng: np
     return clock.model_copy(update={"dropped": (lost,)})
 
 
-def _built_in(rng: np.random.Generator) -> SoundDevice:
+def built_in_microphone(rng: np.random.Generator) -> SoundDevice:
     """Return a camera's own microphone: narrow, noisy, turned up and down."""
     control = GainControl(target_db=-20, max_gain_db=25, attack_s=0.05, release_s=0.8)
     return SoundDevice(

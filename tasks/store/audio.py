@@ -5,6 +5,7 @@ FLAC frame is noise. What is returned here has the length that the file declares
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.store.writing import WriteError, remove, writing
 BLOCK_LENGTH = 1 << 18  # samples converted at a time
 MAX_DURATION_S = 7200.0
 _PCM_16_SCALE = 32768
+_WHOLE_NUMBERS = ("PCM_16", "PCM_24", "PCM_32")
 # Programs that write to a pipe cannot go back to fill in the length, and leave one of these.
 _UNKNOWN_WAV_LENGTH = 0x7FFFF000
 
@@ -45,11 +47,25 @@ def write_flac(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None
     """
     if audio.ndim != 1:
         raise ValueError(f"audio has shape {audio.shape}, expected one channel (n,)")
+    _write_flac(path, audio, sample_rate)
+
+
+def write_channels(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
+    """Write sound (channels, n) as `write_flac` does, as WAV where the path ends so; raises as it does."""
+    if audio.ndim != 2 or not len(audio):
+        raise ValueError(f"audio has shape {audio.shape}, expected (channels, n)")
+    _write_flac(path, np.ascontiguousarray(audio.T), sample_rate)
+
+
+def _write_flac(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
+    """Write samples (n,) or (n, channels)."""
+    n_channels = 1 if audio.ndim == 1 else audio.shape[1]
+    sound_format = "WAV" if path.suffix.lower() == ".wav" else "FLAC"
     _refuse_clipping(path, audio, sample_rate)
     with writing(path):
         try:
             with soundfile.SoundFile(
-                path, "w", samplerate=sample_rate, channels=1, format="FLAC", subtype="PCM_16"
+                path, "w", samplerate=sample_rate, channels=n_channels, format=sound_format, subtype="PCM_16"
             ) as file:
                 for start in range(0, len(audio), BLOCK_LENGTH):
                     file.write(_to_pcm_16(audio[start : start + BLOCK_LENGTH]))
@@ -60,6 +76,23 @@ def write_flac(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None
     if n_written != len(audio):
         remove(path)
         raise WriteError(f"{path} holds {n_written} samples after writing, expected {len(audio)}: is the disk full?")
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read sound (channels, n) that `write_channels` wrote, and its rate in Hz.
+
+    Raises:
+        DamagedData: it is missing, or not whole.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            audio = file.read(dtype="float32", always_2d=True)
+            n_declared, sample_rate = int(file.frames), int(file.samplerate)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise DamagedData(f"{path} cannot be read as sound: {_words(error)}") from error
+    if len(audio) != n_declared or not n_declared:
+        raise DamagedData(f"{path} ends after {len(audio)} samples, its header says {n_declared}")
+    return np.ascontiguousarray(audio.T), sample_rate
 
 
 def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[NDArray[np.float32], int]:
@@ -86,6 +119,65 @@ def read_audio(path: Path, *, max_duration_s: float = MAX_DURATION_S) -> tuple[N
             return _read_checked(path, file, max_duration_s), int(file.samplerate)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path} cannot be read as sound: {_words(error)}", kind="UNREADABLE") from error
+
+
+class PcmWav:
+    """A WAV file of whole numbers, in blocks (n, channels) of samples in [-1, 1]; iterate once.
+
+    Such a file has nothing that could be decoded wrongly, so it needs no other program to be read.
+
+    Args:
+        path: the file.
+        block_length: samples at a time.
+
+    Raises:
+        AudioError: kind ``UNREADABLE``, `is_pcm_wav` would say no; ``TRUNCATED``, it ends before its header says.
+    """
+
+    def __init__(self, path: Path, *, block_length: int = BLOCK_LENGTH) -> None:
+        self._path = path
+        self._block_length = block_length
+        self.sample_rate, self.channels, self.n_samples, self.subtype = _pcm_facts(path)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks in order of time."""
+        n_read = 0
+        try:
+            with soundfile.SoundFile(self._path) as file:
+                while len(block := file.read(self._block_length, dtype="float32", always_2d=True)):
+                    n_read += len(block)
+                    yield block
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise AudioError(f"{self._path} cannot be read as sound: {_words(error)}", kind="UNREADABLE") from error
+        if n_read != self.n_samples:
+            raise AudioError(
+                f"{self._path} ends after {n_read} samples, its header says {self.n_samples}", kind="TRUNCATED"
+            )
+
+
+def is_pcm_wav(path: Path) -> bool:
+    """Say whether a file is a WAV of whole numbers that holds all that its header says."""
+    try:
+        _pcm_facts(path)
+    except AudioError:
+        return False
+    return True
+
+
+def _pcm_facts(path: Path) -> tuple[int, int, int, str]:
+    """Return sample rate in Hz, channels, samples and the kind of number."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise AudioError(f"{path} is no WAV file", kind="UNREADABLE")
+    _refuse_truncated_wav(path)
+    try:
+        found = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be read as sound: {_words(error)}", kind="UNREADABLE") from error
+    if found.format not in ("WAV", "WAVEX") or found.subtype not in _WHOLE_NUMBERS or not found.frames:
+        raise AudioError(f"{path} is {found.format} {found.subtype}, {found.frames} samples", kind="UNREADABLE")
+    return int(found.samplerate), int(found.channels), int(found.frames), str(found.subtype)
 
 
 def read_flac(path: Path, *, sample_rate: int) -> NDArray[np.float32]:
@@ -180,16 +272,17 @@ def _refuse_truncated_wav(path: Path) -> None:
 def _refuse_clipping(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
     if len(audio) == 0:
         return
+    n_channels = audio.size // len(audio)
     peak = float(max(audio.max(), -audio.min()))
     if peak <= 1.0:  # written so that NaN is refused too
         return
     if np.isfinite(audio).all():
-        first = int(np.argmax(np.abs(audio) > 1.0))
+        first = int(np.argmax(np.abs(audio) > 1.0)) // n_channels
         raise ClippingError(
             f"{path} would clip: the sound peaks at {peak:.3f} ({20 * np.log10(peak):.1f} dB too much), "
             f"first at {first / sample_rate:.3f} s; expected at most 1.0: lower the gain"
         )
-    first = int(np.argmin(np.isfinite(audio)))
+    first = int(np.argmin(np.isfinite(audio))) // n_channels
     raise ValueError(f"{path}: sample {first} is {audio[first]}, expected a number in [-1, 1]")
 
 

@@ -33,6 +33,7 @@ from tasks.perform import PerformParams
 from tasks.render import RenderParams
 from tasks.report import ReportParams
 from tasks.search import SearchParams
+from tasks.separate import SeparateParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
 from tasks.synchronize import SynchronizeParams
@@ -52,6 +53,7 @@ SECTIONS = {
     "segments": SegmentParams,
     "split": SplitParams,
     "perform": PerformParams,
+    "separate": SeparateParams,
     "evaluate": EvaluateParams,
     "report": ReportParams,
     "notes": NotesParams,
@@ -130,6 +132,11 @@ FAILING = {
     "no such preset": (("preset", "huge"), "preset 'huge' is unknown, expected one of demo, study, paper"),
     "no such recording": (("notes", "none.wav"), "none.wav"),
     "no such video": (("perform", "none.mp4", "-o", "out.mp4"), "none.mp4"),
+    "no such player": (("separate", "none.wav", "--players", "vn,kazoo"), "'kazoo' is unknown, expected one of bn"),
+    "nobody separates yet": (
+        ("separate", "none.wav", "--players", "vn", "--family", "separation_baselines"),
+        "nmf_dictionary.safetensors is missing: train the family first",
+    ),
     "no such take": (("render", "--preview", "none"), "data/rendered has no take 'none'"),
     "not a take's name": (("render", "--preview", "../none"), "data/rendered has no take '../none'"),
 }

@@ -1,18 +1,22 @@
 """A take on its way through the verbs, called as plain functions in an empty project."""
 
 import json
+import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from tasks.captures.devices import CaptureParams
+from tasks.captures.measure import EnsembleParams
 from tasks.chunk import ChunkParams, chunk_take
+from tasks.errors import BadInput
 from tasks.extract import ExtractParams, extract_take
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
-from tasks.ingest import IngestParams, Source, ingest_take, write_catalog
+from tasks.ingest import IngestError, IngestParams, Source, ingest_take, read_source, write_catalog
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.media.probe import MediaPolicy
@@ -27,11 +31,18 @@ INGEST = IngestParams(
     midi=MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut"),
     media=MediaPolicy(max_pixels=10**6, max_duration_s=600, max_bytes=10**8, max_streams=8, max_file_bytes=10**7),
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),
+    ensembles=EnsembleParams(max_length_difference_s=1.0, max_residual_db=-30.0),
 )
 RENDER = RenderParams(sample_rate=48_000, gain=1.0, program=0, tail_s=1.0, restrike_gap_s=0.05, lit="velocity")
-EXTRACT = ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256)
+EXTRACT = ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256, players="own")
 CHUNK = ChunkParams(
-    pictures_per_chunk=2, camera_width=64, camera_height=36, camera_margins=(0.05, 0.2), sound_rate=8000
+    pictures_per_chunk=2,
+    camera_width=64,
+    camera_height=36,
+    camera_margins=(0.05, 0.2),
+    sound_rate=8000,
+    stem_rate=8000,
+    stem_channels=1,
 )
 
 
@@ -181,3 +192,54 @@ def captured(tmp_path, monkeypatch):
             write_table(made / "amplitudes.parquet", table)
 
     return perform
+
+
+STEM_RATE = 16_000  # Hz, of the ensembles that tests make
+
+
+def playing(pitch, *, duration_s=2.0, sample_rate=STEM_RATE, silent_s=(0.5, 1.0)):
+    """Make a tone that rests for a while, (n,) in [-0.2, 0.2]."""
+    time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
+    tone = 0.2 * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * time_s)
+    return np.where((time_s >= silent_s[0]) & (time_s < silent_s[1]), 0, tone)
+
+
+@pytest.fixture
+def tone():
+    """Return a function that makes a player's sound."""
+    return playing
+
+
+@pytest.fixture
+def ensemble(project, ingest_params):
+    """Return a function that puts sounds and other files into data/raw/TAKE, and ingests that as a take.
+
+    Sounds are arrays (n,) or (n, channels) by file name; others are bytes, or paths of files to copy.
+    """
+
+    def run(name, files, *, sample_rate=STEM_RATE, params=ingest_params, **said):
+        folder = Path("data/raw") / name
+        folder.mkdir(parents=True)
+        for file, content in files.items():
+            if isinstance(content, np.ndarray):
+                soundfile.write(folder / file, content, sample_rate, subtype="PCM_16")
+            elif isinstance(content, bytes):
+                (folder / file).write_bytes(content)
+            else:
+                shutil.copy(content, folder / file)
+        if said:
+            (folder / "take.yaml").write_text(json.dumps(said))
+        source = read_source(folder, "raw", {}, size=params.size)
+        if not isinstance(source, Source):
+            raise IngestError(source.reason, kind=source.kind)
+        out = Path("data/ingested")
+        (out / name).mkdir(parents=True)
+        try:
+            ingest_take(source, out / name, params)
+        except BadInput:
+            shutil.rmtree(out / name)
+            raise
+        takes = write_catalog(out, [path.name for path in out.iterdir() if path.is_dir()])
+        return next(take for take in takes if take.name == name)
+
+    return run

@@ -13,7 +13,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from tasks.add import AddSummary, add_takes
@@ -462,3 +464,46 @@ def test_many_at_once_wait_for_each_other_and_bring_each_take_in_once(project, i
         f"take-{number}/{name}": data for number in range(3) for name, data in files(inbox / f"take-{number}").items()
     }
     assert recorded(project)["nfiles"] == 6
+
+
+def stem(folder, name, frequency_hz, *, seconds=2.0):
+    folder.mkdir(exist_ok=True)
+    time_s = np.arange(round(16_000 * seconds)) / 16_000
+    soundfile.write(folder / name, 0.2 * np.sin(2 * np.pi * frequency_hz * time_s), 16_000, subtype="PCM_16")
+
+
+def test_an_ensemble_comes_in_with_its_stems_and_its_mix(project, inbox, add):
+    for name, frequency_hz in (("stem_1_vn.wav", 300), ("stem_2_vn.wav", 500), ("mix.wav", 400)):
+        stem(inbox / "duet", name, frequency_hz)
+    assert told(add(inbox)) == [("duet", "", "added", "")]
+    assert sorted(raw(project)) == ["duet/mix.wav", "duet/stem_1_vn.wav", "duet/stem_2_vn.wav"]
+    assert told(add(inbox)) == [("duet", "", "known", "")]
+
+
+def test_each_solo_is_a_take_of_its_own(project, inbox, media, add):
+    for number, name in enumerate(("solo_vn.mp4", "solo_vc.mp4")):
+        shutil.copy(media / f"cam{number}.mp4", inbox / name)
+    assert told(add(inbox)) == [("solo_vc", "", "added", ""), ("solo_vn", "", "added", "")]
+    assert sorted(raw(project)) == ["solo_vc/solo_vc.mp4", "solo_vn/solo_vn.mp4"]
+
+
+def test_a_file_of_stems_is_a_take_by_its_songs_name(project, inbox, media, add):
+    shutil.copy(media / "cam1.mp4", inbox / "A Band - The Song.stem.mp4")
+    assert told(add(inbox / "A Band - The Song.stem.mp4", dry_run=True)) == [("A_Band_-_The_Song", "", "added", "")]
+
+
+def test_an_ensemble_with_a_broken_stem_does_not_come_in(project, inbox, add):
+    stem(inbox / "duet", "stem_1_vn.wav", 300)
+    (inbox / "duet" / "stem_2_vn.wav").write_bytes(b"no sound")
+    summary = add(inbox / "duet")
+    assert [(row.take, row.state) for row in summary.rows] == [("duet", "quarantined")]
+    assert "stem_2_vn.wav" in summary.rows[0].reason
+    assert raw(project) == {}
+
+
+def test_players_that_take_yaml_names_wrongly_keep_an_ensemble_out(project, inbox, add):
+    stem(inbox / "duet", "stem_1_vn.wav", 300)
+    (inbox / "duet" / "take.yaml").write_text("players: [{instrument: vn, stem: stem_9_vn}]")
+    row = add(inbox / "duet").rows[0]
+    assert (row.state, row.kind) == ("quarantined", "MISSING")
+    assert "take.yaml names stem_9_vn of player 1" in row.reason

@@ -20,6 +20,7 @@ SPLIT = SplitParams(salt="s", train_percent=60, validation_percent=20, min_piece
 SEGMENTS = SegmentParams(length_s=1.0, hop_s=0.5)
 SCORES = Path("data/chunked/scores")
 CAPTURES = Path("data/chunked/captures")
+ENSEMBLES = Path("data/chunked/ensembles")
 
 
 def scale(notes_of, n_notes, first_pitch=48):
@@ -67,11 +68,13 @@ def test_segments_cover_a_take_at_the_hop_and_each_part_has_its_own(indexed):
 
 
 def test_the_figures_of_a_data_version_are_those_of_its_takes(indexed):
-    CAPTURES.mkdir(parents=True)
-    index_takes(CAPTURES, [], SPLIT, SEGMENTS)  # a project may have scores alone
-    figures = data_metrics(SCORES, CAPTURES, indexed, n_quarantined=2)
+    for folder in (CAPTURES, ENSEMBLES):
+        folder.mkdir(parents=True)
+        index_takes(folder, [], SPLIT, SEGMENTS)  # a project may have scores alone
+    figures = data_metrics(SCORES, CAPTURES, ENSEMBLES, indexed, n_quarantined=2)
     assert figures["data_version"] == data_version(indexed)[:16]
     assert (figures["n_captures"], figures["capture_hours"]) == (0, 0)
+    assert (figures["n_ensembles"], figures["ensemble_hours"]) == (0, 0)
     assert (figures["n_takes"], figures["n_pieces"], figures["n_quarantined"]) == (3, 3, 2)
     assert figures["hours"] == pytest.approx(6.15 / 3600, abs=1e-4)
     assert [figures[f"{part}_segments"] for part in ("train", "validation", "test")] == [2, 3, 3]

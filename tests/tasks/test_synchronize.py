@@ -187,12 +187,22 @@ def test_the_aligned_file_has_all_that_lock_at_one_time(files, tmp_path):
 
 def test_features_and_pictures_stand_on_the_masters_clock(synchronized):
     for folder, work, params in (
-        ("extracted", extract_take, ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256)),
+        (
+            "extracted",
+            extract_take,
+            ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256, players="own"),
+        ),
         (
             "chunked/captures",
             chunk_capture,
             ChunkParams(
-                pictures_per_chunk=16, camera_width=32, camera_height=18, camera_margins=(0.05, 0.2), sound_rate=8_000
+                pictures_per_chunk=16,
+                camera_width=32,
+                camera_height=18,
+                camera_margins=(0.05, 0.2),
+                sound_rate=8_000,
+                stem_rate=8_000,
+                stem_channels=1,
             ),
         ),
     ):

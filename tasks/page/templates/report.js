@@ -12,7 +12,9 @@
   }
 
   for (const card of document.querySelectorAll(".card[data-duration]")) {
-    const player = card.querySelector("video, audio");
+    const own = [...card.querySelectorAll("video, audio")];
+    let player = own[0];  // of several sounds the one that was heard last
+    if (!player) continue;
     const duration = Number(card.dataset.duration);
     const lines = [...card.querySelectorAll(".picture")].map((picture) => {
       const line = document.createElement("span");
@@ -37,8 +39,10 @@
       }
       if (!player.paused) requestAnimationFrame(move);
     };
-    player.addEventListener("play", move);
-    player.addEventListener("seeked", move);
+    for (const one of own) {
+      one.addEventListener("play", () => { player = one; move(); });
+      one.addEventListener("seeked", () => { player = one; move(); });
+    }
   }
 
   const contents = document.querySelector(".contents");

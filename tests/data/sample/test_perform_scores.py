@@ -378,3 +378,46 @@ def test_ticks_and_seconds_are_inverse_over_every_tempo():
     tempo = program.Tempo(score, random.Random(3))
     assert len(tempo.starts) > 10
     assert all(tempo.tick(tempo.seconds(tick)) == tick for tick in range(0, 6 * 1920, 7))
+
+
+# Several players
+
+
+DUO = f"{HEADER}players: high vn, low vc\n"
+
+
+def test_players_have_a_track_a_channel_and_a_program_each_in_the_order_of_the_header():
+    score = score_of("low: c3:1 |\nhigh: c5:2 e5 |", DUO)
+    piece = program.Piece(composer="a", title="b", source="c", part="train", instrument="ensemble")
+    tracks = program.midi_file(score, piece).tracks[1:]
+    assert [track.name for track in tracks] == ["high", "low"]
+    for channel, (track, code) in enumerate(zip(tracks, (40, 42), strict=True)):
+        assert {event.channel for event in track if not event.is_meta} == {channel}
+        assert [event.program for event in track if event.type == "program_change"] == [code]
+
+
+def test_players_who_meet_on_a_pitch_both_play_it():
+    notes = program.written_notes(score_of("high: c4:1 |\nlow: c4:2 d4 |", DUO))
+    assert [(note.voice, note.pitch) for note in notes if note.onset == 0] == [("high", 60), ("low", 60)]
+    struck = performed(score_of("high: c4:1 |\nlow: c4:4 c4 c4 c4 |", DUO))
+    (held,) = [note for note in struck if note.voice == "high"]
+    assert held.offset_s - held.onset_s > 1.8  # nobody else's string is touched
+
+
+def test_a_player_ends_a_note_before_he_begins_another():
+    struck = performed(score_of("high: c5:16 d5 " + "e5 f5 " * 7 + "|\nlow: c3:1 |", DUO))
+    high = sorted((note for note in struck if note.voice == "high"), key=lambda note: note.onset_s)
+    assert all(note.offset_s <= following.onset_s - 0.009 for note, following in pairwise(high))
+
+
+@pytest.mark.parametrize("players", ["high vn", "high vn, low kazoo", "high vn, low vc, third va"])
+def test_players_that_do_not_fit_the_voices_are_refused(players):
+    with pytest.raises(PipelineError, match="players are"):
+        score_of("high: c5:1 |\nlow: c3:1 |", f"{HEADER}players: {players}\n")
+
+
+def test_an_ensemble_without_players_is_refused_and_players_without_an_ensemble():
+    for header, instrument in ((HEADER, "ensemble"), (DUO, "piano")):
+        piece = program.Piece(composer="a", title="b", source="c", part="train", instrument=instrument)
+        with pytest.raises(PipelineError, match="players, but its instrument is"):
+            program.midi_file(score_of("high: c5:1 |\nlow: c3:1 |", header), piece)

@@ -115,3 +115,30 @@ def test_any_values_are_typed_or_refused_in_words(values):
     said = refusal(text) or "line 1"
     assert said.isprintable()
     assert int(re.search(r"line (\d+)", said)[1]) <= len(text.splitlines()) + 1
+
+
+def test_players_and_the_cameras_on_their_clock_are_read():
+    text = b"players:\n- {instrument: vn, stem: stem_1_vn, camera: cam_p1}\n- {instrument: vc, stem: stem_2_vc}\n"
+    said = parse_take_file(text + b"genlocked: [cam_p1]\nmaster: mix\n", name="take.yaml")
+    assert [(player.instrument, player.stem, player.camera) for player in said.players] == [
+        ("vn", "stem_1_vn", "cam_p1"),
+        ("vc", "stem_2_vc", None),
+    ]
+    assert (said.genlocked, said.master) == (("cam_p1",), "mix")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("players: [{instrument: vn}]", "line 1: players.0.stem: Field required"),
+        ("players:\n- {instrument: vn, stem: stem_1_vn}\n- {instrument: vn, stem: ../x}", "line 3: players.1.stem"),
+        ("players:\n- {instrument: vn, stem: stem_1_vn, seat: 3}", "players.0.seat"),
+        ("genlocked: [top]", "line 1: genlocked.0"),
+        ("master: stem_1_vn", "expected a device: cam_NAME or mic_NAME"),
+    ],
+)
+def test_players_that_are_said_wrongly_are_told_with_their_line(text, message):
+    with pytest.raises(TakeFileError) as error:
+        parse_take_file(text.encode(), name="take.yaml")
+    assert message in str(error.value)
+    assert error.value.kind == "BAD_TAKE_FILE"

@@ -15,7 +15,9 @@ from tasks.page.figures import (
     draw_note_scores,
     draw_notes,
     draw_spectrogram,
+    draw_spectrograms,
     draw_still,
+    draw_stills,
     draw_waveforms,
     loudest_span_s,
 )
@@ -139,3 +141,27 @@ def test_a_note_that_was_found_is_bright_and_one_that_was_not_is_dark(tmp_path):
     brightness = [cell[:3].sum() if cell[3] == 255 else None for cell in cells]
     assert brightness[2] is None
     assert brightness[0] == brightness[3] > brightness[1] + 200
+
+
+def test_several_spectrograms_share_one_picture_and_its_time_axis(tmp_path):
+    sounds = {"1 vn": tone(1000, start_s=2), "2 vc": np.zeros(4 * RATE, np.float32), "3 fl": tone(500, start_s=0)}
+    for name in ("a.png", "b.png"):
+        draw_spectrograms(tmp_path / name, sounds, sample_rate=RATE, max_frequency_hz=4000)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    image = read(tmp_path / "a.png")
+    third = len(image) // 3
+    left, right = PLOT
+    for rows, begins_s in ((image[:third], 2.0), (image[2 * third :], 0.0)):
+        share = bright_columns(rows) / WIDTH
+        middle = (share - left) / (right - left) * 4.0
+        assert middle.min() == pytest.approx(begins_s, abs=0.1)
+        assert middle.max() == pytest.approx(begins_s + 1, abs=0.1)
+    assert not len(bright_columns(image[third + 20 : 2 * third - 20]))
+
+
+def test_stills_stand_side_by_side_twice_as_large(tmp_path):
+    draw_stills(tmp_path / "a.png", [np.full((4, 6), luma, np.uint8) for luma in (0, 100)])
+    picture = read(tmp_path / "a.png")[..., 0]
+    assert picture.shape == (8, 2 * (6 + 2 + 6))
+    assert (picture[:, :12] == 0).all()
+    assert (picture[:, 16:] == 100).all()

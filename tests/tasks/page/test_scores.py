@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from tasks.metrics.intervals import paired_interval
-from tasks.page.scores import BY_CAMERA, DETAILS, METRICS, Cell, Evaluation, Row, score_rows, score_tables
+from tasks.page.scores import (
+    BY_CAMERA,
+    BY_INSTRUMENT,
+    BY_PLAYERS,
+    DETAILS,
+    METRICS,
+    Cell,
+    Evaluation,
+    Row,
+    score_rows,
+    score_tables,
+)
 
 BY_TAKE = {  # system: nats of four takes
     "mean": [5.0, 5.1, 5.2, 5.3],
@@ -194,3 +205,49 @@ def test_what_is_not_ranked_has_no_best_and_drawn_scores_have_no_details():
     comb = next(metric for metric in DETAILS["Sound"] if metric.key == "comb_db")
     assert comb.best == "not ranked"
     assert comb.cost(3.0) == comb.cost(1.0)
+
+
+def ensembles(family: str, **systems: dict[str, float]) -> Evaluation:
+    """Return figures of four duets; a system that is called shuffled was put in order by the truth."""
+    names = list(systems)
+    values = np.concatenate([figures.get("si_sdr_db", np.nan) + np.arange(4.0) for figures in systems.values()])
+    columns = {
+        "system": np.repeat(np.array(names, object), 4),
+        "take": np.array(["t1", "t2", "t3", "t4"] * len(names), object),
+        "piece": np.array(["p1", "p1", "p2", "p3"] * len(names), object),
+        "n_players": np.full(4 * len(names), 2),
+        "ordered_by": np.repeat(np.array(["truth" if name == "shuffled" else "system" for name in names], object), 4),
+        "si_sdr_db": values,
+    }
+    return Evaluation(family=family, figures=systems, takes=columns)
+
+
+def test_ensembles_have_a_table_of_their_own_beside_the_mix():
+    figures = {"si_sdr_db": 0.0, "si_sdr_improvement_2_players_db": 0.0}
+    net = {"si_sdr_db": 9.0, "si_sdr_improvement_2_players_db": 9.0, "si_sdr_improvement_12_players_db": 7.0}
+    net |= {
+        "si_sdr_improvement_vc_db": 8.0,
+        "si_sdr_improvement_drums_db": 2.0,
+        "swap_follows_db": 20.0,
+        "leakage_db": -30.0,
+    }
+    tables = score_tables(
+        [
+            ensembles("base", mix=figures, silent={"leakage_db": -100.0}, ideal_ratio_mask={"si_sdr_db": 20.0}),
+            ensembles("net", seer=net, shuffled=net),
+        ],
+        n_resamples=100,
+        seed=1,
+    )
+    assert [(table.name, table.reference) for table in tables] == [("ensembles", "mix")]
+    rows = {row.system: row for row in tables[0].rows}
+    assert rows["ideal_ratio_mask"].is_upper_bound
+    assert [name for name, row in rows.items() if cell(row, "leakage_db").is_best] == ["seer", "shuffled"]
+    assert [name for name, row in rows.items() if row.is_ordered_by_truth] == ["shuffled"]
+    lead = cell(rows["seer"], "si_sdr_db").lead
+    assert lead is not None
+    assert (lead.difference, lead.verdict) == (9.0, "better")
+    details = {table.title: [metric.label for metric in table.metrics] for table in tables[0].details}
+    assert details[BY_PLAYERS] == ["2 players", "12 players"]
+    assert details[BY_INSTRUMENT] == ["violoncello", "drums"]
+    assert details["Do they follow what they see?"] == ["Views exchanged"]

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import DamagedData
-from tasks.store.audio import AudioError, ClippingError, read_audio, read_flac, write_flac
+from tasks.store.audio import (
+    AudioError,
+    ClippingError,
+    read_audio,
+    read_channels,
+    read_flac,
+    write_channels,
+    write_flac,
+)
 
 RATE = 48000
 
@@ -165,3 +173,33 @@ def test_a_damaged_or_foreign_file_of_another_stage_is_damaged_data(tmp_path):
     assert len(read_flac(path, sample_rate=8000)) == 100
     with pytest.raises(DamagedData, match="has 8000 samples a second, expected 48000"):
         read_flac(path, sample_rate=RATE)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.wav"])
+def test_channels_come_back_each_as_it_was(tmp_path, name):
+    steps = np.random.default_rng(1).integers(-32768, 32768, (2, 5000))
+    sound = (steps / 32768).astype(np.float32)
+    write_channels(tmp_path / name, sound, RATE)
+    found, rate = read_channels(tmp_path / name)
+    assert rate == RATE
+    np.testing.assert_array_equal(found, sound)
+    assert soundfile.info(tmp_path / name).format == name[2:].upper()
+
+
+def test_channels_that_clip_are_refused_with_their_moment(tmp_path):
+    sound = np.zeros((2, RATE), np.float32)
+    sound[1, RATE // 2] = 1.5
+    with pytest.raises(ClippingError, match=r"first at 0\.500 s"):
+        write_channels(tmp_path / "a.flac", sound, RATE)
+    with pytest.raises(ValueError, match="expected"):
+        write_channels(tmp_path / "a.flac", sound[0], RATE)
+
+
+def test_channels_of_a_damaged_file_are_refused(tmp_path):
+    path = tmp_path / "a.flac"
+    write_channels(path, np.ones((1, 5000), np.float32) * 0.1, RATE)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DamagedData, match=r"ends after|cannot be read"):
+        read_channels(path)
+    with pytest.raises(DamagedData, match="none"):
+        read_channels(tmp_path / "none")

@@ -1,0 +1,172 @@
+"""An ensemble as ingest wrote it down: its players, its mix, its cameras, and where their files are."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.captures.layouts import VIEW
+from tasks.captures.record import INGESTED, Device, own_file, read_capture
+from tasks.captures.stems import StemSound, sound_at
+from tasks.errors import DamagedData
+from tasks.media.probe import NO_LIMITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayerFiles:
+    """One player of an ensemble.
+
+    Attributes:
+        number: from 1, in the order of the players.
+        instrument: code, or a word for what is none of the orchestra's.
+        stem: where he alone is heard.
+        channels: of that.
+        camera: where he alone is seen; None where he has no camera of his own.
+        notes: the table of what he played, on the mix's clock; None where that is not known.
+    """
+
+    number: int
+    instrument: str
+    stem: StemSound
+    channels: int
+    camera: Device | None
+    notes: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """A take of several players.
+
+    Attributes:
+        take: its name.
+        players: in order; at least one.
+        mix: the file of the mix; None where the mix is the sum of the stems.
+        gain: that the stems' sum is the mix with.
+        devices: cameras and microphones that can be used, by name.
+        genlocked: names of the cameras that run on the stems' clock.
+        duration_s: of the longest stem.
+    """
+
+    take: str
+    players: tuple[PlayerFiles, ...]
+    mix: StemSound | None
+    gain: float
+    devices: tuple[Device, ...]
+    genlocked: frozenset[str]
+    duration_s: float
+
+    @property
+    def sounds(self) -> list[StemSound]:
+        """The stems in the players' order, and the mix where it is a file."""
+        return [player.stem for player in self.players] + ([self.mix] if self.mix is not None else [])
+
+    @property
+    def master_paths(self) -> list[Path]:
+        """The files that its clock is heard in: the mix, or all stems."""
+        sounds = [self.mix] if self.mix is not None else [player.stem for player in self.players]
+        return sorted({sound.path for sound in sounds})
+
+    @property
+    def sound_paths(self) -> list[Path]:
+        """The files of stems and mix, each once."""
+        return sorted({sound.path for sound in self.sounds})
+
+    @property
+    def camera_of_all(self) -> Device | None:
+        """The camera that sees all players, if there is one: ``cam_all``, else one that belongs to none of them."""
+        own = {player.camera.name for player in self.players if player.camera is not None}
+        free = [device for device in self.devices if device.role == "camera" and device.name not in own]
+        return min(free, key=lambda device: (device.name != VIEW, device.name), default=None)
+
+
+def read_ensemble(take: str, folder: Path = INGESTED) -> Ensemble:
+    """Read what ingest wrote of an ensemble.
+
+    Raises:
+        DamagedData: its take.json is missing or is not what ingest writes, or names a file outside of the take's own
+            folder.
+    """
+    path = folder / take / "take.json"
+    capture = read_capture(take, folder)
+    devices = {device.name: device for device in capture.devices}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        files = {
+            row["device"]: own_file(str(row["path"]), take, path) for row in facts["media"] if row["state"] == "used"
+        }
+        channels = {
+            row["device"]: int(row["facts"]["audio"]["channels"])
+            for row in facts["media"]
+            if row["state"] == "used" and row["facts"] is not None and row["facts"]["audio"] is not None
+        }
+        players = tuple(
+            PlayerFiles(
+                number=int(row["number"]),
+                instrument=str(row["instrument"]),
+                stem=StemSound(path=files[row["stem"]], stream=_stream(row)),
+                channels=channels[row["stem"]],
+                camera=devices[row["camera"]] if row["camera"] is not None else None,
+                notes=folder / take / f"notes_{int(row['number'])}.parquet" if row["notes"] else None,
+            )
+            for row in list(facts["players"]) or [{}]  # without players: KeyError
+        )
+        mix = facts["mix"]
+        is_file = mix["source"] == "file"
+        return Ensemble(
+            take=take,
+            players=players,
+            mix=StemSound(path=files[mix["device"]], stream=_stream(mix)) if is_file else None,
+            gain=float(mix["gain"]) if is_file else 1.0,
+            devices=capture.devices,
+            genlocked=frozenset(facts["genlocked"]),
+            duration_s=float(facts["duration_s"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedData(f"{path} does not describe an ensemble: {error}") from None
+
+
+def read_stems(ensemble: Ensemble, *, sample_rate: int, channels: int, n_samples: int) -> NDArray[np.float32]:
+    """Return what each player plays (K, channels, n_samples), at the gain that it has in the mix.
+
+    Raises:
+        BadInput: a stem cannot be read, or has other channels.
+    """
+    stems = np.stack(
+        [
+            sound_at(player.stem, NO_LIMITS, sample_rate=sample_rate, channels=channels, n_samples=n_samples)
+            for player in ensemble.players
+        ]
+    )
+    if ensemble.gain != 1.0:
+        stems *= np.float32(ensemble.gain)
+    return stems
+
+
+def read_mix(
+    ensemble: Ensemble, *, sample_rate: int, channels: int, n_samples: int, stems: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return what is heard of all players (channels, n_samples): of the file, or the sum of the stems.
+
+    Args:
+        ensemble: the take.
+        sample_rate: Hz.
+        channels: of the result.
+        n_samples: of the result.
+        stems: as `read_stems` returned them, where they are at hand.
+
+    Raises:
+        BadInput: a file cannot be read, or has other channels.
+    """
+    if ensemble.mix is not None:
+        return sound_at(ensemble.mix, NO_LIMITS, sample_rate=sample_rate, channels=channels, n_samples=n_samples)
+    if stems is None:
+        stems = read_stems(ensemble, sample_rate=sample_rate, channels=channels, n_samples=n_samples)
+    total: NDArray[np.float32] = stems.sum(axis=0, dtype=np.float32)
+    return total
+
+
+def _stream(row: dict[str, Any]) -> int | None:
+    return None if row["stream"] is None else int(row["stream"])

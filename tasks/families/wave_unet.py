@@ -1,0 +1,876 @@
+"""Family ``wave_unet``: a mix taken apart by a Wave-U-Net that is told who plays, by sight or by word.
+
+``wave_unet`` is asked for each player by what is known of him; ``wave_unet_blind`` is the same backbone trained for
+the same steps without anything, its outputs in no order (permutation-invariant training: Yu et al., ICASSP 2017).
+Training mixes are made of training players anew in each step (mix and separate: Zhao et al., The Sound of Pixels).
+
+``fidelity: original`` is vimss' TensorFlow code, ``port`` its PyTorch port (SYSTEMS: URMP, 13 slots), with what was
+wrong in them: two players of one instrument overwrite each other, labels are those of other items, the loss counts
+padded targets (original); all slots get one output, and what says that no condition is meant turns it on (port). Both
+choose weights by the data they were trained on, where the originals took the test set, which is never opened here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+from models.player_reader import PlayerReader, PlayerReaderConfig
+from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig
+from tasks.errors import BadInput, DamagedData, ParamsError
+from tasks.families.base import (
+    VALIDATION_LOSS,
+    TrainingModule,
+    deterministic_torch,
+    fill_network,
+    load_network,
+    save_network,
+    torch_device,
+)
+from tasks.families.separation import Mixture, Separation, SeparationFamily, mixture_of
+from tasks.instruments.orchestra import SLOTS
+from tasks.params import Section
+from tasks.store.ensembles import EnsembleSet, slots
+
+if TYPE_CHECKING:
+    from tasks.store.segments import ScoreSet
+
+SYSTEM, BLIND, READER = "wave_unet", "wave_unet_blind", "player_reader"
+N_PITCHES = 128
+READ_AT_ONCE = 256  # pictures; where they are cut, those beside are read as well
+READ_BESIDE = 8
+READER_PICTURES = 64  # of a player, in a training step
+PADDED = 2  # samples on each side of the published targets that are zeros
+SILENT_ERROR = 1e-3  # of mixes at level 1
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Told = Literal["labels", "classifier", "motion", "notes_seen", "score"]
+READ: frozenset[Told] = frozenset({"classifier", "notes_seen"})  # told by the reader of pictures
+
+
+class WaveUnetParams(Section):
+    """How mixes are taken apart.
+
+    Attributes:
+        fidelity: ``corrected``; ``original`` and ``port`` put published values in place of those marked *.
+        told_by: what a player is asked for by: ``labels`` (his instrument, from the metadata), ``classifier`` (his
+            instrument, from his pictures), ``motion`` (optical flow of his view), ``notes_seen`` (what a network that
+            learned from pictures with notes reads from them), ``score``.
+        conditioning: * how that enters the network.
+        place: * where.
+        max_players: outputs of the blind network, and the most that a training mix has.
+        n_layers: of the backbone.
+        n_filters: that each layer has more.
+        down_kernel: samples.
+        up_kernel: samples.
+        upsampling: ``linear`` or ``learned``.
+        with_context: convolutions without padding.
+        n_fft: of a spectral path beside the waveform's; 0 is the published network.
+        spectrum_hop: samples between its windows.
+        n_spectral: features of its layers.
+        n_read: features that are made of what a player is asked for by.
+        condition_hop: samples between two of its moments.
+        segment_s: * length of a training mix.
+        same_take: share of the training mixes whose players play together; the others are put together by chance.
+        same_instrument: share of those by chance in which two play one instrument.
+        empty: share of the training mixes in which one who is asked for is not seen and not heard.
+        gain_db: players are louder or softer by at most this.
+        n_steps: trainings' steps.
+        steps_per_epoch: between two validations.
+        batch_size: mixes.
+        learning_rate: * highest of a cycle.
+        clip_norm: of gradients.
+        precision: Lightning's word.
+        held_s: seconds of training players that memory holds at most.
+        n_validation_mixes: of validation takes, as they were played.
+        reader_filters: of the first layer of the reader of pictures.
+        reader_hidden: features of its others.
+        reader_steps: of its training.
+        reader_batch_size: players.
+        output_s: of a mix that is taken apart at a time.
+        n_threads: of the CPU: another number may give other weights.
+        seed: of everything drawn.
+    """
+
+    fidelity: Literal["corrected", "original", "port"]
+    told_by: Annotated[tuple[Told, ...], Field(min_length=1)]
+    conditioning: Conditioning
+    place: Place
+    max_players: Annotated[int, Field(ge=2, le=13)]
+    n_layers: Annotated[int, Field(ge=1, le=14)]
+    n_filters: Count
+    down_kernel: Count
+    up_kernel: Count
+    upsampling: Literal["linear", "learned"]
+    with_context: bool
+    n_fft: Annotated[int, Field(ge=0, multiple_of=2)]
+    spectrum_hop: Count
+    n_spectral: Count
+    n_read: Count
+    condition_hop: Count
+    segment_s: Annotated[float, Field(gt=0, le=60)]
+    same_take: Share
+    same_instrument: Share
+    empty: Share
+    gain_db: Annotated[float, Field(ge=0, le=40)]
+    n_steps: Count
+    steps_per_epoch: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+    clip_norm: Annotated[float, Field(gt=0)]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    held_s: Annotated[float, Field(gt=0)]
+    n_validation_mixes: Count
+    reader_filters: Count
+    reader_hidden: Count
+    reader_steps: Count
+    reader_batch_size: Count
+    output_s: Annotated[float, Field(gt=0)]
+    n_threads: Count
+    seed: int
+
+
+class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
+    """Two systems: told, and blind."""
+
+    params_class: ClassVar[type[Section]] = WaveUnetParams
+    systems: ClassVar[tuple[str, ...]] = (SYSTEM, BLIND)
+    unordered: ClassVar[frozenset[str]] = frozenset({BLIND})
+    sighted: ClassVar[frozenset[str]] = frozenset({SYSTEM})
+
+    def fit(self, data: "ScoreSet", out: Path, *, params: WaveUnetParams, resume: Path, accelerator: str) -> None:
+        """Train the reader of pictures where it is asked, then both networks for the same steps.
+
+        Raises:
+            ParamsError: a value makes no sense, or nobody plays in a part of the split.
+        """
+        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+
+        ensembles = EnsembleSet(data.folder, instruments=SLOTS)
+        _check(params, ensembles)
+        fit: dict[str, Any] = {"out": out, "resume": resume, "accelerator": accelerator}
+        with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
+            reader = None
+            if READ & set(params.told_by) and params.fidelity == "corrected":
+                reader = _fit_reader(ensembles, params, fit)
+            bank = Bank(ensembles, params, reader)
+            for system in self.systems:
+                torch.manual_seed(params.seed)
+                config = config_of(params, system, n_channels=ensembles.n_channels, n_motion=ensembles.n_motion)
+                n_samples = segment_samples(params, config, ensembles.sample_rate)
+                network = WaveUnet(config)
+
+                def make_batch(
+                    epoch: int, step: int, config: WaveUnetConfig = config, n_samples: int = n_samples
+                ) -> tuple[Tensor, Tensor, Tensor]:
+                    rng = np.random.default_rng((params.seed, epoch, step))
+                    return bank.batch(rng, config, n_samples)
+
+                best = fit_module(
+                    _Separating(network, params),
+                    make_batch,
+                    bank.validation(config, n_samples),
+                    system=system,
+                    n_epochs=max(1, params.n_steps // params.steps_per_epoch),
+                    n_steps_per_epoch=params.steps_per_epoch,
+                    precision=params.precision,
+                    gradient_clip_norm=params.clip_norm,
+                    **fit,
+                )
+                network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+                facts = {
+                    "network": asdict(config),
+                    "told_by": [] if system == BLIND else list(params.told_by),
+                    "sample_rate": ensembles.sample_rate,
+                    "n_channels": ensembles.n_channels,
+                    "slots": list(SLOTS) if has_slots(params) else [],
+                    "output_s": params.output_s,
+                    "n_threads": params.n_threads,
+                }
+                save_network(out / system, network.state_dict(), facts)
+
+    def shortest_s(self, trained: Path, system: str) -> float:
+        """Return how long a window of the network's bottleneck is, in s."""
+        _, facts = load_network(trained / system)
+        return float(2 ** int(facts["network"]["n_layers"]) / facts["sample_rate"])
+
+    def separate(
+        self,
+        trained: Path,
+        mixtures: Mapping[str, Mixture],
+        *,
+        accelerator: str,
+        truth: Mapping[str, NDArray[np.float32]] | None,  # noqa: ARG002 - this family hears the mix alone
+    ) -> Iterator[Separation]:
+        """Take every mix apart by both networks.
+
+        Raises:
+            DamagedData: what was trained is missing or damaged.
+            BadInput: a mix has another rate or other channels than the networks were trained on, or is too short, or
+                nothing is known of its players that the network asks for.
+        """
+        device = torch_device(accelerator)
+        separators = {system: Separator.load(trained, system, device) for system in self.systems}
+        for take, mixture in mixtures.items():
+            for system, separator in separators.items():
+                stems = separator(mixture, name=take)
+                yield Separation(system=system, take=take, stems=stems, sample_rate=mixture.sample_rate)
+
+
+class Separator:
+    """A trained network, and what it must be told."""
+
+    def __init__(
+        self,
+        network: WaveUnet,
+        facts: Mapping[str, Any],
+        reader: PlayerReader | None,
+        device: torch.device,
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.sample_rate = int(facts["sample_rate"])
+        self.told_by: tuple[Told, ...] = tuple(facts["told_by"])
+        self.slots: tuple[str, ...] = tuple(facts["slots"])
+        self.output_s = float(facts["output_s"])
+        self.n_threads = int(facts["n_threads"])
+        self._reader = reader
+        self._device = device
+
+    @classmethod
+    def load(cls, trained: Path, system: str, device: torch.device) -> "Separator":
+        """Read what `WaveUnetFamily.fit` wrote of a system.
+
+        Raises:
+            DamagedData: a file is missing, or not what is written there.
+        """
+        stem = trained / system
+        state, facts = load_network(stem)
+        try:
+            network = WaveUnet(WaveUnetConfig(**facts["network"]))
+            fill_network(network, state, source=stem)
+            reader = load_reader(trained) if READ & set(facts["told_by"]) and not facts["slots"] else None
+            return cls(network, facts, reader, device)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedData(f"{stem}.json does not describe a Wave-U-Net: {error!r}") from None
+
+    def __call__(self, mixture: Mixture, *, name: str = "the mix") -> NDArray[np.float32]:
+        """Return a mix's sounds (S, C, n): a player's each, or in no order where the network is blind.
+
+        Raises:
+            BadInput: as `WaveUnetFamily.separate`.
+        """
+        config, n_samples = self.network.config, mixture.audio.shape[1]
+        if mixture.sample_rate != self.sample_rate:
+            raise BadInput(f"{name} is at {mixture.sample_rate} Hz, expected {self.sample_rate} Hz", kind="OTHER_RATE")
+        if len(mixture.audio) != config.n_channels:
+            raise BadInput(
+                f"{name} has {len(mixture.audio)} channels, expected {config.n_channels}", kind="OTHER_CHANNELS"
+            )
+        if n_samples < config.hop:
+            raise BadInput(
+                f"{name} lasts {n_samples / self.sample_rate:.3f} s, expected at least a window of "
+                f"{config.hop / self.sample_rate:.3f} s",
+                kind="TOO_SHORT",
+            )
+        conditions = None
+        if self.slots:
+            conditions = torch.from_numpy(presence(mixture.instruments))[None] if config.n_conditions else None
+        elif config.n_conditions:
+            told = told_of(mixture, self.told_by, self._reader, name=name)
+            conditions = torch.from_numpy(on_grid(told, mixture, config.condition_hop, n_samples))[None]
+        level = level_of(mixture.audio)
+        with deterministic_torch(seed=0, n_threads=self.n_threads):
+            sounds = separate_whole(
+                self.network,
+                torch.from_numpy(mixture.audio / np.float32(level)).to(self._device),
+                None if conditions is None else conditions.to(self._device),
+                n_output=round(self.output_s * self.sample_rate),
+            )
+        stems: NDArray[np.float32] = sounds.cpu().numpy() * np.float32(level)
+        if not config.n_conditions:
+            return loudest(stems, len(mixture.instruments))
+        if self.slots:
+            shared = [mixture.instruments.count(code) for code in mixture.instruments]
+            stems = np.stack(
+                [stems[self.slots.index(code)] / n for code, n in zip(mixture.instruments, shared, strict=True)]
+            )
+        return stems
+
+
+def loudest(sounds: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Return the ``n`` loudest of sounds (S, C, n) in their order; with too few, silent ones are added."""
+    if len(sounds) < n:
+        return np.concatenate([sounds, np.zeros((n - len(sounds), *sounds.shape[1:]), np.float32)])
+    energies = np.square(sounds, dtype=np.float64).sum(axis=(1, 2))
+    return sounds[np.sort(np.argsort(-energies, kind="stable")[:n])]
+
+
+@torch.no_grad()
+def separate_whole(network: WaveUnet, mix: Tensor, condition: Tensor | None, *, n_output: int) -> Tensor:
+    """Take a mix of any length apart in pieces that overlap by all that an answer follows from: no seams.
+
+    Args:
+        network: in evaluation mode.
+        mix: (C, n).
+        condition: as `WaveUnet.forward` takes it, with a batch of 1, over the whole mix; or None.
+        n_output: samples that are answered at a time, about.
+
+    Returns:
+        (S, C, n): sources, or players.
+    """
+    config, n_samples = network.config, mix.shape[-1]
+    hop = max(1, round(n_output / config.hop)) * config.hop  # whole steps of the bottleneck: all pieces are in phase
+    hop = min(hop, -(-n_samples // config.hop) * config.hop)
+    # What lies beside an answer is heard, but for what sharing out the rest looks at beyond it.
+    beside = SHARED_OVER // 2 if config.with_context and config.is_consistent else 0
+    _, n_input, n_answer = config.lengths(hop + 2 * beside)
+    margin = (n_input - n_answer) // 2 + beside if config.with_context else config.margin
+    cut = beside if config.with_context else margin
+    span = n_input if config.with_context else hop + 2 * margin
+    n_pieces = -(-n_samples // hop)
+    # What lies ahead of the mix is a whole number of the condition's moments.
+    ahead = -(-margin // config.condition_hop) * config.condition_hop
+    padded = functional.pad(mix, (ahead, (n_pieces - 1) * hop + span - margin - n_samples))
+    moments = None if condition is None else network.read(condition)
+    changes = moments is not None and moments.shape[-1] > 1
+    if moments is not None and changes:
+        first = moments[..., :1].expand(*moments.shape[:-1], ahead // config.condition_hop)
+        moments = torch.cat([first, moments], dim=-1)
+    answers = []
+    for piece in range(n_pieces):
+        start = piece * hop + ahead - margin
+        told = moments
+        if moments is not None and changes:
+            rows = torch.arange(-(-span // config.condition_hop), device=moments.device)
+            rows = (rows + start // config.condition_hop).clamp(max=moments.shape[-1] - 1)
+            told = moments[..., rows]
+        answer = network(padded[None, :, start : start + span], told, is_read=True)[0]
+        answers.append(answer[..., cut : cut + hop])
+    return torch.cat(answers, dim=-1)[..., :n_samples]
+
+
+def level_of(audio: NDArray[np.float32]) -> float:
+    """Return what a mix (C, n) is divided by, so that soft ones are heard as loud ones: its root mean square."""
+    return max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), 1e-5)
+
+
+def presence(instruments: Sequence[str]) -> NDArray[np.float32]:
+    """Return which of the thirteen play (13,): 1 or 0, in the order of the slots."""
+    return np.asarray(slots(np.ones(len(instruments), np.float32), instruments, SLOTS) > 0, np.float32)
+
+
+def told_of(
+    mixture: Mixture, told_by: Sequence[Told], reader: PlayerReader | None, *, name: str = "the mix"
+) -> NDArray[np.float32]:
+    """Return what is told of each player over the pictures' time (K, D, T).
+
+    Raises:
+        BadInput: ``UNSEEN``, there are no pictures, or no score, of a mix's players.
+    """
+    needed = {
+        "classifier": mixture.pictures,
+        "motion": mixture.motion,
+        "notes_seen": mixture.pictures if mixture.motion is not None else None,
+        "score": mixture.rolls,
+    }
+    for word, found in needed.items():
+        if word in told_by and found is None:
+            raise BadInput(f"{name} comes without what its players are asked for by: {word}", kind="UNSEEN")
+    known = next((found for found in (mixture.motion, mixture.pictures, mixture.rolls) if found is not None), None)
+    n_frames = 1 if known is None else known.shape[1]
+    read: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    if READ & set(told_by):
+        if reader is None or mixture.pictures is None:
+            raise ValueError("pictures are to be read, and there is nobody who reads")
+        motion = np.zeros((len(mixture.pictures), n_frames, reader.config.n_motion), np.float32)
+        motion = motion if mixture.motion is None else mixture.motion
+        read = [read_view(reader, *view) for view in zip(mixture.pictures, motion, strict=True)]
+    parts = []
+    for word in told_by:
+        if word == "labels":
+            part = np.stack([presence([code]) for code in mixture.instruments])[:, :, None]
+        elif word == "classifier":
+            part = np.stack([instruments for instruments, _ in read])[:, :, None]
+        elif word == "notes_seen":
+            part = np.stack([notes.T for _, notes in read])
+        elif word == "motion":
+            part = np.asarray(mixture.motion, np.float32).transpose(0, 2, 1)
+        else:
+            part = np.asarray(mixture.rolls, np.float32).transpose(0, 2, 1) / np.float32(127)
+        parts.append(np.broadcast_to(part, (*part.shape[:2], n_frames)))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def n_told(told_by: Sequence[Told], n_motion: int) -> int:
+    """Return how many numbers `told_of` gives a player."""
+    sizes = {
+        "labels": len(SLOTS),
+        "classifier": len(SLOTS),
+        "motion": n_motion,
+        "notes_seen": N_PITCHES,
+        "score": N_PITCHES,
+    }
+    return sum(sizes[word] for word in told_by)
+
+
+@torch.no_grad()
+def read_view(
+    reader: PlayerReader, pictures: NDArray[np.uint8], motion: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read one player's view.
+
+    Args:
+        reader: trained.
+        pictures: (T, H, W).
+        motion: (T, F).
+
+    Returns:
+        The probability of each instrument (13,), and that each pitch sounds (T, 128); zeros where all is black.
+    """
+    if not pictures.any():
+        return np.zeros(len(SLOTS), np.float32), np.zeros((len(pictures), N_PITCHES), np.float32)
+    usual = torch.from_numpy(usual_picture(pictures))[None]
+    instruments, notes = np.zeros(len(SLOTS)), np.zeros((len(pictures), N_PITCHES), np.float32)
+    for start in range(0, len(pictures), READ_AT_ONCE):
+        first, last = max(start - READ_BESIDE, 0), min(start + READ_AT_ONCE + READ_BESIDE, len(pictures))
+        logits, sounding = reader(
+            torch.from_numpy(pictures[first:last])[None], usual, torch.from_numpy(motion[first:last])[None]
+        )
+        instruments += torch.softmax(logits[0], dim=0).double().numpy() * (last - first)
+        n = min(READ_AT_ONCE, len(pictures) - start)
+        notes[start : start + n] = torch.sigmoid(sounding[0]).numpy()[start - first : start - first + n]
+    return np.asarray(instruments / instruments.sum(), np.float32), notes
+
+
+def usual_picture(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the median (H, W) of some hundred of a take's pictures (T, H, W)."""
+    return np.asarray(np.median(pictures[:: max(len(pictures) // 100, 1)], axis=0), np.uint8)
+
+
+def on_grid(
+    told: NDArray[np.float32], mixture: Mixture, hop: int, n_samples: int, *, start: int = 0
+) -> NDArray[np.float32]:
+    """Return what is told over time (K, D, T) at every ``hop`` samples of a mix from sample ``start`` on."""
+    rate = mixture.frame_rate / mixture.sample_rate
+    moments = (start + np.arange(-(-n_samples // hop)) * hop) * rate.numerator // rate.denominator
+    rows = np.minimum(moments, told.shape[-1] - 1)
+    return told[..., rows]
+
+
+def has_slots(params: WaveUnetParams) -> bool:
+    """Say whether each instrument has an output of its own, as published."""
+    return params.fidelity != "corrected"
+
+
+def config_of(params: WaveUnetParams, system: str, *, n_channels: int, n_motion: int) -> WaveUnetConfig:
+    """Return the sizes of a system's network."""
+    sizes = WaveUnetConfig(
+        n_fft=params.n_fft if params.fidelity == "corrected" else 0,
+        spectrum_hop=params.spectrum_hop,
+        n_spectral=params.n_spectral,
+        n_channels=n_channels,
+        n_layers=params.n_layers,
+        n_filters=params.n_filters,
+        down_kernel=params.down_kernel,
+        up_kernel=params.up_kernel,
+        upsampling=params.upsampling,
+        with_context=params.with_context,
+        condition_hop=params.condition_hop,
+    )
+    if system == BLIND:
+        return replace(sizes, n_sources=params.max_players, is_bounded=False)
+    if params.fidelity == "original":
+        return replace(
+            sizes,
+            n_sources=len(SLOTS),
+            output="difference",
+            conditioning="copies",
+            n_conditions=len(SLOTS),
+            mixes_conditions=True,
+        )
+    if params.fidelity == "port":  # its default says 'none', which is true, so that labels are multiplied all the same
+        return replace(
+            sizes,
+            n_sources=len(SLOTS),
+            conditioning="multiplicative",
+            n_conditions=len(SLOTS),
+            shares_output=True,
+            normalize=True,
+        )
+    return replace(
+        sizes,
+        n_sources=1,
+        conditioning=params.conditioning,
+        place=params.place,
+        n_conditions=n_told(params.told_by, n_motion),
+        n_read=params.n_read,
+        asks=True,
+        is_consistent=True,
+        is_bounded=False,
+    )
+
+
+def segment_samples(params: WaveUnetParams, config: WaveUnetConfig, sample_rate: int) -> int:
+    """Return how long a training mix is."""
+    return config.lengths(round(params.segment_s * sample_rate))[1]
+
+
+class Bank:
+    """The training players in memory, and the mixes that are made of them.
+
+    Args:
+        data: the ensembles; test takes are never opened.
+        params: of the family.
+        reader: of their pictures; None where it is not asked.
+    """
+
+    def __init__(self, data: EnsembleSet, params: WaveUnetParams, reader: PlayerReader | None) -> None:
+        self._params = params
+        self._sample_rate = data.sample_rate
+        self._takes: list[_Players] = []
+        train = data.takes("train")
+        held_s = 0.0
+        for row in np.random.default_rng(params.seed).permutation(len(train)):
+            players = _Players(data, train[row], params, reader)
+            held_s += data.duration_s(train[row]) * len(players.stems)
+            if self._takes and held_s > params.held_s:
+                break
+            self._takes.append(players)
+        # What the originals judged by, the test set, is closed: the training takes stand for it.
+        judges = "validation" if params.fidelity == "corrected" else "train"
+        self._validation = [_Players(data, take, params, reader) for take in data.takes(judges)]
+        self._players = [(take, player) for take in self._takes for player in range(len(take.stems))]
+        self._by_instrument: dict[str, list[tuple[_Players, int]]] = {}
+        for take, player in self._players:
+            self._by_instrument.setdefault(take.mixture.instruments[player], []).append((take, player))
+
+    def batch(self, rng: np.random.Generator, config: WaveUnetConfig, n_samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw mixes of one number of players.
+
+        Returns:
+            The mixes (B, C, n), what their players are asked for by (B, K, D, T) or which of the slots play (B, 13)
+            (empty for a blind network), and the sounds that are asked for (B, S, C, n).
+        """
+        params = self._params
+        n_players = int(rng.choice(_weights_of(params.max_players)))
+        rows = [self._draw(rng, n_players, n_samples) for _ in range(params.batch_size)]
+        return self._stack(rows, config, n_samples, rng)
+
+    def validation(self, config: WaveUnetConfig, n_samples: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return mixes of the validation takes as they were played, a batch each, evenly over takes and time."""
+        batches = []
+        for number in range(self._params.n_validation_mixes):
+            take = self._validation[number % len(self._validation)]
+            n_each = -(-self._params.n_validation_mixes // len(self._validation))
+            share = (number // len(self._validation) + 0.5) / n_each
+            start = int(share * max(take.n_samples - n_samples, 0))
+            rows = [(take, player, start) for player in range(min(len(take.stems), self._params.max_players))]
+            batches.append(self._stack([rows], config, n_samples, None))
+        return batches
+
+    def _draw(self, rng: np.random.Generator, n_players: int, n_samples: int) -> list[tuple["_Players", int, int]]:
+        params = self._params
+        drawn: list[tuple[_Players, int, int]] = []
+        if rng.random() < params.same_take:
+            take = self._takes[rng.integers(len(self._takes))]
+            start = int(rng.integers(max(take.n_samples - n_samples, 0) + 1))
+            chosen = rng.permutation(len(take.stems))[:n_players]
+            drawn = [(take, int(player), start) for player in chosen]
+        while len(drawn) < n_players:
+            pool = self._players
+            if drawn and rng.random() < params.same_instrument:
+                before, other, _ = drawn[-1]
+                pool = self._by_instrument[before.mixture.instruments[other]]
+            take, player = pool[rng.integers(len(pool))]
+            drawn.append((take, player, int(rng.integers(max(take.n_samples - n_samples, 0) + 1))))
+        return drawn
+
+    def _stack(
+        self,
+        rows: Sequence[Sequence[tuple["_Players", int, int]]],
+        config: WaveUnetConfig,
+        n_samples: int,
+        rng: np.random.Generator | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mixes, told, sounds = [], [], []
+        for players in rows:
+            stems = np.stack([take.stem(player, start, n_samples) for take, player, start in players])
+            levels = np.array([take.levels[player] for take, player, _ in players])
+            if rng is not None:
+                gains = 10 ** (rng.uniform(-self._params.gain_db, self._params.gain_db, len(stems)) / 20)
+                stems, levels = stems * gains[:, None, None].astype(np.float32), levels * gains
+            silent = None
+            if rng is not None and rng.random() < self._params.empty:
+                silent = int(rng.integers(len(stems)))
+                stems[silent] = 0.0
+            # A whole mix is heard at level 1: so loud on the average is the one that this is a part of.
+            stems = stems / np.float32(np.sqrt(np.square(levels).sum()))
+            mixes.append(stems.sum(axis=0))
+            codes = [take.mixture.instruments[player] for take, player, _ in players]
+            if config.asks:
+                grid = {"hop": config.condition_hop, "n_samples": n_samples}
+                asked = [
+                    on_grid(take.told[[player]], take.mixture, **grid, start=start) for take, player, start in players
+                ]
+                if silent is not None:
+                    asked[silent] = np.zeros_like(asked[silent])
+                told.append(np.concatenate(asked))
+                sounds.append(stems)
+            elif has_slots(self._params) and config.n_conditions:
+                told.append(presence(codes))
+                sounds.append(
+                    overwritten_slots(stems, codes)
+                    if self._params.fidelity == "original"
+                    else slots(stems, codes, SLOTS)
+                )
+            else:
+                told.append(np.zeros(0, np.float32))
+                rest = np.zeros((config.n_sources - len(stems), *stems.shape[1:]), np.float32)
+                sounds.append(np.concatenate([stems, rest]))
+        return tuple(torch.from_numpy(np.stack(part).astype(np.float32)) for part in (mixes, told, sounds))  # type: ignore[return-value]
+
+
+def overwritten_slots(stems: NDArray[np.float32], codes: Sequence[str]) -> NDArray[np.float32]:
+    """Return the published slots (13, C, n): of two players of one instrument the last one stays."""
+    slotted = np.zeros((len(SLOTS), *stems.shape[1:]), np.float32)
+    for stem, code in zip(stems, codes, strict=True):
+        slotted[SLOTS.index(code)] = stem
+    return slotted
+
+
+class _Players:
+    """One take's players as training needs them: sounds in 16 bits, and what is told of each."""
+
+    def __init__(self, data: EnsembleSet, take: str, params: WaveUnetParams, reader: PlayerReader | None) -> None:
+        mixture = mixture_of(data, take)
+        stems = data.stems(take)
+        self.told = np.zeros((len(stems), 0, 1), np.float32)
+        if not has_slots(params):
+            self.told = told_of(mixture, params.told_by, reader, name=take).astype(np.float16)
+        self.levels = [level_of(stem) for stem in stems]
+        self.stems = np.rint(stems * 32767).astype(np.int16)
+        self.n_samples = stems.shape[2]
+        # Pictures are told of already: what is kept is small.
+        self.mixture = replace(
+            mixture, audio=np.zeros((len(mixture.audio), 0), np.float32), motion=None, pictures=None, rolls=None
+        )
+
+    def stem(self, player: int, start: int, n_samples: int) -> NDArray[np.float32]:
+        found = self.stems[player, :, start : start + n_samples].astype(np.float32) / np.float32(32767)
+        return np.pad(found, ((0, 0), (0, n_samples - found.shape[1])))
+
+
+class _Separating(TrainingModule):
+    """What Lightning needs to train a network that separates."""
+
+    def __init__(self, network: WaveUnet, params: WaveUnetParams) -> None:
+        super().__init__()
+        self.network = network
+        self._params = params
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> Tensor:  # noqa: ARG002
+        return self._loss(batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> None:  # noqa: ARG002
+        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
+
+    def configure_optimizers(self) -> Any:
+        params = self._params
+        if has_slots(params):
+            if params.fidelity == "original":
+                optimizer = torch.optim.Adam(self.parameters(), lr=1e-5)
+                schedule: Any = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.96 ** (1 / 2000))
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            return torch.optim.Adam(self.parameters(), lr=1e-4, weight_decay=5e-4)
+        optimizer = torch.optim.Adam(self.parameters(), lr=params.learning_rate)
+        n_steps = max(1, params.n_steps // params.steps_per_epoch) * params.steps_per_epoch
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, params.learning_rate, total_steps=n_steps, pct_start=0.05
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        mix, told, sounds = batch
+        found = self.network(mix, told if told.shape[1] else None).float()
+        if has_slots(self._params) and told.shape[1]:
+            edge = 0
+            if self._params.fidelity == "original":  # targets of 16,384 samples are padded to the answer's 16,389
+                edge = min(PADDED, (found.shape[-1] - 1) // 2)
+            target = functional.pad(_middle(sounds, found.shape[-1] - 2 * edge), (edge, edge))
+            error: Tensor = (found - target).square().sum()
+            return error
+        target = _middle(sounds, found.shape[-1])
+        if not told.shape[1]:
+            target = best_order(found, target)
+        return separation_loss(found, target)
+
+
+def separation_loss(found: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of sounds (B, S, C, n): the mean over sources of their squared error, in dB of the mix.
+
+    A logarithm a source: a soft player's error weighs as much as a loud one's, as it does in the figures. That of a
+    player who rests counts no more once it is 30 dB below the mix.
+    """
+    return 10 * torch.log10((found - target).square().mean(dim=(2, 3)) + SILENT_ERROR).mean()
+
+
+def best_order(found: Tensor, target: Tensor) -> Tensor:
+    """Return the targets (B, S, C, n) in the order in which they fit what was found best, item by item."""
+    with torch.no_grad():
+        costs = torch.stack(
+            [(found - target[:, [source]]).square().mean(dim=(2, 3)) for source in range(target.shape[1])], dim=2
+        )
+        orders = [torch.from_numpy(linear_sum_assignment(cost)[1]) for cost in costs.cpu().double().numpy()]
+    return torch.stack([sounds[order.to(sounds.device)] for sounds, order in zip(target, orders, strict=True)])
+
+
+def _middle(sounds: Tensor, n: int) -> Tensor:
+    first = (sounds.shape[-1] - n) // 2
+    return sounds[..., first : first + n]
+
+
+def _weights_of(max_players: int) -> list[int]:
+    """Return the numbers of players that training mixes have, each as often as it stands here: small ones more."""
+    return [n for n in range(2, max_players + 1) for _ in range(max(1, 6 - n))]
+
+
+def _fit_reader(data: EnsembleSet, params: WaveUnetParams, fit: dict[str, Any]) -> PlayerReader:
+    """Train the reader of pictures on the training players whose notes are known."""
+    from tasks.families.training import fit_module
+
+    views = {part: _views(data, part, params.held_s) for part in ("train", "validation")}
+    torch.manual_seed(params.seed)
+    network = PlayerReader(
+        PlayerReaderConfig(
+            n_instruments=len(SLOTS),
+            n_pitches=N_PITCHES,
+            n_motion=data.n_motion,
+            n_filters=params.reader_filters,
+            n_hidden=params.reader_hidden,
+        )
+    )
+    n_pictures = min(READER_PICTURES, *(len(view.pictures) for part in views.values() for view in part))
+
+    def make_batch(epoch: int, step: int, part: str = "train") -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((params.seed, epoch, step))
+        rows = []
+        for _ in range(params.reader_batch_size):
+            view = views[part][rng.integers(len(views[part]))]
+            start = int(rng.integers(len(view.pictures) - n_pictures + 1))
+            span = slice(start, start + n_pictures)
+            pictures, usual = view.pictures[span].astype(np.float32), view.usual.astype(np.float32)
+            if part == "train":  # chairs, lamps and cameras differ
+                shift = tuple(rng.integers(-2, 3, 2))
+                pictures, usual = np.roll(pictures, shift, axis=(1, 2)), np.roll(usual, shift, axis=(0, 1))
+                pictures = pictures + rng.normal(0, 2, pictures.shape).astype(np.float32)
+            rows.append((pictures, usual, view.motion[span], view.slot, view.sounding[span]))
+        columns = [np.stack([np.asarray(row[column]) for row in rows]) for column in range(5)]
+        return tuple(map(torch.from_numpy, columns))
+
+    best = fit_module(
+        _Reading(network, params),
+        make_batch,
+        [make_batch(0, step, "validation") for step in range(4)],
+        system=READER,
+        n_epochs=max(1, params.reader_steps // params.steps_per_epoch),
+        n_steps_per_epoch=min(params.reader_steps, params.steps_per_epoch),
+        **fit,
+    )
+    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+    save_network(fit["out"] / READER, network.state_dict(), {"network": asdict(network.config)})
+    return network.cpu().eval()
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the reader learns from of one player."""
+
+    pictures: NDArray[np.uint8]
+    usual: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+    slot: np.int64
+    sounding: NDArray[np.bool_]
+
+
+def _views(data: EnsembleSet, part: str, held_s: float) -> list[_View]:
+    """Return the players of a part who are seen and whose notes are known, those of ``held_s`` in all at most."""
+    views: list[_View] = []
+    for take in data.takes(part):
+        rolls, motion, pictures = data.rolls(take), data.motion(take), data.pictures(take)
+        for player, code in enumerate(data.instruments(take)):
+            if pictures[player].any() and rolls[player].any():
+                seen = pictures[player]
+                slot = np.int64(SLOTS.index(code))
+                views.append(_View(seen, usual_picture(seen), motion[player], slot, rolls[player] > 0))
+        if sum(len(view.pictures) for view in views) > held_s * data.frame_rate:
+            break
+    if not views:
+        raise ParamsError(f"train.{SYSTEM}.told_by asks what is seen, and no {part} take shows players and their notes")
+    return views
+
+
+class _Reading(TrainingModule):
+    """What Lightning needs to train the reader of pictures."""
+
+    def __init__(self, network: PlayerReader, params: WaveUnetParams) -> None:
+        super().__init__()
+        self.network = network
+        self._n_steps = max(1, params.reader_steps // params.steps_per_epoch) * params.steps_per_epoch
+
+    def training_step(self, batch: tuple[Tensor, ...], step: int) -> Tensor:  # noqa: ARG002
+        return self._loss(batch)
+
+    def validation_step(self, batch: tuple[Tensor, ...], step: int) -> None:  # noqa: ARG002
+        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=2e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self._n_steps, pct_start=0.05)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        pictures, usual, motion, slot, sounding = batch
+        instruments, notes = self.network(pictures, usual, motion)
+        # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice.
+        read = functional.binary_cross_entropy_with_logits(notes, sounding.float(), reduction="none").sum(dim=2).mean()
+        return read + 0.3 * functional.cross_entropy(instruments, slot)
+
+
+def load_reader(trained: Path) -> PlayerReader:
+    """Read the reader of pictures that `WaveUnetFamily.fit` wrote.
+
+    Raises:
+        DamagedData: it is missing or damaged.
+    """
+    state, facts = load_network(trained / READER)
+    try:
+        network = PlayerReader(PlayerReaderConfig(**facts["network"]))
+    except (KeyError, TypeError) as error:
+        raise DamagedData(f"{trained / READER}.json does not describe a reader of pictures: {error!r}") from None
+    fill_network(network, state, source=trained / READER)
+    return network.eval()
+
+
+def _check(params: WaveUnetParams, data: EnsembleSet) -> None:
+    section = f"train.{SYSTEM}"
+    for part in ("train", "validation"):
+        if not data.takes(part):
+            raise ParamsError(f"{section}: no ensemble is in the part for {part}, expected at least one")
+    if params.condition_hop & (params.condition_hop - 1):
+        raise ParamsError(f"{section}.condition_hop is {params.condition_hop}, expected a power of 2")
+    if params.down_kernel % 2 == 0 or params.up_kernel % 2 == 0:
+        raise ParamsError(f"{section}: kernels of {params.down_kernel} and {params.up_kernel}, expected odd ones")
+    if params.conditioning in ("none", "copies") and params.fidelity == "corrected":
+        raise ParamsError(
+            f"{section}.conditioning is {params.conditioning}, expected concat, additive, multiplicative or film: "
+            f"{BLIND} is the one without"
+        )

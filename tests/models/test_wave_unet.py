@@ -1,0 +1,195 @@
+import itertools
+
+import pytest
+import torch
+
+from models.wave_unet import WaveUnet, WaveUnetConfig, _Entry, share_residual
+
+SMALL = {"n_layers": 4, "n_filters": 4, "with_context": False, "condition_hop": 8}
+ASKS = SMALL | {"n_sources": 1, "asks": True, "n_conditions": 3, "conditioning": "film", "n_read": 6, "place": "every"}
+
+
+def network_of(**sizes) -> WaveUnet:
+    torch.manual_seed(0)
+    return WaveUnet(WaveUnetConfig(**sizes)).eval()
+
+
+def n_parameters(**sizes) -> int:
+    return sum(tensor.numel() for tensor in network_of(**sizes).parameters())
+
+
+# Published sizes
+
+
+def test_the_published_network_hears_147443_samples_and_answers_16389():
+    assert WaveUnetConfig().lengths(16_384) == (9, 147_443, 16_389)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"with_context": False}, 10_263_028),  # M1
+        ({"with_context": False, "output": "difference"}, 10_263_028 - 26),  # M2: an output less, of 25 inputs and one
+        ({}, 10_263_028),
+        ({"output": "difference"}, 10_263_028 - 26),  # M3
+        ({"n_channels": 2, "output": "difference"}, 10_263_390),  # M4
+        ({"n_channels": 2, "output": "difference", "upsampling": "learned"}, 10_263_390 + 24 * sum(range(2, 14))),  # M5
+        ({"n_channels": 2, "output": "difference", "n_sources": 4}, 10_263_498),  # M6
+        ({"n_sources": 13, "output": "difference"}, 10_263_288),
+        ({"n_sources": 13, "output": "difference", "conditioning": "copies", "n_conditions": 13}, 15_654_648),
+    ],
+)
+def test_published_sizes_have_as_many_parameters_as_published(sizes, expected):
+    assert n_parameters(**sizes) == expected
+
+
+def test_the_port_halves_147442_samples_to_a_bottleneck_of_36_windows_without_context():
+    assert WaveUnetConfig(with_context=False).lengths(147_442) == (36, 147_456, 147_456)
+
+
+@pytest.mark.parametrize("n_output", [1, 100, 1000])
+@pytest.mark.parametrize("upsampling", ["linear", "learned"])
+def test_an_answer_with_context_is_as_long_as_said(n_output, upsampling):
+    network = network_of(n_layers=3, n_filters=2, upsampling=upsampling)
+    _, n_input, n_answer = network.config.lengths(n_output)
+    assert n_answer >= n_output
+    assert network(torch.zeros(1, 1, n_input)).shape == (1, 2, 1, n_answer)
+    assert network.config.lengths(n_answer)[2] == n_answer
+
+
+# What an answer follows from
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("n_sources", range(2, 14))
+def test_a_difference_leaves_nothing_of_the_mix(n_sources, channels):
+    network = network_of(**SMALL, output="difference", n_sources=n_sources, n_channels=channels)
+    mix = torch.randn(2, channels, 64)
+    answer = network(mix)
+    assert answer.shape == (2, n_sources, channels, 64)
+    torch.testing.assert_close(answer.sum(dim=1), mix)
+
+
+def test_what_an_answer_follows_from_lies_within_its_margin():
+    for sizes in (SMALL, ASKS, ASKS | {"n_fft": 16, "spectrum_hop": 8, "n_spectral": 8, "is_consistent": True}):
+        network = network_of(**sizes)
+        margin, n = network.config.margin, 4 * network.config.margin
+        mix = torch.randn(1, 1, n)
+        told = torch.randn(1, 2, 3, n // 8) if network.config.asks else None
+        edited, middle = mix.clone(), n // 2
+        edited[..., middle:] = torch.randn(n - middle)
+        with torch.no_grad():
+            before, after = network(mix, told), network(edited, told)
+        same = (before - after).abs().amax((0, 1, 2)) < 1e-5
+        assert same[: middle - margin].all()
+        assert not same[: middle + 1].all()
+
+
+def test_with_context_the_first_answer_follows_from_the_first_sample_heard_to_the_last():
+    network = network_of(n_layers=2, n_filters=3)
+    _, n_input, _ = network.config.lengths(1)
+    mix = torch.randn(1, 1, n_input, requires_grad=True)
+    answer = network(mix)
+    answer[0, 0, 0].sum().backward()
+    heard = torch.nonzero(mix.grad[0, 0]).ravel()
+    assert (heard[0], heard[-1]) >= (0, n_input - answer.shape[-1])
+    assert heard[0] == 0
+
+
+def test_a_published_network_tells_its_sources_apart():
+    answer = network_of(**SMALL, n_sources=13)(torch.randn(1, 1, 64))
+    for one, other in itertools.combinations(range(13), 2):
+        assert not torch.allclose(answer[:, one], answer[:, other])
+
+
+def test_a_shared_output_gives_every_source_the_same_as_the_port_does():
+    answer = network_of(**SMALL, n_sources=13, shares_output=True)(torch.randn(1, 1, 64))
+    assert answer.shape[1] == 13
+    torch.testing.assert_close(answer, answer[:, :1].expand_as(answer))
+
+
+# Conditions
+
+
+KINDS = ["concat", "additive", "multiplicative", "film", "copies"]
+
+
+@pytest.mark.parametrize("place", ["bottleneck", "every", "output"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_of_one_item_never_change_the_answer_to_another(kind, place):
+    network = network_of(**SMALL, n_sources=2, conditioning=kind, place=place, n_conditions=3)
+    mix, told = torch.randn(4, 1, 64), torch.rand(4, 3)
+    before = network(mix, told)
+    told[1] += 1
+    after = network(mix, told)
+    assert not torch.allclose(before[1], after[1])
+    torch.testing.assert_close(before[[0, 2, 3]], after[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("kind", ["copies", "multiplicative"])
+def test_mixed_conditions_are_those_of_other_items_as_published(kind):
+    network = network_of(**SMALL, n_sources=2, conditioning=kind, n_conditions=3, mixes_conditions=True)
+    mix, told = torch.randn(4, 1, 64), torch.rand(4, 3)
+    before = network(mix, told)
+    told[1] += 1
+    assert not torch.allclose(before[[0, 2, 3]], network(mix, told)[[0, 2, 3]])
+
+
+def test_with_the_published_sizes_22_of_100_moments_have_conditions_of_their_own():
+    items, moments = 8, 9
+    enter = _Entry(1, items, "copies", mixes_conditions=True)
+    owner = enter(torch.ones(items, 1, moments), torch.eye(items)[..., None], lambda moments: moments).argmax(dim=1)
+    assert round(100 * (owner == torch.arange(items)[:, None]).float().mean().item()) == 22
+
+
+def test_a_condition_may_change_with_time():
+    network = network_of(**SMALL, conditioning="film", place="every", n_conditions=2)
+    mix, told = torch.randn(1, 1, 256), torch.zeros(1, 2, 32)
+    before = network(mix, told)
+    told[..., 24:] = 1.0
+    changed = (network(mix, told) != before).any(dim=(0, 1, 2))
+    assert changed[200:].all()
+    assert not changed[:64].any()
+
+
+def test_players_who_change_places_change_sounds_and_no_others():
+    sizes = ASKS | {"is_consistent": True, "n_fft": 16, "spectrum_hop": 8, "n_spectral": 8}
+    network = network_of(**sizes)
+    mix, told = torch.randn(2, 1, 64), torch.randn(2, 3, 3, 8)
+    order = [2, 0, 1]
+    torch.testing.assert_close(network(mix, told)[:, order], network(mix, told[:, order]))
+
+
+@pytest.mark.parametrize("n_players", [1, 2, 7])
+def test_any_number_of_players_may_be_asked_for(n_players):
+    assert network_of(**ASKS)(torch.randn(1, 1, 64), torch.randn(1, n_players, 3, 8)).shape == (1, n_players, 1, 64)
+
+
+def test_consistent_sounds_sum_up_to_the_mix_and_silence_stays_silent():
+    mix = torch.randn(2, 1, 600)
+    sounds = torch.stack([0.7 * mix, torch.zeros_like(mix)], dim=1)
+    shared = share_residual(sounds, mix)
+    torch.testing.assert_close(shared.sum(dim=1), mix)
+    assert shared[:, 1].abs().max() < 1e-6
+
+
+def test_masks_share_out_the_whole_mix():
+    network = network_of(**ASKS | {"n_fft": 16, "spectrum_hop": 8, "n_spectral": 8})
+    mix = torch.randn(1, 1, 128)
+    shared = torch.randn(3, 4 * 4, 16)
+    told = torch.randn(3, 12, 16)
+    masked = network.spectral(mix, shared, told, 3, lambda moments: moments)
+    torch.testing.assert_close(masked.sum(dim=0)[0, :, 16:-16], mix[0, :, 16:-16])
+
+
+def test_a_network_that_is_told_refuses_to_guess():
+    network = network_of(**ASKS)
+    with pytest.raises(ValueError, match="was given none"):
+        network(torch.zeros(1, 1, 64))
+
+
+def test_sizes_that_contradict_each_other_are_refused():
+    lone = {"output": "difference", "n_sources": 1}
+    for sizes in ({"conditioning": "film"}, {"n_conditions": 3}, {"asks": True}, lone):
+        with pytest.raises(ValueError, match=r"."):
+            WaveUnetConfig(**sizes)

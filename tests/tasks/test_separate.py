@@ -1,0 +1,282 @@
+"""Mixes taken apart by hand, by a family whose answers are known beforehand and by the baselines as they are."""
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import soundfile
+
+from tasks.clock.envelopes import EnvelopeParams
+from tasks.clock.sound import ClockParams
+from tasks.errors import DamagedData, ParamsError
+from tasks.families.base import save_network
+from tasks.families.separation import Separation, SeparationFamily
+from tasks.features.players import PlayersNotFound
+from tasks.features.resample import resample
+from tasks.media.encode import encode_film
+from tasks.media.probe import MediaPolicy
+from tasks.media.process import MediaError
+from tasks.params import Section
+from tasks.separate import SeparateError, SeparateParams, players_named, separate_file
+from tasks.store.arrays import write_arrays
+from tasks.store.segments import segment_rows, write_segments
+from tasks.synchronize import SynchronizeParams
+
+RATE = 8000
+PARAMS = SeparateParams(
+    family="toy",
+    media=MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=8, max_file_bytes=10**8),
+)
+CLOCK = SynchronizeParams(
+    sample_rate=16_000,
+    clock=ClockParams(max_drift_ppm=1500, min_overlap_s=5.0, min_margin=1.25, min_peak=7.0, min_agreement=0.5),
+    onsets=EnvelopeParams(max_drift_ppm=200, min_overlap_s=8.0, min_margin=1.3, min_peak=6.0, min_agreement=0.5),
+    media=PARAMS.media,
+)
+
+
+class Toy(SeparationFamily[Section]):
+    """Hands each player the mix at the loudness of his view, or of his number where nobody looks."""
+
+    params_class = Section
+    systems = ("seer", "deaf", "listener", "bound")
+    upper_bounds = frozenset({"bound"})
+    sighted = frozenset({"seer"})
+    idle = frozenset({"deaf"})
+    unordered = frozenset({"listener"})
+
+    def fit(self, data, out, *, params, resume, accelerator): ...
+
+    def shortest_s(self, trained, system):
+        return 0.5
+
+    def separate(self, trained, mixtures, *, accelerator, truth):
+        for take, mixture in mixtures.items():
+            mix = np.tile(mixture.audio, (len(mixture.instruments), 1, 1))
+            if "seer" in self.systems:
+                assert mixture.motion.shape[:2] == mixture.pictures.shape[:2]
+                gains = mixture.pictures.mean(axis=(1, 2, 3)) / 255
+                yield self.made("seer", take, mix * gains[:, None, None].astype(np.float32))
+            for system, gain in (("deaf", 0), ("listener", 2)):
+                if system in self.systems:
+                    yield self.made(system, take, mix * gain)
+
+    def made(self, system, take, stems):
+        return Separation(system=system, take=take, stems=stems, sample_rate=RATE)
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.separate.load_family", lambda name: Toy())
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    for system in Toy.systems:
+        save_network(folder / system, {}, {"sample_rate": RATE, "n_channels": 1})
+    return folder
+
+
+@pytest.fixture
+def sound(tmp_path):
+    """Return a function that writes a tone of 440 Hz."""
+
+    def write(name="mix.wav", *, seconds=2.0, rate=RATE, channels=1, amplitude=0.4):
+        tone = amplitude * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+        soundfile.write(tmp_path / name, np.stack([tone] * channels, axis=1), rate, subtype="PCM_16")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Return a function that writes a film of one luma."""
+
+    def write(name, luma, *, seconds=2.0):
+        pictures = np.full((round(25 * seconds), 64, 64), luma, np.uint8)
+        encode_film(tmp_path / name, pictures, frame_rate=Fraction(25))
+        return tmp_path / name
+
+    return write
+
+
+def separate(mix, trained, **options):
+    told = []
+    known = {"family": "toy", "data": trained.parent / "none", "params": PARAMS, "clock": CLOCK}
+    known["accelerator"] = "cpu"
+    done = separate_file(mix, trained.parent / "out", trained=trained, progress=told.append, **known | options)
+    assert told
+    return done
+
+
+def test_each_player_gets_a_file_as_long_as_the_mix(trained, sound):
+    done = separate(sound(), trained, players=("vn", "violoncello"), suffix="wav")
+    assert [(stem.player, stem.instrument, stem.path.name) for stem in done.stems] == [
+        (1, "vn", "stem_1_vn.wav"),
+        (2, "vc", "stem_2_vc.wav"),
+    ]
+    assert (done.system, done.duration_s, done.sample_rate, done.gain_db) == ("listener", 2.0, RATE, 0.0)
+    heard, rate = soundfile.read(done.stems[1].path)
+    assert (len(heard), rate) == (2 * RATE, RATE)
+    assert np.abs(heard).max() == pytest.approx(0.8, abs=1e-3)
+    assert any("in no order" in words for words in done.remarks)
+
+
+def test_a_video_each_is_looked_at_in_the_players_order(trained, sound, film):
+    done = separate(sound(), trained, players=("vn", "vn"), videos=[film("a.mp4", 200), film("b.mp4", 50)])
+    assert done.system == "seer"
+    peaks = [np.abs(soundfile.read(stem.path)[0]).max() for stem in done.stems]
+    assert peaks[0] / peaks[1] == pytest.approx(4, rel=0.1)
+    assert done.remarks == ()
+
+
+def test_a_system_can_be_asked_for(trained, sound, film):
+    done = separate(sound(), trained, players=("vn",), videos=[film("a.mp4", 200)], system="deaf")
+    assert done.stems[0].level_dbfs == -120.0
+
+
+def test_a_mix_at_a_higher_rate_and_of_two_channels_is_changed_and_that_is_said(trained, sound):
+    done = separate(sound(rate=44100, channels=2), trained, players=("vn",))
+    assert (done.sample_rate, done.channels) == (RATE, 1)
+    assert abs(done.duration_s - 2.0) < 1e-3
+    assert any("44100 to 8000 Hz" in words for words in done.remarks)
+    assert any("2 channels" in words for words in done.remarks)
+
+
+def test_sounds_beyond_full_scale_are_lowered_together_and_that_is_said(trained, sound):
+    done = separate(sound(amplitude=0.8), trained, players=("vn", "vc"))
+    assert done.gain_db == pytest.approx(20 * np.log10(0.999 / 1.6), abs=0.01)
+    assert any("softer" in words for words in done.remarks)
+
+
+def test_a_video_that_ends_early_is_said_to(trained, sound, film):
+    done = separate(sound(), trained, players=("vn",), videos=[film("a.mp4", 200, seconds=1.0)])
+    assert any("a.mp4 ends 1.0 s before the mix" in words for words in done.remarks)
+
+
+def test_a_video_that_hears_the_mix_is_placed_by_its_sound(trained, tmp_path):
+    rng, seconds, late_s = np.random.default_rng(5), 16, 2
+    loudness = np.repeat(rng.uniform(0, 0.5, 4 * seconds) ** 2, 16_000 // 4)
+    mix = (loudness * rng.standard_normal(16_000 * seconds)).clip(-1, 1).astype(np.float32)
+    soundfile.write(tmp_path / "mix.wav", mix, 16_000)
+    pictures = np.full((25 * (seconds - late_s), 64, 64), 40, np.uint8)
+    pictures[25 * (8 - late_s) :] = 200  # from 8 s of the mix on
+    for name, heard in (("a.mp4", mix[16_000 * late_s :]), ("b.mp4", rng.uniform(-0.3, 0.3, 16_000 * 14))):
+        encode_film(
+            tmp_path / name, pictures, frame_rate=Fraction(25), audio=heard.astype(np.float32), sample_rate=16_000
+        )
+    done = separate(tmp_path / "mix.wav", trained, players=("vn",), videos=[tmp_path / "a.mp4"])
+    gain_db = done.stems[0].level_dbfs - 20 * np.log10(np.sqrt(np.mean(resample(mix, 16_000, RATE) ** 2)))
+    assert gain_db == pytest.approx(20 * np.log10((40 + 200) / 2 / 255), abs=0.15)
+    assert any("a.mp4 begins 2.0 s after the mix" in words for words in done.remarks)
+    done = separate(tmp_path / "mix.wav", trained, players=("vn",), videos=[tmp_path / "b.mp4"])
+    assert any("b.mp4 is taken to begin with the mix" in words for words in done.remarks)
+
+
+def test_the_take_file_beside_the_mix_says_who_plays(trained, sound, tmp_path):
+    players = [{"instrument": "fl", "stem": "stem_1_fl"}, {"instrument": "bn", "stem": "stem_2_bn"}]
+    (tmp_path / "take.yaml").write_text(json.dumps({"players": players}))
+    assert [stem.instrument for stem in separate(sound(), trained).stems] == ["fl", "bn"]
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Store a take of the data set of 2 s, whose first player is shown bright."""
+    folder = tmp_path / "ensembles"
+    arrays = {"mix": np.ones((1, 2 * RATE), np.int16)}
+    for number, luma in ((1, 240), (2, 60)):
+        arrays[f"stem_{number}"] = np.ones((1, 2 * RATE), np.int16)
+        arrays[f"motion_{number}"] = np.zeros((50, 3), np.float32)
+        arrays[f"pictures_{number}"] = np.full((50, 48, 48), luma, np.uint8)
+    attributes = {"instruments": ["vn", "vn"], "frame_rate": "25", "duration_s": 2.0}
+    attributes |= {"stem_rate": RATE, "n_channels": 1, "n_frames": 50, "n_motion": 3}
+    write_arrays(folder / "t/arrays.zarr", arrays, chunk_lengths=dict.fromkeys(arrays, 64), attributes=attributes)
+    (folder / "takes.json").write_text(
+        json.dumps({"t": {"piece": "t", "part": "test", "digest": "t", "duration_s": 2.0}})
+    )
+    write_segments(folder / "segments.parquet", segment_rows("t", "t", "test", "t", 2 * RATE, length=RATE, hop=RATE))
+    return folder
+
+
+def test_a_take_of_the_data_set_says_who_plays_and_shows_them(trained, sound, stored):
+    done = separate(sound(), trained, take="t", data=stored)
+    assert (done.system, [stem.instrument for stem in done.stems]) == ("seer", ["vn", "vn"])
+    assert done.stems[0].level_dbfs - done.stems[1].level_dbfs == pytest.approx(20 * np.log10(4), abs=0.1)
+
+
+def test_a_mix_that_is_not_the_takes_is_refused(trained, sound, stored):
+    with pytest.raises(SeparateError, match=r"lasts 3\.000 s, take t 2\.000 s"):
+        separate(sound(seconds=3.0), trained, take="t", data=stored)
+
+
+@pytest.mark.parametrize(
+    ("about", "options", "error", "words"),
+    [
+        ({}, {"players": ("vn", "kazoo")}, SeparateError, "'kazoo' is unknown, expected one of bn"),
+        ({}, {"players": ()}, SeparateError, "nobody plays"),
+        ({}, {}, SeparateError, "nobody says who plays"),
+        ({"seconds": 0.25}, {"players": ("vn",)}, SeparateError, r"lasts 0\.250 s, expected at least 0\.500 s"),
+        ({"rate": 4000}, {"players": ("vn",)}, SeparateError, "has 4000 samples a second, expected at least 8000"),
+        ({"amplitude": 0.0}, {"players": ("vn",)}, SeparateError, "silent throughout"),
+        ({}, {"players": ("vn",), "system": "seer"}, SeparateError, "seer looks at the players"),
+        ({}, {"players": ("vn",), "system": "bound"}, ParamsError, "'bound' that knows no truth"),
+        ({}, {"players": ("vn",), "take": "t"}, SeparateError, "take t says who plays"),
+        ({}, {"players": ("vn",), "suffix": "mp3"}, ParamsError, "'mp3' is unknown, expected one of flac, wav"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(trained, sound, tmp_path, about, options, error, words):
+    with pytest.raises(error, match=words) as caught:
+        separate(sound(**about), trained, **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mono_mix_is_refused_by_a_system_of_two_channels(trained, sound):
+    save_network(trained / "listener", {}, {"sample_rate": RATE, "n_channels": 2})
+    with pytest.raises(SeparateError, match="has 1 channel, expected at least 2"):
+        separate(sound(), trained, players=("vn",))
+
+
+def test_two_videos_of_three_players_are_refused(trained, sound, film):
+    with pytest.raises(SeparateError, match="2 videos of 3 players"):
+        separate(sound(), trained, players=("vn", "vn", "vc"), videos=[film("a.mp4", 9), film("b.mp4", 9)])
+
+
+def test_fewer_players_in_the_picture_than_named_are_refused(trained, sound, film):
+    with pytest.raises(PlayersNotFound, match="0 players seen, 2 asked for"):
+        separate(sound(), trained, players=("vn", "vn"), videos=[film("empty.mp4", 90)])
+
+
+def test_a_video_without_pictures_and_a_mix_without_sound_are_refused(trained, sound, film):
+    with pytest.raises(MediaError, match="no video stream"):
+        separate(sound(), trained, players=("vn",), videos=[sound("other.wav")])
+    with pytest.raises(MediaError, match="no audio stream"):
+        separate(film("silent.mp4", 9), trained, players=("vn",))
+
+
+def test_an_untrained_family_is_said_to_be(trained, sound):
+    (trained / "listener.safetensors").unlink()
+    with pytest.raises(DamagedData, match="train the family first"):
+        separate(sound(), trained, players=("vn",))
+
+
+def test_names_and_codes_are_the_same_players():
+    assert players_named("violin, cl,Horn") == ("vn", "cl", "hn")
+    with pytest.raises(SeparateError, match="''"):
+        players_named("vn,,vc")
+
+
+def test_a_family_that_plays_films_is_refused(sound, tmp_path):
+    with pytest.raises(ParamsError, match="piano_roll gives films their sound"):
+        separate_file(
+            sound(),
+            tmp_path / "out",
+            family="piano_roll",
+            trained=tmp_path,
+            data=tmp_path,
+            params=PARAMS,
+            clock=CLOCK,
+            accelerator="cpu",
+            progress=print,
+        )
