@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.captures.layouts import VIEW
-from tasks.captures.record import INGESTED, Device, own_file, read_capture
+from tasks.captures.record import INGESTED, Device, read_capture, used_rows
 from tasks.captures.stems import StemSound, sound_at
 from tasks.errors import DamagedData
 from tasks.media.probe import NO_LIMITS
@@ -94,13 +94,12 @@ def read_ensemble(take: str, folder: Path = INGESTED) -> Ensemble:
     devices = {device.name: device for device in capture.devices}
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        files = {
-            row["device"]: own_file(str(row["path"]), take, path) for row in facts["media"] if row["state"] == "used"
-        }
+        used = used_rows(facts, take, path)
+        files = {device: file for device, (file, _) in used.items()}
         channels = {
-            row["device"]: int(row["facts"]["audio"]["channels"])
-            for row in facts["media"]
-            if row["state"] == "used" and row["facts"] is not None and row["facts"]["audio"] is not None
+            device: int(measured["audio"]["channels"])
+            for device, (_, measured) in used.items()
+            if measured is not None and measured["audio"] is not None
         }
         players = tuple(
             PlayerFiles(

@@ -113,6 +113,24 @@ def read_capture(take: str, folder: Path = INGESTED) -> Capture:
         raise DamagedData(f"{path} does not describe a capture: {error}") from None
 
 
+def used_rows(facts: Mapping[str, Any], take: str, path: Path) -> dict[str, tuple[Path, Any]]:
+    """Return each used file of a take and what was measured of it, by device.
+
+    Args:
+        facts: the take's, as ``path`` holds them.
+        take: its name.
+        path: of its take.json, for the message.
+
+    Raises:
+        DamagedData: a file lies outside of the take's own folder.
+    """
+    return {
+        row["device"]: (own_file(str(row["path"]), take, path), row["facts"])
+        for row in facts["media"]
+        if row["state"] == "used"
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class RefusedDevice:
     """A file of a take that is set aside, with the reason."""

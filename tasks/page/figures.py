@@ -6,6 +6,7 @@ ends, so that a page can lay a moving line over it.
 """
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from tasks.metrics.notes import match_notes
 from tasks.metrics.sound import FLOOR_DBFS, spectrogram_dbfs
 from tasks.page.text import clock
 
+_DRAWING = threading.Lock()
 WIDTH_IN = 4.4
 DPI = 200
 PLOT = (0.095, 0.965)
@@ -381,8 +383,10 @@ def _figure(height_in: float, duration_s: float, *, bottom: float | None = None)
 def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.patch.set_alpha(0)
-    # No Software entry: it would carry matplotlib's version into the bytes.
-    figure.savefig(path, format="png", metadata={"Software": None})
+    # No Software entry: it would carry matplotlib's version into the bytes. Threads share its fonts: letters that two
+    # of them draw at once may come out otherwise.
+    with _DRAWING:
+        figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _bars(axes: Axes, notes: Notes, colour: str, name: str) -> None:
