@@ -238,7 +238,7 @@ class WaveUnet(nn.Module):
                 hidden = enter(hidden, moments, partial(self._at, step=step, offset=offset, n=hidden.shape[-1]))
             step //= 2
             hidden = self._twice(hidden, number)
-            hidden = torch.cat([_middle(_each(skip, n_players), hidden.shape[-1]), hidden], dim=1)
+            hidden = torch.cat([middle(_each(skip, n_players), hidden.shape[-1]), hidden], dim=1)
             if config.place == "every":
                 hidden = enter(hidden, moments, partial(self._at, step=step, offset=offset, n=hidden.shape[-1]))
             hidden = functional.leaky_relu(next(norms)(convolve(hidden)), NEGATIVE_SLOPE)
@@ -249,7 +249,7 @@ class WaveUnet(nn.Module):
             at = partial(self._at, step=config.spectrum_hop, offset=0.0, n=at_hop.shape[-1])
             masked = self.spectral(mix, at_hop, moments, n_players, at)
         hidden = self.entries[-1](hidden, moments, partial(self._at, step=step, offset=offset, n=hidden.shape[-1]))
-        heard = _middle(mix, hidden.shape[-1])
+        heard = middle(mix, hidden.shape[-1])
         hidden = torch.cat([_each(heard, n_players), hidden], dim=1)
         n_outputs = config.n_sources - (config.output == "difference")
         sounds = [say(hidden) for say in self.answer] * (n_outputs if config.shares_output else 1)
@@ -436,7 +436,7 @@ def _each(hidden: Tensor, n_players: int) -> Tensor:
     return hidden if n_players == 1 else hidden.repeat_interleave(n_players, dim=0)
 
 
-def _middle(hidden: Tensor, n: int) -> Tensor:
+def middle(hidden: Tensor, n: int) -> Tensor:
     """Return the middle ``n`` samples."""
     first = (hidden.shape[-1] - n) // 2
     return hidden[..., first : first + n]

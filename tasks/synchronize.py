@@ -488,28 +488,19 @@ def read_compact(path: Path, sample_rate: int, policy: MediaPolicy) -> NDArray[n
 
 def _itself(sound: NDArray[np.int16], sample_rate: int) -> ClockFit:
     duration_s = len(sound) / sample_rate
-    return ClockFit(
-        verdict="locked",
-        reason="it is the clock",
-        method="sound",
-        reference_duration_s=duration_s,
-        duration_s=duration_s,
-        spans=(Span(start_s=0.0, end_s=duration_s, delay_s=0.0, drift_ppm=0.0),),
-        residual_p50_ms=0.0,
-        residual_p95_ms=0.0,
-        margin=np.inf,
-        coverage=1.0,
-        error_ms=0.0,
-        windows=WindowTable.empty(),
-    )
+    return _by_definition("it is the clock", method="sound", master_s=duration_s, duration_s=duration_s)
 
 
 def _genlocked(device: Device, master_s: float) -> ClockFit:
-    duration_s = float(device.facts["duration_s"])
+    reason = "it runs on the master's clock by definition"
+    return _by_definition(reason, method="genlock", master_s=master_s, duration_s=float(device.facts["duration_s"]))
+
+
+def _by_definition(reason: str, *, method: Literal["sound", "genlock"], master_s: float, duration_s: float) -> ClockFit:
     return ClockFit(
         verdict="locked",
-        reason="it runs on the master's clock by definition",
-        method="genlock",
+        reason=reason,
+        method=method,
         reference_duration_s=master_s,
         duration_s=duration_s,
         spans=(Span(start_s=0.0, end_s=duration_s, delay_s=0.0, drift_ppm=0.0),),

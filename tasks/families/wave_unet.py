@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.player_reader import PlayerReader, PlayerReaderConfig
-from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig
+from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig, middle
 from tasks.errors import BadInput, DamagedData, ParamsError
 from tasks.families.base import (
     VALIDATION_LOSS,
@@ -535,7 +535,6 @@ class Bank:
 
     def __init__(self, data: EnsembleSet, params: WaveUnetParams, reader: PlayerReader | None) -> None:
         self._params = params
-        self._sample_rate = data.sample_rate
         self._takes: list[_Players] = []
         train = data.takes("train")
         held_s = 0.0
@@ -705,10 +704,10 @@ class _Separating(TrainingModule):
             edge = 0
             if self._params.fidelity == "original":  # targets of 16,384 samples are padded to the answer's 16,389
                 edge = min(PADDED, (found.shape[-1] - 1) // 2)
-            target = functional.pad(_middle(sounds, found.shape[-1] - 2 * edge), (edge, edge))
+            target = functional.pad(middle(sounds, found.shape[-1] - 2 * edge), (edge, edge))
             error: Tensor = (found - target).square().sum()
             return error
-        target = _middle(sounds, found.shape[-1])
+        target = middle(sounds, found.shape[-1])
         if not told.shape[1]:
             target = best_order(found, target)
         return separation_loss(found, target)
@@ -731,11 +730,6 @@ def best_order(found: Tensor, target: Tensor) -> Tensor:
         )
         orders = [torch.from_numpy(linear_sum_assignment(cost)[1]) for cost in costs.cpu().double().numpy()]
     return torch.stack([sounds[order.to(sounds.device)] for sounds, order in zip(target, orders, strict=True)])
-
-
-def _middle(sounds: Tensor, n: int) -> Tensor:
-    first = (sounds.shape[-1] - n) // 2
-    return sounds[..., first : first + n]
 
 
 def _weights_of(max_players: int) -> list[int]:

@@ -321,13 +321,14 @@ def test_blind_and_told_learn_from_the_same_mixes(data):
 
 
 def test_test_takes_are_never_opened(data, monkeypatch):
-    def refuse(self, take):
-        assert take != "d"
+    def watch(self, take):
+        opened.add(take)
         return stems(self, take)
 
-    stems = EnsembleSet.stems
-    monkeypatch.setattr(EnsembleSet, "stems", refuse)
+    opened, stems = set(), EnsembleSet.stems
+    monkeypatch.setattr(EnsembleSet, "stems", watch)
     Bank(data, PARAMS, None).validation(config_of(PARAMS, SYSTEM, n_channels=1, n_motion=N_MOTION), 512)
+    assert opened == {"a", "b", "c"}
 
 
 def test_two_players_of_one_instrument_are_added_and_were_overwritten_once():
