@@ -53,6 +53,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "classifier, motion, notes_seen": {"told_by": ["classifier", "motion", "notes_seen"]},
     "labels, score": {"told_by": ["labels", "score"]},
     "all three, added at the bottleneck": {"conditioning": "additive", "place": "bottleneck", "n_fft": 0},
+    "all three, without a dictionary": {"n_iterations": 0},
     "all three, without masks": {"n_fft": 0},
 }
 

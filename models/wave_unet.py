@@ -7,6 +7,7 @@ code's copies of the bottleneck, one a label).
 Departures: where players are *asked for*, one answer is made for each of them: the way down, which hears the mix
 alone, is gone once, the way up once a player, so that players may be of any number and order. A condition may change
 with time. It enters the way up, at the bottleneck, before every block or before the output, never the way down.
+Beside the waveform's path a spectral one gives masks, which begin with what a dictionary of note spectra finds.
 
 Shapes: B mixes, C channels of sound, n samples, S sources, K players, D numbers of a condition, T of its moments.
 """
@@ -24,6 +25,7 @@ Conditioning = Literal["none", "concat", "additive", "multiplicative", "film", "
 Place = Literal["bottleneck", "every", "output"]
 
 NEGATIVE_SLOPE = 0.2
+UNEXPECTED = 0.02  # strength of a note that nothing is known of, beside one that is certain
 SHARED_OVER = 257  # samples around one whose energy says who gets what is left over
 
 
@@ -54,6 +56,12 @@ class WaveUnetConfig:
         n_fft: of a spectral path beside the waveform's, which gives masks; 0 without.
         spectrum_hop: samples between its windows, a power of 2 of at most `hop`.
         n_spectral: features of its layers.
+        n_pitches: of a dictionary of note spectra, with which the spectral path begins; 0 without.
+        lowest_pitch: of them, a MIDI number.
+        n_instruments: of the dictionary.
+        instruments_at: where in a condition the probabilities of the instruments begin.
+        notes_at: where those that each of 128 pitches sounds do; -1 where nothing is known of the notes.
+        n_iterations: of the factorization of a mix by the dictionary.
         shares_output: defect of a published port: one output serves every source, so all are equal.
         mixes_conditions: defect of the published code: conditions are tiled over the batch and then cut, so that most
             moments have those of another item.
@@ -80,6 +88,12 @@ class WaveUnetConfig:
     n_fft: int = 0
     spectrum_hop: int = 128
     n_spectral: int = 256
+    n_pitches: int = 0
+    lowest_pitch: int = 0
+    n_instruments: int = 0
+    instruments_at: int = 0
+    notes_at: int = -1
+    n_iterations: int = 20
     shares_output: bool = False
     mixes_conditions: bool = False
 
@@ -90,6 +104,8 @@ class WaveUnetConfig:
             raise ValueError("who asks for players gets one direct source each, by a condition")
         if self.n_fft and (self.with_context or self.spectrum_hop > self.hop or self.output != "direct"):
             raise ValueError("a spectral path needs a direct answer to all of the mix, at a rate that a layer has")
+        if self.n_pitches and not (self.n_fft and self.asks):
+            raise ValueError("a dictionary needs a spectral path, and players who are asked for")
         if self.output == "difference" and self.n_sources < 2:
             raise ValueError("a difference needs two sources or more")
 
@@ -128,7 +144,7 @@ class WaveUnetConfig:
         reach += down * step
         reach += self.condition_hop
         if self.n_fft:
-            reach += 6 * self.spectrum_hop + self.n_fft
+            reach += (10 if self.n_pitches else 6) * self.spectrum_hop + self.n_fft
         if self.is_consistent:
             reach += SHARED_OVER // 2
         return -(-reach // self.hop) * self.hop
@@ -193,11 +209,19 @@ class WaveUnet(nn.Module):
 
     def read(self, condition: Tensor) -> Tensor:
         """Return what `forward` makes of a condition, (B or B * K, D', T): read once where a mix comes in pieces."""
-        moments = condition[..., None] if condition.ndim == 2 + self.config.asks else condition
-        if self.reader is not None:
-            read: Tensor = self.reader(moments)
+        config = self.config
+        moments = condition[..., None] if condition.ndim == 2 + config.asks else condition
+        own = moments.flatten(0, 1) if config.asks else moments
+        read = own if self.reader is None else self.reader(moments)
+        if not config.n_pitches:
             return read
-        return moments.flatten(0, 1) if self.config.asks else moments
+        instruments = own[:, config.instruments_at : config.instruments_at + config.n_instruments]
+        expected = torch.ones_like(own[:, :1]).expand(-1, config.n_pitches, -1)
+        if config.notes_at >= 0:
+            first = config.notes_at + config.lowest_pitch
+            # A note is heard a little longer than it is seen to be played.
+            expected = functional.max_pool1d(own[:, first : first + config.n_pitches], 5, stride=1, padding=2)
+        return torch.cat([read, instruments, expected], dim=1)
 
     def forward(self, mix: Tensor, condition: Tensor | None = None, *, is_read: bool = False) -> Tensor:
         """Take mixes apart.
@@ -232,6 +256,10 @@ class WaveUnet(nn.Module):
             moments = condition if is_read else self.read(condition)
             n_players = len(moments) // len(mix)
             hidden = _each(hidden, n_players)
+        known: Tensor | None = None
+        if moments is not None and config.n_pitches:
+            n_known = config.n_instruments + config.n_pitches
+            moments, known = moments[:, :-n_known], moments[:, -n_known:]
         at_hop = hidden if step == config.spectrum_hop else None
         for number, (convolve, enter, skip) in enumerate(zip(self.up, self.entries, reversed(skips), strict=False)):
             if config.place != "every":
@@ -247,7 +275,7 @@ class WaveUnet(nn.Module):
         masked = None
         if self.spectral is not None and at_hop is not None:
             at = partial(self._at, step=config.spectrum_hop, offset=0.0, n=at_hop.shape[-1])
-            masked = self.spectral(mix, at_hop, moments, n_players, at)
+            masked = self.spectral(mix, at_hop, moments, known, n_players, at)
         hidden = self.entries[-1](hidden, moments, partial(self._at, step=step, offset=offset, n=hidden.shape[-1]))
         heard = middle(mix, hidden.shape[-1])
         hidden = torch.cat([_each(heard, n_players), hidden], dim=1)
@@ -367,9 +395,21 @@ class _SpectralPath(nn.Module):
         self.entries = nn.ModuleList(entries)
         self.say = nn.Conv1d(entries[1].n_out, n_bins * config.n_sources, 1)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.notes: _NotePath | None = None
+        if config.n_pitches:
+            self.notes = _NotePath(config)
+            self.expect = nn.Conv1d(n_bins, n, 1)
+            for weights in self.say.parameters():  # the dictionary's masks to begin with
+                nn.init.zeros_(weights)
 
     def forward(
-        self, mix: Tensor, shared: Tensor, moments: Tensor | None, n_players: int, at: Callable[[Tensor], Tensor]
+        self,
+        mix: Tensor,
+        shared: Tensor,
+        moments: Tensor | None,
+        known: Tensor | None,
+        n_players: int,
+        at: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """Return the masked mix (B * K, S, C, n) from the mix (B, C, n) and features (B * K, n_shared, n / hop)."""
         config, n_mixes = self.config, len(mix)
@@ -383,11 +423,18 @@ class _SpectralPath(nn.Module):
                 return_complex=True,
             )[..., :-1]  # (B * C, bins, n / hop), each window around the sample that a feature stands at
             loudness = 0.5 * torch.log(spectrum.abs() + 0.03) + 0.5
-        heard = functional.leaky_relu(self.hear(loudness.reshape(n_mixes, -1, loudness.shape[-1])), NEGATIVE_SLOPE)
-        hidden = torch.cat([_each(heard, n_players), shared], dim=1)
+        heard = _each(self.hear(loudness.reshape(n_mixes, -1, loudness.shape[-1])), n_players)
+        guess: Tensor | None = None
+        if self.notes is not None and known is not None and moments is not None:
+            magnitudes = spectrum.abs().reshape(n_mixes, -1, *spectrum.shape[1:]).mean(dim=1)
+            guess = self.notes(magnitudes, at(known), at(moments))  # (B * K, bins, n / hop)
+            heard = heard + self.expect(0.5 * guess + 0.5)
+        hidden = torch.cat([functional.leaky_relu(heard, NEGATIVE_SLOPE), shared], dim=1)
         for convolve, enter in zip((self.join, self.think), self.entries, strict=True):
             hidden = enter(functional.leaky_relu(convolve(hidden), NEGATIVE_SLOPE), moments, at)
         logits = self.say(hidden).float()  # (B * K, S * bins, n / hop)
+        if guess is not None:
+            logits = logits + 2 * guess  # Wiener's masks: shares of the energy
         # Whoever is asked for, or every source, takes a share of each bin.
         logits = logits.reshape(n_mixes, n_players * config.n_sources, -1, logits.shape[-1])
         masks = torch.softmax(logits, dim=1)[:, :, None]  # (B, K * S, 1, bins, n / hop): one for all channels
@@ -401,6 +448,82 @@ class _SpectralPath(nn.Module):
         )
         answers: Tensor = sounds.reshape(n_mixes * n_players, config.n_sources, -1, mix.shape[-1])
         return answers
+
+
+class _NotePath(nn.Module):
+    """What a dictionary of note spectra hears of each player in a mix: score-informed factorization.
+
+    After Ewert and Müller, Using score-informed constraints for NMF-based source separation (ICASSP 2012): what is
+    known of a player's notes is where their strengths begin. Players of one instrument share each note in just these
+    proportions, which the factorization does not change; so a small network over time, which hears the notes and is
+    told what is seen, corrects them (ours).
+    """
+
+    spectra: Tensor
+
+    def __init__(self, config: WaveUnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_bins, n_pitches, n = config.n_fft // 2 + 1, config.n_pitches, 128
+        self.register_buffer("spectra", torch.zeros(config.n_instruments, n_pitches, n_bins))
+        n_conditions = 2 * config.n_read if config.n_read else config.n_conditions
+        self.hear = nn.Conv1d(2 * n_pitches + n_conditions, n, 5, padding=2)
+        self.think = nn.Conv1d(n, n, 5, padding=2)
+        self.correct = nn.Conv1d(n, n_pitches, 1)
+        for weights in self.correct.parameters():
+            nn.init.zeros_(weights)
+
+    def forward(self, magnitudes: Tensor, known: Tensor, moments: Tensor) -> Tensor:
+        """Return the log of each player's expected magnitudes (B * K, bins, T).
+
+        Args:
+            magnitudes: (B, bins, T) of the mix.
+            known: (B * K, N + P, T) probabilities of the instruments, and that each pitch sounds.
+            moments: (B * K, D, T) all that is told.
+        """
+        config, n_mixes = self.config, len(magnitudes)
+        n_players = len(known) // n_mixes
+        each = (n_mixes, n_players, config.n_pitches, magnitudes.shape[-1])
+        with torch.autocast(magnitudes.device.type, enabled=False):
+            # Nobody changes his instrument within a mix.
+            of_each = known[:, : config.n_instruments].float().mean(dim=2).reshape(n_mixes, n_players, -1)  # (B, K, N)
+            spectra = torch.einsum("bkn,npf->bkpf", of_each, self.spectra)
+            with torch.no_grad():
+                expected = known[:, config.n_instruments :].float() + UNEXPECTED
+                expected = expected.reshape(n_mixes, -1, expected.shape[-1])
+                strengths = factorize(magnitudes, spectra.flatten(1, 2), expected, n_iterations=config.n_iterations)
+                strengths = strengths.reshape(each)
+                alike = torch.einsum("bkn,bjn->bkj", of_each, of_each)
+                shared = torch.einsum("bkj,bjpt->bkpt", alike, strengths)
+        heard = 0.3 * torch.log(torch.cat([strengths, shared], dim=2) + 0.3).flatten(0, 1)
+        hidden = torch.cat([heard, moments.expand(-1, -1, heard.shape[-1])], dim=1)
+        for convolve in (self.hear, self.think):
+            hidden = functional.leaky_relu(convolve(hidden), NEGATIVE_SLOPE)
+        with torch.autocast(magnitudes.device.type, enabled=False):
+            corrections = 8 * torch.tanh(self.correct(hidden.float()) / 8)
+            strengths = strengths * torch.exp(corrections.reshape(each))
+            found = torch.einsum("bkpf,bkpt->bkft", spectra, strengths)
+            return torch.log(found + 0.03).flatten(0, 1)
+
+
+def factorize(magnitudes: Tensor, spectra: Tensor, strengths: Tensor, *, n_iterations: int) -> Tensor:
+    """Return how strong each spectrum is in each frame: multiplicative updates for Kullback and Leibler's divergence.
+
+    Args:
+        magnitudes: (B, bins, T).
+        spectra: (B, R, bins).
+        strengths: (B, R, T) to begin with; what is zero stays so.
+        n_iterations: Lee and Seung's (NIPS 2000).
+
+    Returns:
+        (B, R, T): frame by frame, so that pieces of a mix give what the whole does.
+    """
+    totals = spectra.sum(dim=2)[..., None] + 1e-8
+    across = spectra.transpose(1, 2)
+    for _ in range(n_iterations):
+        ratio = magnitudes / (across @ strengths + 1e-8)
+        strengths = strengths * (spectra @ ratio) / totals
+    return strengths
 
 
 class _Reader(nn.Module):

@@ -3,6 +3,7 @@
 ``wave_unet`` is asked for each player by what is known of him; ``wave_unet_blind`` is the same backbone trained for
 the same steps without anything, its outputs in no order (permutation-invariant training: Yu et al., ICASSP 2017).
 Training mixes are made of training players anew in each step (mix and separate: Zhao et al., The Sound of Pixels).
+Who knows a player's instrument also knows what its notes sound like, from the training stems: masks begin with that.
 
 ``fidelity: original`` is vimss' TensorFlow code, ``port`` its PyTorch port (SYSTEMS: URMP, 13 slots), with what was
 wrong in them: two players of one instrument overwrite each other, labels are those of other items, the loss counts
@@ -11,7 +12,7 @@ choose weights by the data they were trained on, where the originals took the te
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -23,8 +24,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from models.player_reader import PlayerReader, PlayerReaderConfig
-from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig, middle
+from models.player_reader import PlayerReader
+from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig, factorize, middle
 from tasks.errors import BadInput, DamagedData, ParamsError
 from tasks.families.base import (
     VALIDATION_LOSS,
@@ -35,25 +36,25 @@ from tasks.families.base import (
     save_network,
     torch_device,
 )
+from tasks.families.reading import fit_reader, load_reader, read_view
 from tasks.families.separation import Mixture, Separation, SeparationFamily, mixture_of
-from tasks.instruments.orchestra import SLOTS
+from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.params import Section
-from tasks.store.ensembles import EnsembleSet, slots
+from tasks.store.ensembles import N_PITCHES, EnsembleSet, slots
 
 if TYPE_CHECKING:
     from tasks.store.segments import ScoreSet
 
-SYSTEM, BLIND, READER = "wave_unet", "wave_unet_blind", "player_reader"
-N_PITCHES = 128
-READ_AT_ONCE = 256  # pictures; where they are cut, those beside are read as well
-READ_BESIDE = 8
-READER_PICTURES = 64  # of a player, in a training step
+SYSTEM, BLIND = "wave_unet", "wave_unet_blind"
 PADDED = 2  # samples on each side of the published targets that are zeros
+DICTIONARY_FRAMES = 4000  # of an instrument, that its spectra are learned from
+DICTIONARY_ITERATIONS = 20
 SILENT_ERROR = 1e-3  # of mixes at level 1
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Told = Literal["labels", "classifier", "motion", "notes_seen", "score"]
+NAMES_TOLD, NOTES_TOLD = ("labels", "classifier"), ("score", "notes_seen")  # the surer one first
 READ: frozenset[Told] = frozenset({"classifier", "notes_seen"})  # told by the reader of pictures
 
 
@@ -77,6 +78,8 @@ class WaveUnetParams(Section):
         n_fft: of a spectral path beside the waveform's; 0 is the published network.
         spectrum_hop: samples between its windows.
         n_spectral: features of its layers.
+        n_iterations: of the factorization by note spectra of the training stems, which the masks begin with; 0 leaves
+            the dictionary out.
         n_read: features that are made of what a player is asked for by.
         condition_hop: samples between two of its moments.
         segment_s: * length of a training mix.
@@ -115,6 +118,7 @@ class WaveUnetParams(Section):
     n_fft: Annotated[int, Field(ge=0, multiple_of=2)]
     spectrum_hop: Count
     n_spectral: Count
+    n_iterations: Annotated[int, Field(ge=0)]
     n_read: Count
     condition_hop: Count
     segment_s: Annotated[float, Field(gt=0, le=60)]
@@ -161,13 +165,15 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
         with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
             reader = None
             if READ & set(params.told_by) and params.fidelity == "corrected":
-                reader = _fit_reader(ensembles, params, fit)
+                reader = fit_reader(ensembles, params, fit)
             bank = Bank(ensembles, params, reader)
             for system in self.systems:
                 torch.manual_seed(params.seed)
                 config = config_of(params, system, n_channels=ensembles.n_channels, n_motion=ensembles.n_motion)
                 n_samples = segment_samples(params, config, ensembles.sample_rate)
                 network = WaveUnet(config)
+                if config.n_pitches and network.spectral is not None and network.spectral.notes is not None:
+                    network.spectral.notes.spectra.copy_(learn_note_spectra(ensembles, config))
 
                 def make_batch(
                     epoch: int, step: int, config: WaveUnetConfig = config, n_samples: int = n_samples
@@ -422,40 +428,6 @@ def n_told(told_by: Sequence[Told], n_motion: int) -> int:
     return sum(sizes[word] for word in told_by)
 
 
-@torch.no_grad()
-def read_view(
-    reader: PlayerReader, pictures: NDArray[np.uint8], motion: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read one player's view.
-
-    Args:
-        reader: trained.
-        pictures: (T, H, W).
-        motion: (T, F).
-
-    Returns:
-        The probability of each instrument (13,), and that each pitch sounds (T, 128); zeros where all is black.
-    """
-    if not pictures.any():
-        return np.zeros(len(SLOTS), np.float32), np.zeros((len(pictures), N_PITCHES), np.float32)
-    usual = torch.from_numpy(usual_picture(pictures))[None]
-    instruments, notes = np.zeros(len(SLOTS)), np.zeros((len(pictures), N_PITCHES), np.float32)
-    for start in range(0, len(pictures), READ_AT_ONCE):
-        first, last = max(start - READ_BESIDE, 0), min(start + READ_AT_ONCE + READ_BESIDE, len(pictures))
-        logits, sounding = reader(
-            torch.from_numpy(pictures[first:last])[None], usual, torch.from_numpy(motion[first:last])[None]
-        )
-        instruments += torch.softmax(logits[0], dim=0).double().numpy() * (last - first)
-        n = min(READ_AT_ONCE, len(pictures) - start)
-        notes[start : start + n] = torch.sigmoid(sounding[0]).numpy()[start - first : start - first + n]
-    return np.asarray(instruments / instruments.sum(), np.float32), notes
-
-
-def usual_picture(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the median (H, W) of some hundred of a take's pictures (T, H, W)."""
-    return np.asarray(np.median(pictures[:: max(len(pictures) // 100, 1)], axis=0), np.uint8)
-
-
 def on_grid(
     told: NDArray[np.float32], mixture: Mixture, hop: int, n_samples: int, *, start: int = 0
 ) -> NDArray[np.float32]:
@@ -513,10 +485,104 @@ def config_of(params: WaveUnetParams, system: str, *, n_channels: int, n_motion:
         place=params.place,
         n_conditions=n_told(params.told_by, n_motion),
         n_read=params.n_read,
+        **_dictionary_sizes(params, n_motion),
         asks=True,
         is_consistent=True,
         is_bounded=False,
     )
+
+
+def _dictionary_sizes(params: WaveUnetParams, n_motion: int) -> dict[str, Any]:
+    """Return what `WaveUnetConfig` says of the dictionary: nothing where no instrument is told, or it is left out."""
+    at = {word: n_told(params.told_by[:place], n_motion) for place, word in enumerate(params.told_by)}
+    names, notes = ([at[word] for word in words if word in at] for words in (NAMES_TOLD, NOTES_TOLD))
+    if not (params.n_iterations and params.n_fft and names):
+        return {}
+    lowest = min(instrument.lowest for instrument in ORCHESTRA.values())
+    return {
+        "n_pitches": max(instrument.highest for instrument in ORCHESTRA.values()) + 1 - lowest,
+        "lowest_pitch": lowest,
+        "n_instruments": len(SLOTS),
+        "instruments_at": names[0],
+        "notes_at": notes[0] if notes else -1,
+        "n_iterations": params.n_iterations,
+    }
+
+
+def learn_note_spectra(data: EnsembleSet, config: WaveUnetConfig) -> Tensor:
+    """Return what each note of each instrument looks like, from the training stems whose notes are known.
+
+    A stem is factorized with one spectrum a pitch, which begins as a harmonic comb and is free to be strong where the
+    score has the note. Pitches that nobody plays get a neighbour's spectrum, moved; instruments that nobody plays what
+    the others have together.
+
+    Returns:
+        (N, P, bins) magnitudes, each of length 1; zeros beyond an instrument's compass.
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for take in data.takes("train"):
+        for code, stem, roll in zip(data.instruments(take), data.stems(take), data.rolls(take), strict=True):
+            if roll.any():
+                seen.setdefault(code, []).append(_frames_of_notes(stem, roll, data, config))
+    n_bins = config.n_fft // 2 + 1
+    pitches = np.arange(config.lowest_pitch, config.lowest_pitch + config.n_pitches)
+    bin_hz = data.sample_rate / config.n_fft
+    combs = torch.from_numpy(np.stack([_comb(int(pitch), n_bins, bin_hz) for pitch in pitches]))
+    spectra = torch.zeros(config.n_instruments, config.n_pitches, n_bins)
+    for code, found in seen.items():
+        magnitudes, sounding = (torch.cat(part, dim=-1) for part in zip(*found, strict=True))
+        every = max(1, magnitudes.shape[-1] // DICTIONARY_FRAMES)
+        magnitudes, sounding = magnitudes[:, ::every], sounding[:, ::every]
+        played = torch.nonzero(sounding.any(dim=1)).ravel()
+        learned = _learned(magnitudes, combs[played], sounding[played].float())
+        own = ORCHESTRA[code]
+        for row in range(max(own.lowest - config.lowest_pitch, 0), own.highest + 1 - config.lowest_pitch):
+            nearest = int((played - row).abs().argmin())
+            ratio = 2 ** ((int(played[nearest]) - row) / 12)
+            moved = np.interp(np.arange(n_bins) * ratio, np.arange(n_bins), learned[nearest].numpy(), right=0.0)
+            spectra[SLOTS.index(code), row] = torch.from_numpy(moved / max(np.linalg.norm(moved), 1e-12))
+    known = spectra.abs().sum(dim=2, keepdim=True) > 0
+    together = torch.where(known.any(dim=0), spectra.sum(dim=0) / known.sum(dim=0).clamp(min=1), combs)
+    for code in ORCHESTRA.keys() - seen.keys():
+        own = ORCHESTRA[code]
+        compass = (torch.from_numpy(pitches) >= own.lowest) & (torch.from_numpy(pitches) <= own.highest)
+        spectra[SLOTS.index(code)] = together * compass[:, None]
+    return functional.normalize(spectra, dim=2)
+
+
+def _frames_of_notes(
+    stem: NDArray[np.float32], roll: NDArray[np.uint8], data: EnsembleSet, config: WaveUnetConfig
+) -> tuple[Tensor, Tensor]:
+    """Return magnitudes (bins, T) of a stem's frames at one level, and which pitches may sound in each (P, T)."""
+    audio = torch.from_numpy(stem / np.float32(level_of(stem)))
+    window = torch.hann_window(config.n_fft)
+    options: dict[str, Any] = {"window": window, "pad_mode": "constant", "return_complex": True}
+    magnitudes = torch.stft(audio, config.n_fft, config.spectrum_hop, **options).abs().mean(dim=0)
+    rate = data.frame_rate / data.sample_rate
+    rows = np.arange(magnitudes.shape[1]) * config.spectrum_hop * rate.numerator // rate.denominator
+    own = roll[np.minimum(rows, len(roll) - 1), config.lowest_pitch : config.lowest_pitch + config.n_pitches].T > 0
+    # A note is heard longer than it is written.
+    near = functional.max_pool1d(torch.from_numpy(own).float()[None], 5, stride=1, padding=2)[0]
+    sounding = magnitudes.norm(dim=0) > 0
+    return magnitudes[:, sounding], near[:, sounding] > 0
+
+
+def _learned(magnitudes: Tensor, spectra: Tensor, sounding: Tensor) -> Tensor:
+    """Return the spectra (R, bins) that magnitudes (bins, T) are made of where each may sound (R, T)."""
+    strengths = sounding * magnitudes.norm(dim=0)
+    for _ in range(DICTIONARY_ITERATIONS):
+        strengths = factorize(magnitudes[None], spectra[None], strengths[None], n_iterations=1)[0]
+        spectra = factorize(magnitudes.T[None], strengths[None], spectra[None], n_iterations=1)[0]
+        spectra = functional.normalize(spectra, dim=1)
+    return spectra
+
+
+def _comb(pitch: int, n_bins: int, bin_hz: float) -> NDArray[np.float32]:
+    """Return a spectrum of harmonics that fade by 2 dB each: (bins,)."""
+    partials_hz = 440 * 2 ** ((pitch - 69) / 12) * np.arange(1, 60)
+    nearness = np.exp(-0.5 * (np.arange(n_bins)[:, None] - partials_hz / bin_hz) ** 2)
+    comb = 1e-4 + nearness @ (0.8 ** np.arange(1, 60))
+    return np.asarray(comb / np.linalg.norm(comb), np.float32)
 
 
 def segment_samples(params: WaveUnetParams, config: WaveUnetConfig, sample_rate: int) -> int:
@@ -610,7 +676,7 @@ class Bank:
             silent = None
             if rng is not None and rng.random() < self._params.empty:
                 silent = int(rng.integers(len(stems)))
-                stems[silent] = 0.0
+                stems[silent], levels[silent] = 0.0, 0.0
             # A whole mix is heard at level 1: so loud on the average is the one that this is a part of.
             stems = stems / np.float32(np.sqrt(np.square(levels).sum()))
             mixes.append(stems.sum(axis=0))
@@ -735,123 +801,6 @@ def best_order(found: Tensor, target: Tensor) -> Tensor:
 def _weights_of(max_players: int) -> list[int]:
     """Return the numbers of players that training mixes have, each as often as it stands here: small ones more."""
     return [n for n in range(2, max_players + 1) for _ in range(max(1, 6 - n))]
-
-
-def _fit_reader(data: EnsembleSet, params: WaveUnetParams, fit: dict[str, Any]) -> PlayerReader:
-    """Train the reader of pictures on the training players whose notes are known."""
-    from tasks.families.training import fit_module
-
-    views = {part: _views(data, part, params.held_s) for part in ("train", "validation")}
-    torch.manual_seed(params.seed)
-    network = PlayerReader(
-        PlayerReaderConfig(
-            n_instruments=len(SLOTS),
-            n_pitches=N_PITCHES,
-            n_motion=data.n_motion,
-            n_filters=params.reader_filters,
-            n_hidden=params.reader_hidden,
-        )
-    )
-    n_pictures = min(READER_PICTURES, *(len(view.pictures) for part in views.values() for view in part))
-
-    def make_batch(epoch: int, step: int, part: str = "train") -> tuple[Tensor, ...]:
-        rng = np.random.default_rng((params.seed, epoch, step))
-        rows = []
-        for _ in range(params.reader_batch_size):
-            view = views[part][rng.integers(len(views[part]))]
-            start = int(rng.integers(len(view.pictures) - n_pictures + 1))
-            span = slice(start, start + n_pictures)
-            pictures, usual = view.pictures[span].astype(np.float32), view.usual.astype(np.float32)
-            if part == "train":  # chairs, lamps and cameras differ
-                shift = tuple(rng.integers(-2, 3, 2))
-                pictures, usual = np.roll(pictures, shift, axis=(1, 2)), np.roll(usual, shift, axis=(0, 1))
-                pictures = pictures + rng.normal(0, 2, pictures.shape).astype(np.float32)
-            rows.append((pictures, usual, view.motion[span], view.slot, view.sounding[span]))
-        columns = [np.stack([np.asarray(row[column]) for row in rows]) for column in range(5)]
-        return tuple(map(torch.from_numpy, columns))
-
-    best = fit_module(
-        _Reading(network, params),
-        make_batch,
-        [make_batch(0, step, "validation") for step in range(4)],
-        system=READER,
-        n_epochs=max(1, params.reader_steps // params.steps_per_epoch),
-        n_steps_per_epoch=min(params.reader_steps, params.steps_per_epoch),
-        **fit,
-    )
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
-    save_network(fit["out"] / READER, network.state_dict(), {"network": asdict(network.config)})
-    return network.cpu().eval()
-
-
-@dataclass(frozen=True)
-class _View:
-    """What the reader learns from of one player."""
-
-    pictures: NDArray[np.uint8]
-    usual: NDArray[np.uint8]
-    motion: NDArray[np.float32]
-    slot: np.int64
-    sounding: NDArray[np.bool_]
-
-
-def _views(data: EnsembleSet, part: str, held_s: float) -> list[_View]:
-    """Return the players of a part who are seen and whose notes are known, those of ``held_s`` in all at most."""
-    views: list[_View] = []
-    for take in data.takes(part):
-        rolls, motion, pictures = data.rolls(take), data.motion(take), data.pictures(take)
-        for player, code in enumerate(data.instruments(take)):
-            if pictures[player].any() and rolls[player].any():
-                seen = pictures[player]
-                slot = np.int64(SLOTS.index(code))
-                views.append(_View(seen, usual_picture(seen), motion[player], slot, rolls[player] > 0))
-        if sum(len(view.pictures) for view in views) > held_s * data.frame_rate:
-            break
-    if not views:
-        raise ParamsError(f"train.{SYSTEM}.told_by asks what is seen, and no {part} take shows players and their notes")
-    return views
-
-
-class _Reading(TrainingModule):
-    """What Lightning needs to train the reader of pictures."""
-
-    def __init__(self, network: PlayerReader, params: WaveUnetParams) -> None:
-        super().__init__()
-        self.network = network
-        self._n_steps = max(1, params.reader_steps // params.steps_per_epoch) * params.steps_per_epoch
-
-    def training_step(self, batch: tuple[Tensor, ...], step: int) -> Tensor:  # noqa: ARG002
-        return self._loss(batch)
-
-    def validation_step(self, batch: tuple[Tensor, ...], step: int) -> None:  # noqa: ARG002
-        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=2e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self._n_steps, pct_start=0.05)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        pictures, usual, motion, slot, sounding = batch
-        instruments, notes = self.network(pictures, usual, motion)
-        # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice.
-        read = functional.binary_cross_entropy_with_logits(notes, sounding.float(), reduction="none").sum(dim=2).mean()
-        return read + 0.3 * functional.cross_entropy(instruments, slot)
-
-
-def load_reader(trained: Path) -> PlayerReader:
-    """Read the reader of pictures that `WaveUnetFamily.fit` wrote.
-
-    Raises:
-        DamagedData: it is missing or damaged.
-    """
-    state, facts = load_network(trained / READER)
-    try:
-        network = PlayerReader(PlayerReaderConfig(**facts["network"]))
-    except (KeyError, TypeError) as error:
-        raise DamagedData(f"{trained / READER}.json does not describe a reader of pictures: {error!r}") from None
-    fill_network(network, state, source=trained / READER)
-    return network.eval()
 
 
 def _check(params: WaveUnetParams, data: EnsembleSet) -> None:

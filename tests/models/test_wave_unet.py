@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 import torch
+from sklearn.decomposition import NMF
 
-from models.wave_unet import WaveUnet, WaveUnetConfig, _Entry, share_residual
+from models.wave_unet import WaveUnet, WaveUnetConfig, _Entry, factorize, share_residual
 
 SMALL = {"n_layers": 4, "n_filters": 4, "with_context": False, "condition_hop": 8}
 ASKS = SMALL | {"n_sources": 1, "asks": True, "n_conditions": 3, "conditioning": "film", "n_read": 6, "place": "every"}
@@ -177,8 +178,78 @@ def test_masks_share_out_the_whole_mix():
     mix = torch.randn(1, 1, 128)
     shared = torch.randn(3, 4 * 4, 16)
     told = torch.randn(3, 12, 16)
-    masked = network.spectral(mix, shared, told, 3, lambda moments: moments)
+    masked = network.spectral(mix, shared, told, None, 3, lambda moments: moments)
     torch.testing.assert_close(masked.sum(dim=0)[0, :, 16:-16], mix[0, :, 16:-16])
+
+
+# The dictionary
+
+NOTES = ASKS | {"n_fft": 64, "spectrum_hop": 16, "n_spectral": 8, "is_consistent": True, "is_bounded": False}
+NOTES |= {"n_conditions": 2 + 128, "n_pitches": 2, "lowest_pitch": 60, "n_instruments": 2, "notes_at": 2}
+
+
+def two_tones(n: int = 512) -> torch.Tensor:
+    """Return sounds at two frequencies that no bin shares, (2, 1, n)."""
+    time = torch.arange(n) / 64
+    return torch.stack([torch.sin(2 * torch.pi * bins * time) for bins in (6, 20)])[:, None]
+
+
+def dictionary_network() -> WaveUnet:
+    """Return a network whose instruments each play the two tones as their two notes."""
+    network = network_of(**NOTES)
+    bins = torch.arange(33)
+    tones = torch.stack([torch.exp(-((bins - tone) ** 2) / 2.0) for tone in (6, 20)])
+    network.spectral.notes.spectra.copy_(tones.expand(2, -1, -1))
+    return network
+
+
+def told(*players: tuple[int, tuple[int, ...]], n: int = 512) -> torch.Tensor:
+    """Return what is told of players, each an instrument and the pitches he is seen to play."""
+    moments = torch.zeros(1, len(players), 130, n // 8)
+    for player, (instrument, pitches) in enumerate(players):
+        moments[0, player, instrument] = 1.0
+        for pitch in pitches:
+            moments[0, player, 2 + pitch] = 1.0
+    return moments
+
+
+def test_a_factorization_is_as_good_as_scikit_learns():
+    torch.manual_seed(0)
+    spectra, magnitudes = torch.rand(1, 4, 30), torch.rand(1, 30, 20)
+    found = factorize(magnitudes, spectra, torch.ones(1, 4, 20), n_iterations=400)
+    model = NMF(n_components=4, solver="mu", beta_loss="kullback-leibler", tol=0.0, max_iter=400, init="random")
+    model.components_ = spectra[0].numpy()
+    expected = torch.from_numpy(model.transform(magnitudes[0].T.numpy()).T)
+    torch.testing.assert_close(found[0], expected, atol=2e-2, rtol=2e-2)
+
+
+def test_a_note_that_is_not_there_stays_away_and_equal_spectra_share_in_the_proportion_told():
+    spectra = torch.rand(1, 1, 30).expand(1, 3, 30)
+    strengths = torch.tensor([3.0, 1.0, 0.0]).reshape(1, 3, 1).expand(1, 3, 5)
+    found = factorize(torch.rand(1, 30, 5), spectra, strengths, n_iterations=10)
+    assert not found[0, 2].any()
+    torch.testing.assert_close(found[0, 0], 3 * found[0, 1])
+
+
+def test_players_of_one_instrument_are_told_apart_by_the_notes_they_are_seen_to_play_before_any_training():
+    tones = two_tones()
+    heard = dictionary_network()(tones.sum(dim=0)[None], told((0, (60,)), (0, (61,))))
+    error = (heard[0, :, :, 64:-64] - tones[:, :, 64:-64]).square().mean()
+    assert error < 1e-3 * tones.square().mean()
+
+
+def test_a_player_of_no_known_instrument_gets_nothing_of_what_others_play():
+    tones = two_tones()
+    nobody = told((0, (60,)), (0, (61,)))
+    nobody[0, 1] = 0.0
+    heard = dictionary_network()(tones[:1], nobody)
+    assert heard[0, 1].square().mean() < 1e-3 * heard[0, 0].square().mean()
+
+
+def test_a_dictionary_needs_masks_and_players():
+    for lacking in ({"n_fft": 0}, {"asks": False}):
+        with pytest.raises(ValueError, match="a dictionary needs"):
+            WaveUnetConfig(**NOTES | lacking)
 
 
 def test_a_network_that_is_told_refuses_to_guess():

@@ -22,6 +22,7 @@ from tasks.families.wave_unet import (
     WaveUnetParams,
     best_order,
     config_of,
+    learn_note_spectra,
     level_of,
     loudest,
     n_told,
@@ -34,7 +35,7 @@ from tasks.families.wave_unet import (
     separation_loss,
     told_of,
 )
-from tasks.instruments.orchestra import SLOTS
+from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.store.arrays import write_arrays
 from tasks.store.ensembles import EnsembleSet, slots
 from tasks.store.segments import ScoreSet, segment_rows, write_segments
@@ -56,6 +57,7 @@ PARAMS = WaveUnetParams(
     n_fft=128,
     spectrum_hop=32,
     n_spectral=16,
+    n_iterations=10,
     n_read=8,
     condition_hop=32,
     segment_s=0.5,
@@ -206,16 +208,23 @@ def test_the_published_kinds_train_and_answer_for_each_player(folder, data, tmp_
 # Long mixes
 
 
-@pytest.mark.parametrize("changes", [{}, {"with_context": True, "n_fft": 0}, {"n_fft": 0, "upsampling": "learned"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_iterations": 0}, {"with_context": True, "n_fft": 0}, {"n_fft": 0, "upsampling": "learned"}],
+)
 @pytest.mark.parametrize("n_samples", [1, 31, 5000, 8192, 9000])
 def test_pieces_of_a_mix_fit_together_without_seams(changes, n_samples):
     network = network_of(params_of(**changes))
     with torch.no_grad():
         for say in network.answer:
             torch.nn.init.normal_(say.weight)
+        if network.spectral is not None and network.spectral.notes is not None:
+            network.spectral.notes.spectra.uniform_()
+            torch.nn.init.normal_(network.spectral.notes.correct.weight)
     rng = np.random.default_rng(0)
     mix = torch.from_numpy(rng.standard_normal((1, n_samples)).astype(np.float32))
-    told = torch.from_numpy(rng.standard_normal((1, 2, 16, -(-n_samples // 32))).astype(np.float32))
+    told = torch.from_numpy(rng.random((1, 2, 16, -(-n_samples // 32))).astype(np.float32))
+    told[..., 1:] = torch.where(torch.arange(16)[:, None] < 13, told[..., :1], told[..., 1:])  # instruments last
     whole = separate_whole(network, mix, told, n_output=1 << 15)
     pieces = separate_whole(network, mix, told, n_output=512)
     assert whole.shape == pieces.shape == (2, 1, n_samples)
@@ -248,7 +257,7 @@ def test_what_is_read_of_a_view_does_not_depend_on_where_it_is_cut(monkeypatch):
     pictures = np.random.default_rng(0).integers(0, 256, (70, 48, 48)).astype(np.uint8)
     motion = np.zeros((70, N_MOTION), np.float32)
     _, whole = read_view(reader, pictures, motion)
-    monkeypatch.setattr("tasks.families.wave_unet.READ_AT_ONCE", 20)
+    monkeypatch.setattr("tasks.families.reading.READ_AT_ONCE", 20)
     instruments, cut = read_view(reader, pictures, motion)
     assert instruments.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(whole, cut, atol=1e-3)
@@ -286,6 +295,44 @@ def test_the_reader_knows_instruments_in_takes_that_it_has_not_seen(trained, dat
     separator = Separator.load(trained, SYSTEM, torch.device("cpu"))
     told = told_of(mixture_of(data, "d"), ("classifier",), separator._reader)
     assert [SLOTS[row] for row in told[:, :, 0].argmax(axis=1)] == ["vn", "vc"]
+
+
+# The dictionary
+
+
+def test_a_notes_spectrum_is_what_its_stem_sounds_like_and_moves_to_notes_that_nobody_plays(data):
+    config = config_of(PARAMS, SYSTEM, n_channels=1, n_motion=N_MOTION)
+    spectra = learn_note_spectra(data, config)
+    bin_hz = RATE / config.n_fft
+    for code, pitch in (("vn", 67), ("vc", 74)):
+        own = spectra[SLOTS.index(code)]
+        assert own[pitch - config.lowest_pitch].argmax() == round(TONES_HZ[code] / bin_hz)
+        fifth = own[pitch - 7 - config.lowest_pitch].argmax()
+        assert fifth == pytest.approx(TONES_HZ[code] / bin_hz / 1.5, abs=1)
+        beyond = [row + config.lowest_pitch < ORCHESTRA[code].lowest for row in range(config.n_pitches)]
+        assert not own[beyond].any()
+
+
+def test_instruments_that_nobody_plays_have_the_spectra_of_those_that_are_played(data):
+    config = config_of(PARAMS, SYSTEM, n_channels=1, n_motion=N_MOTION)
+    spectra = learn_note_spectra(data, config)
+    row = 76 - config.lowest_pitch
+    both = spectra[SLOTS.index("vn"), row] + spectra[SLOTS.index("vc"), row]
+    torch.testing.assert_close(spectra[SLOTS.index("fl"), row], both / both.norm())
+
+
+def test_masks_begin_with_the_dictionarys_and_without_one_they_are_all_alike(data):
+    mixture = mixture_of(data, "d")
+    told = torch.from_numpy(on_grid(told_of(mixture, PARAMS.told_by, None), mixture, 32, mixture.audio.shape[1]))[None]
+    gained = {}
+    for n_iterations in (0, 10):
+        network = network_of(params_of(n_iterations=n_iterations))
+        if n_iterations:
+            network.spectral.notes.spectra.copy_(learn_note_spectra(data, network.config))
+        sounds = separate_whole(network, torch.from_numpy(mixture.audio), told, n_output=RATE)
+        gained[n_iterations] = sdr_db(data.stems("d")[0], sounds[0].numpy())
+    assert gained[10] > 20
+    assert gained[0] < 10
 
 
 # Training mixes
