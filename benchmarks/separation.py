@@ -50,6 +50,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "labels": {"told_by": ["labels"]},
     "classifier": {"told_by": ["classifier"]},
     "classifier, motion": {"told_by": ["classifier", "motion"]},
+    "classifier, motion, onsets_seen": {"told_by": ["classifier", "motion", "onsets_seen"]},
     "classifier, motion, notes_seen": {"told_by": ["classifier", "motion", "notes_seen"]},
     "labels, score": {"told_by": ["labels", "score"]},
     "all three, added at the bottleneck": {"conditioning": "additive", "place": "bottleneck", "n_fft": 0},

@@ -26,6 +26,9 @@ Place = Literal["bottleneck", "every", "output"]
 
 NEGATIVE_SLOPE = 0.2
 UNEXPECTED = 0.02  # strength of a note that nothing is known of, beside one that is certain
+UNSEEN = 0.0005  # where its player is seen to rest
+DILATIONS = (1, 2, 4, 8, 16)  # of what corrects strengths: two seconds to each side at half of 8 kHz' windows of 1024
+COMPARED_AT = 4  # the layer of this dilation looks at other pitches
 SHARED_OVER = 257  # samples around one whose energy says who gets what is left over
 
 
@@ -60,8 +63,10 @@ class WaveUnetConfig:
         lowest_pitch: of them, a MIDI number.
         n_instruments: of the dictionary.
         instruments_at: where in a condition the probabilities of the instruments begin.
-        notes_at: where those that each of 128 pitches sounds do; -1 where nothing is known of the notes.
+        notes_at: where those that each of 128 pitches sounds do; -1 where no pitch is known.
+        onsets_at: where those that a note begins and that any sounds do; -1 where neither is known.
         n_iterations: of the factorization of a mix by the dictionary.
+        n_correcting: features of the network that corrects it.
         shares_output: defect of a published port: one output serves every source, so all are equal.
         mixes_conditions: defect of the published code: conditions are tiled over the batch and then cut, so that most
             moments have those of another item.
@@ -93,7 +98,9 @@ class WaveUnetConfig:
     n_instruments: int = 0
     instruments_at: int = 0
     notes_at: int = -1
+    onsets_at: int = -1
     n_iterations: int = 20
+    n_correcting: int = 16
     shares_output: bool = False
     mixes_conditions: bool = False
 
@@ -144,7 +151,9 @@ class WaveUnetConfig:
         reach += down * step
         reach += self.condition_hop
         if self.n_fft:
-            reach += (10 if self.n_pitches else 6) * self.spectrum_hop + self.n_fft
+            reach += 6 * self.spectrum_hop + self.n_fft
+        if self.n_pitches:
+            reach += (2 + 2 * sum(DILATIONS)) * self.spectrum_hop
         if self.is_consistent:
             reach += SHARED_OVER // 2
         return -(-reach // self.hop) * self.hop
@@ -216,12 +225,16 @@ class WaveUnet(nn.Module):
         if not config.n_pitches:
             return read
         instruments = own[:, config.instruments_at : config.instruments_at + config.n_instruments]
-        expected = torch.ones_like(own[:, :1]).expand(-1, config.n_pitches, -1)
+        begins, sounds = torch.zeros_like(own[:, :1]), torch.ones_like(own[:, :1])
+        if config.onsets_at >= 0:
+            begins, sounds = (own[:, [config.onsets_at + row]] for row in range(2))
+        expected = (UNEXPECTED * sounds).expand(-1, config.n_pitches, -1)
         if config.notes_at >= 0:
             first = config.notes_at + config.lowest_pitch
-            # A note is heard a little longer than it is seen to be played.
-            expected = functional.max_pool1d(own[:, first : first + config.n_pitches], 5, stride=1, padding=2)
-        return torch.cat([read, instruments, expected], dim=1)
+            expected = expected + own[:, first : first + config.n_pitches]
+        # A note is heard a little longer than it is seen to be played.
+        expected = functional.max_pool1d(expected, 5, stride=1, padding=2)
+        return torch.cat([read, instruments, expected, begins, sounds], dim=1)
 
     def forward(self, mix: Tensor, condition: Tensor | None = None, *, is_read: bool = False) -> Tensor:
         """Take mixes apart.
@@ -258,7 +271,7 @@ class WaveUnet(nn.Module):
             hidden = _each(hidden, n_players)
         known: Tensor | None = None
         if moments is not None and config.n_pitches:
-            n_known = config.n_instruments + config.n_pitches
+            n_known = config.n_instruments + config.n_pitches + 2
             moments, known = moments[:, :-n_known], moments[:, -n_known:]
         at_hop = hidden if step == config.spectrum_hop else None
         for number, (convolve, enter, skip) in enumerate(zip(self.up, self.entries, reversed(skips), strict=False)):
@@ -425,9 +438,9 @@ class _SpectralPath(nn.Module):
             loudness = 0.5 * torch.log(spectrum.abs() + 0.03) + 0.5
         heard = _each(self.hear(loudness.reshape(n_mixes, -1, loudness.shape[-1])), n_players)
         guess: Tensor | None = None
-        if self.notes is not None and known is not None and moments is not None:
+        if self.notes is not None and known is not None:
             magnitudes = spectrum.abs().reshape(n_mixes, -1, *spectrum.shape[1:]).mean(dim=1)
-            guess = self.notes(magnitudes, at(known), at(moments))  # (B * K, bins, n / hop)
+            guess = self.notes(magnitudes, at(known))  # (B * K, bins, n / hop)
             heard = heard + self.expect(0.5 * guess + 0.5)
         hidden = torch.cat([functional.leaky_relu(heard, NEGATIVE_SLOPE), shared], dim=1)
         for convolve, enter in zip((self.join, self.think), self.entries, strict=True):
@@ -455,8 +468,9 @@ class _NotePath(nn.Module):
 
     After Ewert and Müller, Using score-informed constraints for NMF-based source separation (ICASSP 2012): what is
     known of a player's notes is where their strengths begin. Players of one instrument share each note in just these
-    proportions, which the factorization does not change; so a small network over time, which hears the notes and is
-    told what is seen, corrects them (ours).
+    proportions, which the factorization does not change; so a network over time corrects them (ours). It looks at each
+    pitch alike, hears how strong the note is and sees who begins a note and who rests, and at the strongest of the
+    other pitches: who plays one of two notes leaves the other to the other.
     """
 
     spectra: Tensor
@@ -464,46 +478,67 @@ class _NotePath(nn.Module):
     def __init__(self, config: WaveUnetConfig) -> None:
         super().__init__()
         self.config = config
-        n_bins, n_pitches, n = config.n_fft // 2 + 1, config.n_pitches, 128
-        self.register_buffer("spectra", torch.zeros(config.n_instruments, n_pitches, n_bins))
-        n_conditions = 2 * config.n_read if config.n_read else config.n_conditions
-        self.hear = nn.Conv1d(2 * n_pitches + n_conditions, n, 5, padding=2)
-        self.think = nn.Conv1d(n, n, 5, padding=2)
-        self.correct = nn.Conv1d(n, n_pitches, 1)
+        n = config.n_correcting
+        self.register_buffer("spectra", torch.zeros(config.n_instruments, config.n_pitches, config.n_fft // 2 + 1))
+        self.first = nn.Conv1d(8, n, 5, padding=2)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(2 * n if dilation == COMPARED_AT else n, n, 5, padding=2 * dilation, dilation=dilation)
+            for dilation in DILATIONS
+        )
+        self.correct = nn.Conv1d(n, 1, 1)
         for weights in self.correct.parameters():
             nn.init.zeros_(weights)
 
-    def forward(self, magnitudes: Tensor, known: Tensor, moments: Tensor) -> Tensor:
+    def forward(self, magnitudes: Tensor, known: Tensor) -> Tensor:
         """Return the log of each player's expected magnitudes (B * K, bins, T).
 
         Args:
             magnitudes: (B, bins, T) of the mix.
-            known: (B * K, N + P, T) probabilities of the instruments, and that each pitch sounds.
-            moments: (B * K, D, T) all that is told.
+            known: (B * K, N + P + 2, T) probabilities of the instruments, that each pitch sounds, that a note begins
+                and that any sounds.
         """
         config, n_mixes = self.config, len(magnitudes)
-        n_players = len(known) // n_mixes
-        each = (n_mixes, n_players, config.n_pitches, magnitudes.shape[-1])
-        with torch.autocast(magnitudes.device.type, enabled=False):
+        known = known.expand(-1, -1, magnitudes.shape[-1]).float()
+        known = known.reshape(n_mixes, -1, *known.shape[1:])  # (B, K, N + P + 2, T)
+        with torch.autocast(magnitudes.device.type, enabled=False), torch.no_grad():
             # Nobody changes his instrument within a mix.
-            of_each = known[:, : config.n_instruments].float().mean(dim=2).reshape(n_mixes, n_players, -1)  # (B, K, N)
+            of_each = known[:, :, : config.n_instruments].mean(dim=3)  # (B, K, N)
             spectra = torch.einsum("bkn,npf->bkpf", of_each, self.spectra)
-            with torch.no_grad():
-                expected = known[:, config.n_instruments :].float() + UNEXPECTED
-                expected = expected.reshape(n_mixes, -1, expected.shape[-1])
-                strengths = factorize(magnitudes, spectra.flatten(1, 2), expected, n_iterations=config.n_iterations)
-                strengths = strengths.reshape(each)
-                alike = torch.einsum("bkn,bjn->bkj", of_each, of_each)
-                shared = torch.einsum("bkj,bjpt->bkpt", alike, strengths)
-        heard = 0.3 * torch.log(torch.cat([strengths, shared], dim=2) + 0.3).flatten(0, 1)
-        hidden = torch.cat([heard, moments.expand(-1, -1, heard.shape[-1])], dim=1)
-        for convolve in (self.hear, self.think):
-            hidden = functional.leaky_relu(convolve(hidden), NEGATIVE_SLOPE)
+            expected, begins, sounds = known[:, :, config.n_instruments : -2], known[:, :, -2:-1], known[:, :, -1:]
+            strengths = factorize(
+                magnitudes, spectra.flatten(1, 2), (expected + UNSEEN).flatten(1, 2), n_iterations=config.n_iterations
+            ).reshape(expected.shape)  # (B, K, P, T)
+            alike = torch.einsum("bkn,bjn->bkj", of_each, of_each)
+            others = alike * (1 - torch.eye(len(alike[0]), device=alike.device))
+            seen = [
+                0.3 * torch.log(strengths + 0.3),
+                0.3 * torch.log(_together(alike, strengths) + 0.3),
+                0.2 * torch.log(expected + 1e-3) + 1,
+                0.2 * torch.log(_together(others, expected) + 1e-3) + 1,
+                *(part.expand_as(expected) for part in (begins, sounds)),
+                *(_together(others, part).expand_as(expected) for part in (begins, sounds)),
+            ]
+        corrections = self._corrections(torch.stack(seen, dim=3))
         with torch.autocast(magnitudes.device.type, enabled=False):
-            corrections = 8 * torch.tanh(self.correct(hidden.float()) / 8)
-            strengths = strengths * torch.exp(corrections.reshape(each))
-            found = torch.einsum("bkpf,bkpt->bkft", spectra, strengths)
+            found = torch.einsum("bkpf,bkpt->bkft", spectra, strengths * torch.exp(corrections.float()))
             return torch.log(found + 0.03).flatten(0, 1)
+
+    def _corrections(self, seen: Tensor) -> Tensor:
+        """Return the logs of factors (B, K, P, T) from what is heard and seen (B, K, P, 8, T)."""
+        *each, n_pitches = seen.shape[:3]
+        hidden = functional.leaky_relu(self.first(seen.flatten(0, 2)), NEGATIVE_SLOPE)  # (B * K * P, n, T)
+        for dilation, convolve in zip(DILATIONS, self.layers, strict=True):
+            asked = hidden
+            if dilation == COMPARED_AT:
+                strongest = hidden.reshape(-1, n_pitches, *hidden.shape[1:]).amax(dim=1)
+                asked = torch.cat([hidden, strongest.repeat_interleave(n_pitches, dim=0)], dim=1)
+            hidden = hidden + functional.leaky_relu(convolve(asked), NEGATIVE_SLOPE)
+        return 8 * torch.tanh(self.correct(hidden).reshape(*each, n_pitches, -1) / 8)
+
+
+def _together(shares: Tensor, values: Tensor) -> Tensor:
+    """Return values (B, K, P, T) summed over players, each as much as is shared with him (B, K, K)."""
+    return torch.einsum("bkj,bjpt->bkpt", shares, values)
 
 
 def factorize(magnitudes: Tensor, spectra: Tensor, strengths: Tensor, *, n_iterations: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The reader of pictures of family ``wave_unet``: trained on players whose notes are known, asked of every view."""
 
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.player_reader import PlayerReader, PlayerReaderConfig
+from models.player_reader import N_MOMENTARY, PlayerReader, PlayerReaderConfig
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.base import VALIDATION_LOSS, TrainingModule, fill_network, load_network, save_network
 from tasks.instruments.orchestra import SLOTS
@@ -23,6 +24,9 @@ READER = "player_reader"
 READ_AT_ONCE = 256  # pictures; where they are cut, those beside are read as well
 READ_BESIDE = 8
 READER_PICTURES = 64  # of a player, in a training step
+PORTRAITS = 4  # seen in a training step, a player whose pictures are
+ONSET_WEIGHT = 3.0
+N_SEEN = N_PITCHES + N_MOMENTARY
 
 
 def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any]) -> PlayerReader:
@@ -49,14 +53,22 @@ def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any])
             view = views[part][rng.integers(len(views[part]))]
             start = int(rng.integers(len(view.pictures) - n_pictures + 1))
             span = slice(start, start + n_pictures)
-            pictures, usual = view.pictures[span].astype(np.float32), view.usual.astype(np.float32)
+            pictures, portrait = view.pictures[span].astype(np.float32), view.portrait
             if part == "train":  # chairs, lamps and cameras differ
                 shift = tuple(rng.integers(-2, 3, 2))
-                pictures, usual = np.roll(pictures, shift, axis=(1, 2)), np.roll(usual, shift, axis=(0, 1))
+                pictures, portrait = (np.roll(found, shift, axis=(1, 2)) for found in (pictures, portrait))
                 pictures = pictures + rng.normal(0, 2, pictures.shape).astype(np.float32)
-            rows.append((pictures, usual, view.motion[span], view.slot, view.sounding[span]))
-        columns = [np.stack([np.asarray(row[column]) for row in rows]) for column in range(5)]
-        return tuple(map(torch.from_numpy, columns))
+            rows.append((pictures, portrait, view.motion[span], view.seen[span]))
+        faces = []  # a portrait costs little beside so many pictures: more of them, and each seen anew
+        for row in rng.integers(len(views[part]), size=PORTRAITS * params.reader_batch_size):
+            view = views[part][row]
+            portrait = view.portrait
+            if part == "train":
+                portrait = np.roll(portrait, tuple(rng.integers(-3, 4, 2)), axis=(1, 2)) * rng.uniform(0.85, 1.15)
+                portrait = portrait + rng.normal(0, 1, portrait.shape)
+            faces.append((portrait.astype(np.float32), view.slot))
+        columns = [*zip(*rows, strict=True), *zip(*faces, strict=True)]
+        return tuple(torch.from_numpy(np.stack([np.asarray(found) for found in column])) for column in columns)
 
     best = fit_module(
         _Reading(network, params),
@@ -65,6 +77,7 @@ def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any])
         system=READER,
         n_epochs=max(1, params.reader_steps // params.steps_per_epoch),
         n_steps_per_epoch=min(params.reader_steps, params.steps_per_epoch),
+        precision=params.precision,
         **fit,
     )
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
@@ -77,10 +90,10 @@ class _View:
     """What the reader learns from of one player."""
 
     pictures: NDArray[np.uint8]
-    usual: NDArray[np.uint8]
+    portrait: NDArray[np.float32]
     motion: NDArray[np.float32]
     slot: np.int64
-    sounding: NDArray[np.bool_]
+    seen: NDArray[np.float32]
 
 
 def _views(data: EnsembleSet, part: str, held_s: float) -> list[_View]:
@@ -88,11 +101,13 @@ def _views(data: EnsembleSet, part: str, held_s: float) -> list[_View]:
     views: list[_View] = []
     for take in data.takes(part):
         rolls, motion, pictures = data.rolls(take), data.motion(take), data.pictures(take)
+        notes = data.notes(take)
         for player, code in enumerate(data.instruments(take)):
             if pictures[player].any() and rolls[player].any():
                 seen = pictures[player]
                 slot = np.int64(SLOTS.index(code))
-                views.append(_View(seen, usual_picture(seen), motion[player], slot, rolls[player] > 0))
+                told = with_moments(rolls[player] > 0, notes[player], data.frame_rate)
+                views.append(_View(seen, portrait_of(seen), motion[player], slot, told))
         if sum(len(view.pictures) for view in views) > held_s * data.frame_rate:
             break
     if not views:
@@ -117,16 +132,39 @@ class _Reading(TrainingModule):
         self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=2e-3)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self._n_steps, pct_start=0.05)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        pictures, usual, motion, slot, sounding = batch
-        instruments, notes = self.network(pictures, usual, motion)
-        # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice.
-        read = functional.binary_cross_entropy_with_logits(notes, sounding.float(), reduction="none").sum(dim=2).mean()
-        return read + 0.3 * functional.cross_entropy(instruments, slot)
+        pictures, portraits, motion, seen, faces, slots = batch
+        _, notes = self.network(pictures, portraits, motion)
+        # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice. Onsets are rare.
+        errors = functional.binary_cross_entropy_with_logits(notes, seen, reduction="none").mean(dim=(0, 1))
+        named = functional.cross_entropy(self.network.recognize(faces), slots, label_smoothing=0.05)
+        return errors.sum() + (ONSET_WEIGHT - 1) * errors[N_PITCHES] + named
+
+
+def with_moments(
+    sounding: NDArray[np.bool_], notes: NDArray[np.float64] | None, frame_rate: Fraction
+) -> NDArray[np.float32]:
+    """Return which pitches sound in each picture's time, whether a note begins in it, and whether any sounds.
+
+    Args:
+        sounding: (T, 128).
+        notes: (M, 4), onsets in s first; None where they are not known: a pitch that did not sound begins.
+        frame_rate: of the pictures, in Hz.
+
+    Returns:
+        (T, 130).
+    """
+    if notes is None:
+        begins = (sounding & ~np.concatenate([np.zeros_like(sounding[:1]), sounding[:-1]])).any(axis=1)
+    else:
+        begins = np.zeros(len(sounding), np.bool_)
+        rows = np.floor(notes[:, 0] * float(frame_rate) + 1e-6).astype(int)
+        begins[rows[(rows >= 0) & (rows < len(begins))]] = True
+    return np.column_stack([sounding, begins, sounding.any(axis=1)]).astype(np.float32)
 
 
 def load_reader(trained: Path) -> PlayerReader:
@@ -156,23 +194,25 @@ def read_view(
         motion: (T, F).
 
     Returns:
-        The probability of each instrument (13,), and that each pitch sounds (T, 128); zeros where all is black.
+        The probability of each instrument (13,), and (T, 130) that each pitch sounds, that a note begins and that any
+        sounds; zeros where all is black.
     """
     if not pictures.any():
-        return np.zeros(len(SLOTS), np.float32), np.zeros((len(pictures), N_PITCHES), np.float32)
-    usual = torch.from_numpy(usual_picture(pictures))[None]
-    instruments, notes = np.zeros(len(SLOTS)), np.zeros((len(pictures), N_PITCHES), np.float32)
+        return np.zeros(len(SLOTS), np.float32), np.zeros((len(pictures), N_SEEN), np.float32)
+    portrait = torch.from_numpy(portrait_of(pictures))[None]
+    instruments = torch.softmax(reader.recognize(portrait)[0], dim=0).numpy()
+    notes = np.zeros((len(pictures), N_SEEN), np.float32)
     for start in range(0, len(pictures), READ_AT_ONCE):
         first, last = max(start - READ_BESIDE, 0), min(start + READ_AT_ONCE + READ_BESIDE, len(pictures))
-        logits, sounding = reader(
-            torch.from_numpy(pictures[first:last])[None], usual, torch.from_numpy(motion[first:last])[None]
+        _, sounding = reader(
+            torch.from_numpy(pictures[first:last])[None], portrait, torch.from_numpy(motion[first:last])[None]
         )
-        instruments += torch.softmax(logits[0], dim=0).double().numpy() * (last - first)
         n = min(READ_AT_ONCE, len(pictures) - start)
         notes[start : start + n] = torch.sigmoid(sounding[0]).numpy()[start - first : start - first + n]
-    return np.asarray(instruments / instruments.sum(), np.float32), notes
+    return np.asarray(instruments, np.float32), notes
 
 
-def usual_picture(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the median (H, W) of some hundred of a take's pictures (T, H, W)."""
-    return np.asarray(np.median(pictures[:: max(len(pictures) // 100, 1)], axis=0), np.uint8)
+def portrait_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the median and the standard deviation (2, H, W) of some hundred of a take's pictures (T, H, W)."""
+    some = pictures[:: max(len(pictures) // 100, 1)]
+    return np.stack([np.median(some, axis=0), some.std(axis=0)]).astype(np.float32)

@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from models.player_reader import PlayerReader
+from models.player_reader import N_MOMENTARY, PlayerReader
 from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig, factorize, middle
 from tasks.errors import BadInput, DamagedData, ParamsError
 from tasks.families.base import (
@@ -36,7 +36,7 @@ from tasks.families.base import (
     save_network,
     torch_device,
 )
-from tasks.families.reading import fit_reader, load_reader, read_view
+from tasks.families.reading import N_SEEN, fit_reader, load_reader, read_view, with_moments
 from tasks.families.separation import Mixture, Separation, SeparationFamily, mixture_of
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.params import Section
@@ -53,9 +53,9 @@ SILENT_ERROR = 1e-3  # of mixes at level 1
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Told = Literal["labels", "classifier", "motion", "notes_seen", "score"]
+Told = Literal["labels", "classifier", "motion", "onsets_seen", "notes_seen", "score"]
 NAMES_TOLD, NOTES_TOLD = ("labels", "classifier"), ("score", "notes_seen")  # the surer one first
-READ: frozenset[Told] = frozenset({"classifier", "notes_seen"})  # told by the reader of pictures
+READ: frozenset[Told] = frozenset({"classifier", "onsets_seen", "notes_seen"})  # told by the reader of pictures
 
 
 class WaveUnetParams(Section):
@@ -64,8 +64,9 @@ class WaveUnetParams(Section):
     Attributes:
         fidelity: ``corrected``; ``original`` and ``port`` put published values in place of those marked *.
         told_by: what a player is asked for by: ``labels`` (his instrument, from the metadata), ``classifier`` (his
-            instrument, from his pictures), ``motion`` (optical flow of his view), ``notes_seen`` (what a network that
-            learned from pictures with notes reads from them), ``score``.
+            instrument, from his pictures), ``motion`` (optical flow of his view), ``onsets_seen`` (when a network that
+            learned from pictures with notes sees notes begin and last), ``notes_seen`` (that and which: it knows the
+            pitches of players it has learned from better than others'), ``score``.
         conditioning: * how that enters the network.
         place: * where.
         max_players: outputs of the blind network, and the most that a training mix has.
@@ -385,6 +386,7 @@ def told_of(
     needed = {
         "classifier": mixture.pictures,
         "motion": mixture.motion,
+        "onsets_seen": mixture.pictures if mixture.motion is not None else None,
         "notes_seen": mixture.pictures if mixture.motion is not None else None,
         "score": mixture.rolls,
     }
@@ -406,12 +408,13 @@ def told_of(
             part = np.stack([presence([code]) for code in mixture.instruments])[:, :, None]
         elif word == "classifier":
             part = np.stack([instruments for instruments, _ in read])[:, :, None]
-        elif word == "notes_seen":
-            part = np.stack([notes.T for _, notes in read])
+        elif word in ("onsets_seen", "notes_seen"):
+            part = np.stack([notes.T[-n_told([word], 0) :] for _, notes in read])
         elif word == "motion":
             part = np.asarray(mixture.motion, np.float32).transpose(0, 2, 1)
         else:
-            part = np.asarray(mixture.rolls, np.float32).transpose(0, 2, 1) / np.float32(127)
+            rolls = np.zeros((0, 1, N_PITCHES), np.uint8) if mixture.rolls is None else mixture.rolls
+            part = np.stack([with_moments(roll > 0, None, mixture.frame_rate).T for roll in rolls])
         parts.append(np.broadcast_to(part, (*part.shape[:2], n_frames)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
@@ -422,8 +425,9 @@ def n_told(told_by: Sequence[Told], n_motion: int) -> int:
         "labels": len(SLOTS),
         "classifier": len(SLOTS),
         "motion": n_motion,
-        "notes_seen": N_PITCHES,
-        "score": N_PITCHES,
+        "onsets_seen": N_MOMENTARY,
+        "notes_seen": N_SEEN,
+        "score": N_SEEN,
     }
     return sum(sizes[word] for word in told_by)
 
@@ -496,6 +500,7 @@ def _dictionary_sizes(params: WaveUnetParams, n_motion: int) -> dict[str, Any]:
     """Return what `WaveUnetConfig` says of the dictionary: nothing where no instrument is told, or it is left out."""
     at = {word: n_told(params.told_by[:place], n_motion) for place, word in enumerate(params.told_by)}
     names, notes = ([at[word] for word in words if word in at] for words in (NAMES_TOLD, NOTES_TOLD))
+    onsets = [found + N_PITCHES for found in notes] + [at[word] for word in ("onsets_seen",) if word in at]
     if not (params.n_iterations and params.n_fft and names):
         return {}
     lowest = min(instrument.lowest for instrument in ORCHESTRA.values())
@@ -505,6 +510,7 @@ def _dictionary_sizes(params: WaveUnetParams, n_motion: int) -> dict[str, Any]:
         "n_instruments": len(SLOTS),
         "instruments_at": names[0],
         "notes_at": notes[0] if notes else -1,
+        "onsets_at": onsets[0] if onsets else -1,
         "n_iterations": params.n_iterations,
     }
 

@@ -14,13 +14,14 @@ def reader():
 
 def views(n_players=2, n_pictures=12):
     pictures = torch.randint(0, 256, (n_players, n_pictures, 48, 48), dtype=torch.uint8)
-    return pictures, pictures.median(dim=1).values, torch.randn(n_players, n_pictures, 4)
+    portraits = torch.stack([pictures.float().median(dim=1).values, pictures.float().std(dim=1)], dim=1)
+    return pictures, portraits, torch.randn(n_players, n_pictures, 4)
 
 
 def test_it_names_an_instrument_a_player_and_notes_a_picture(reader):
     instruments, notes = reader(*views())
     assert instruments.shape == (2, 13)
-    assert notes.shape == (2, 12, 128)
+    assert notes.shape == (2, 12, 130)
 
 
 def test_untrained_it_hears_hardly_any_note(reader):
@@ -29,27 +30,29 @@ def test_untrained_it_hears_hardly_any_note(reader):
 
 
 def test_one_player_is_read_as_if_the_other_were_not_there(reader):
-    pictures, usual, motion = views()
-    both = reader(pictures, usual, motion)
-    alone = reader(pictures[:1], usual[:1], motion[:1])
+    pictures, portraits, motion = views()
+    both = reader(pictures, portraits, motion)
+    alone = reader(pictures[:1], portraits[:1], motion[:1])
     for found, expected in zip(both, alone, strict=True):
         torch.testing.assert_close(found[:1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_another_lamp_changes_nothing_much(reader):
-    pictures, usual, motion = views()
-    bright = reader(pictures.float() * 1.5 + 10, usual.float() * 1.5 + 10, motion)
-    plain = reader(pictures.float(), usual.float(), motion)
-    other = reader(255 - pictures.float(), 255 - usual.float(), motion)
+    pictures, portraits, motion = views()
+    pictures = pictures.float()
+    lamp = torch.tensor([10.0, 0.0])[:, None, None]  # makes nothing move
+    bright = reader(pictures * 1.5 + 10, portraits * 1.5 + lamp, motion)
+    plain = reader(pictures, portraits, motion)
+    other = reader(255 - pictures, 255 - portraits, motion)
     for found, expected, unlike in zip(bright, plain, other, strict=True):
         assert (found - expected).abs().max() < 0.2 * (unlike - expected).abs().max()
 
 
 def test_notes_follow_from_pictures_nearby_alone_once_the_instrument_is_known(reader):
-    pictures, usual, motion = views(1, 40)
-    _, before = reader(pictures, usual, motion)
+    pictures, portraits, motion = views(1, 40)
+    _, before = reader(pictures, portraits, motion)
     moved = motion.clone()
     moved[:, 30:] += 1
-    _, after = reader(pictures, usual, moved)
+    _, after = reader(pictures, portraits, moved)
     assert torch.equal(before[:, : 30 - 2], after[:, : 30 - 2])  # two layers reach a picture each
     assert not torch.equal(before[:, 30:], after[:, 30:])

@@ -185,7 +185,7 @@ def test_masks_share_out_the_whole_mix():
 # The dictionary
 
 NOTES = ASKS | {"n_fft": 64, "spectrum_hop": 16, "n_spectral": 8, "is_consistent": True, "is_bounded": False}
-NOTES |= {"n_conditions": 2 + 128, "n_pitches": 2, "lowest_pitch": 60, "n_instruments": 2, "notes_at": 2}
+NOTES |= {"n_conditions": 132, "n_pitches": 2, "lowest_pitch": 60, "n_instruments": 2, "notes_at": 2, "onsets_at": 130}
 
 
 def two_tones(n: int = 512) -> torch.Tensor:
@@ -205,9 +205,10 @@ def dictionary_network() -> WaveUnet:
 
 def told(*players: tuple[int, tuple[int, ...]], n: int = 512) -> torch.Tensor:
     """Return what is told of players, each an instrument and the pitches he is seen to play."""
-    moments = torch.zeros(1, len(players), 130, n // 8)
+    moments = torch.zeros(1, len(players), 132, n // 8)
     for player, (instrument, pitches) in enumerate(players):
         moments[0, player, instrument] = 1.0
+        moments[0, player, -1] = bool(pitches)
         for pitch in pitches:
             moments[0, player, 2 + pitch] = 1.0
     return moments

@@ -147,6 +147,7 @@ def test_the_deterministic_block_repeats_itself_and_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_a_curve_leaves_empty_what_was_not_measured(tmp_path):

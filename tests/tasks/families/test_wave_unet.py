@@ -29,7 +29,6 @@ from tasks.families.wave_unet import (
     on_grid,
     overwritten_slots,
     presence,
-    read_view,
     segment_samples,
     separate_whole,
     separation_loss,
@@ -248,19 +247,6 @@ def test_what_is_told_of_a_player_follows_him(data):
     assert told[1, SLOTS.index("vc")].all()
     assert told[:, :13].sum() == 2 * 100
     np.testing.assert_array_equal(told[:, 13:16].transpose(0, 2, 1), data.motion("a"))
-
-
-def test_what_is_read_of_a_view_does_not_depend_on_where_it_is_cut(monkeypatch):
-    torch.manual_seed(0)
-    sizes = PlayerReaderConfig(n_instruments=13, n_pitches=128, n_motion=N_MOTION, n_filters=2, n_hidden=4)
-    reader = PlayerReader(sizes).eval()
-    pictures = np.random.default_rng(0).integers(0, 256, (70, 48, 48)).astype(np.uint8)
-    motion = np.zeros((70, N_MOTION), np.float32)
-    _, whole = read_view(reader, pictures, motion)
-    monkeypatch.setattr("tasks.families.reading.READ_AT_ONCE", 20)
-    instruments, cut = read_view(reader, pictures, motion)
-    assert instruments.sum() == pytest.approx(1.0)
-    np.testing.assert_allclose(whole, cut, atol=1e-3)
 
 
 def test_moments_of_a_grid_are_those_of_the_pictures_that_are_shown_then(data):
