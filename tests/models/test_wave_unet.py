@@ -239,6 +239,38 @@ def test_players_of_one_instrument_are_told_apart_by_the_notes_they_are_seen_to_
     assert error < 1e-3 * tones.square().mean()
 
 
+def turns(seed: int, n: int = 2048) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sounds (8, 2, 1, n) of two equal players who play a tone each in turn, and when each is seen to begin."""
+    generator = torch.Generator().manual_seed(seed)
+    sounds, moments = torch.zeros(8, 2, 1, n), torch.zeros(8, 2, 132, n // 8)
+    moments[:, :, 0] = 1.0
+    for item in range(8):
+        for start in range(0, n, 256):
+            player, tone = torch.randint(2, (2,), generator=generator).tolist()
+            sounds[item, player, :, start : start + 256] = two_tones(256)[tone]
+            moments[item, player, 130, start // 8] = 1.0
+            moments[item, :, 131, start // 8 : (start + 256) // 8] = 0.5  # nobody is seen to rest
+    return sounds, moments
+
+
+def test_it_learns_that_a_note_is_whose_who_was_seen_to_begin():
+    network = dictionary_network()
+    optimizer = torch.optim.Adam(network.spectral.notes.parameters(), lr=1e-2)
+
+    def error(seed: int) -> torch.Tensor:
+        sounds, moments = turns(seed)
+        found = network(sounds.sum(dim=1), moments)
+        return (found - sounds).square().mean() / sounds.square().mean()
+
+    before = error(1000).item()
+    for seed in range(60):
+        optimizer.zero_grad()
+        error(seed).backward()
+        optimizer.step()
+    assert before > 0.4  # each is given half
+    assert error(1000).item() < 0.1
+
+
 def test_a_player_of_no_known_instrument_gets_nothing_of_what_others_play():
     tones = two_tones()
     nobody = told((0, (60,)), (0, (61,)))

@@ -249,6 +249,19 @@ def test_what_is_told_of_a_player_follows_him(data):
     np.testing.assert_array_equal(told[:, 13:16].transpose(0, 2, 1), data.motion("a"))
 
 
+def test_onsets_that_are_seen_stand_after_the_notes_that_are_seen(data):
+    torch.manual_seed(0)
+    sizes = PlayerReaderConfig(n_instruments=13, n_pitches=128, n_motion=N_MOTION, n_filters=2, n_hidden=4)
+    reader, mixture = PlayerReader(sizes).eval(), mixture_of(data, "a")
+    notes, onsets = (told_of(mixture, (word,), reader) for word in ("notes_seen", "onsets_seen"))
+    assert notes.shape == (2, 130, 100)
+    np.testing.assert_array_equal(onsets, notes[:, 128:])
+    for told_by in (("labels", "motion", "notes_seen"), ("labels", "motion", "onsets_seen")):
+        config = config_of(params_of(told_by=told_by), SYSTEM, n_channels=1, n_motion=N_MOTION)
+        assert config.n_conditions == n_told(told_by, N_MOTION)
+        assert config.onsets_at == config.n_conditions - 2
+
+
 def test_moments_of_a_grid_are_those_of_the_pictures_that_are_shown_then(data):
     mixture = mixture_of(data, "a")
     told = np.arange(100, dtype=np.float32)[None, None]
