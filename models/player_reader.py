@@ -110,7 +110,8 @@ class PlayerReader(nn.Module):
         spread = still.std(dim=(2, 3), keepdim=True) + 4.0
         change = torch.diff(luma, dim=1, prepend=luma[:, :1])
         seen = torch.stack([luma - mean, 2 * (luma - still), 3 * change], dim=2) / spread[:, None]  # (B, T, 3, H, W)
-        features = self.look(seen.flatten(0, 1)).reshape(*seen.shape[:2], -1)  # (B, T, n_hidden)
+        each = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # half the time on a CPU
+        features = self.look(each).reshape(*seen.shape[:2], -1)  # (B, T, n_hidden)
         instruments = self.recognize(portraits)
         known = torch.softmax(instruments, dim=1)[:, None].expand(-1, features.shape[1], -1)
         read = torch.cat([features, motion.float(), known.detach()], dim=2).transpose(1, 2)

@@ -53,7 +53,7 @@ from tasks.sound.frames import frame_boundaries
 from tasks.store.views import ViewSet, pictures_at
 
 if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.segments import ScoreSet
 
 ORIGINAL_FRAME_RATE = Fraction(30)  # that every video was taken to have
 PICTURES_AT_A_TIME = 256
@@ -571,17 +571,6 @@ class BitmapFamily(Family[Q]):
                 sample_rate=player.voice.cut.sample_rate,
                 notes=None,
             )
-
-    def nats(
-        self,
-        trained: Path,  # noqa: ARG002
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return nothing: a regression gives codes no probability."""
-        return {}
 
     def load(self, trained: Path) -> tuple[Player, Q, float]:
         """Read what `fit` wrote: the player, the values it was trained with, and its gain in dB.

@@ -5,7 +5,7 @@ similar training pictures, and ``true_features`` is an upper bound: the amplitud
 picker of notes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +35,7 @@ from tasks.params import Section
 from tasks.store.views import ViewSet
 
 if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.segments import ScoreSet
 
 MEAN, NEAREST, TRUE = "mean_features", "nearest_features", "true_features"
 COMPARED_AT_A_TIME = 256
@@ -176,17 +176,6 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                     pitches=pitches,
                     frame_rate=frame_rate,
                 )
-
-    def nats(
-        self,
-        trained: Path,  # noqa: ARG002
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return nothing: amplitudes give codes no probability."""
-        return {}
 
 
 def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ trained for as many steps on as many segments, tells what the pictures are worth
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from tasks.instruments.notes import Notes
 from tasks.params import Section
 
 if TYPE_CHECKING:
+    from tasks.store.arrays import StoredArray
     from tasks.store.segments import ScoreSet, Segment
 
 SEEING, BLIND = "deepsynth", "deepsynth_blind"
@@ -235,6 +236,15 @@ def _nats(network: DeepSynth, batch: Mapping[str, Tensor]) -> Tensor:
     return nats.view_as(codes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Take:
+    """A take that crops are read from: its pictures lie on disk, what is small is at hand."""
+
+    codes: NDArray[np.uint8]
+    picture_time_s: NDArray[np.float64]
+    pictures: "StoredArray"
+
+
 class _Crops:
     """Reads stretches of takes: codes, those heard before them, and the pictures shown."""
 
@@ -242,7 +252,7 @@ class _Crops:
         self._data = data
         self._with_pictures = with_pictures
         self._rate = Fraction(data.code_rate)
-        self._times: dict[str, NDArray[np.float64]] = {}
+        self._takes: dict[str, _Take] = {}
 
     def batch(self, places: Sequence[tuple[str, int, int]]) -> dict[str, Tensor]:
         """Read stretches of equal length, each a take, a first sample and a number of samples.
@@ -253,17 +263,15 @@ class _Crops:
         codes, heard, pictures, shown = [], [], [], []
         n_pictures = 0
         for take, start, length in places:
-            arrays = self._data.open(take)
-            before = arrays["codes"][max(start - 1, 0) : start + length]
+            known = self._take(take)
+            before = known.codes[max(start - 1, 0) : start + length]
             if start == 0:
                 before = np.concatenate([np.array([SILENCE], np.uint8), before])
             codes.append(before[1:])
             heard.append(before[:-1])
             if self._with_pictures:
-                if take not in self._times:
-                    self._times[take] = arrays["picture_time_s"][:]
-                rows = shown_at(self._times[take], rate=self._rate, start=start, count=length)
-                pictures.append(arrays["pictures"][rows[0] : rows[-1] + 1])
+                rows = shown_at(known.picture_time_s, rate=self._rate, start=start, count=length)
+                pictures.append(known.pictures[rows[0] : rows[-1] + 1])
                 shown.append(rows - rows[0] + n_pictures)
                 n_pictures += len(pictures[-1])
         batch = {"codes": torch.from_numpy(np.stack(codes)), "heard": torch.from_numpy(np.stack(heard))}
@@ -271,6 +279,13 @@ class _Crops:
             batch["pictures"] = torch.from_numpy(np.concatenate(pictures))
             batch["shown"] = torch.from_numpy(np.stack(shown))
         return batch
+
+    def _take(self, name: str) -> "_Take":
+        if name not in self._takes:
+            arrays = self._data.open(name)
+            times_s = arrays["picture_time_s"][:]
+            self._takes[name] = _Take(codes=arrays["codes"][:], picture_time_s=times_s, pictures=arrays["pictures"])
+        return self._takes[name]
 
 
 def _batch_maker(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> Any:

@@ -51,7 +51,7 @@ from tasks.sound.additive import render_additive
 from tasks.store.views import View, ViewSet, check_disjoint_views, pictures_of_frames
 
 if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.segments import ScoreSet
 
 SAMPLE_RATE = 22_050
 KERAS_LEARNING_RATE = 0.001
@@ -827,17 +827,6 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             raise DamagedData(f"{stem}.json does not describe a network of {self.systems[0]}: {error!r}") from None
         fill_network(network, state, source=stem.with_name(f"{stem.name}.safetensors"))
         return network.eval(), facts
-
-    def nats(
-        self,
-        trained: Path,  # noqa: ARG002
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return nothing: amplitudes give codes no probability."""
-        return {}
 
 
 def performance_of(

@@ -34,7 +34,7 @@ from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfon
 from tasks.params import Section
 
 if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.segments import ScoreSet
 
 SYSTEM = "piano_roll"
 SAMPLE_RATE = 48_000  # Hz, of the synthesizer
@@ -130,17 +130,6 @@ class PianoRollFamily(Family[PianoRollParams]):
                 notes = notes_of_keys(velocity, film.time_s, duration_s=film.duration_s)
                 audio = synthesizer.render(notes, None, program=facts["program"], duration_s=film.duration_s)
                 yield Performance(system=SYSTEM, take=take, audio=audio, sample_rate=SAMPLE_RATE, notes=notes)
-
-    def nats(
-        self,
-        trained: Path,  # noqa: ARG002
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return nothing: a piano roll gives codes no probability."""
-        return {}
 
 
 class _Training(TrainingModule):

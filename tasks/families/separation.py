@@ -1,12 +1,12 @@
 """What a family that separates is to the stages: fitted on ensembles, handed mixes, asked for a sound a player."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from tasks.families.base import Family, Film, Performance
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
 
 P = TypeVar("P", bound=Section)
 
@@ -124,17 +121,6 @@ class SeparationFamily(Family[P]):
     ) -> Iterator[Performance]:
         """Play nothing: a silent film holds no mix."""
         return iter(())
-
-    def nats(
-        self,
-        trained: Path,  # noqa: ARG002
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return nothing: stems give codes no probability."""
-        return {}
 
 
 def mixture_of(data: EnsembleSet, take: str) -> Mixture:

@@ -65,8 +65,8 @@ class WaveUnetParams(Section):
         fidelity: ``corrected``; ``original`` and ``port`` put published values in place of those marked *.
         told_by: what a player is asked for by: ``labels`` (his instrument, from the metadata), ``classifier`` (his
             instrument, from his pictures), ``motion`` (optical flow of his view), ``onsets_seen`` (when a network that
-            learned from pictures with notes sees notes begin and last), ``notes_seen`` (that and which: it knows the
-            pitches of players it has learned from better than others'), ``score``.
+            learned from pictures with notes sees notes begin and last), ``notes_seen`` (that and which: pictures as
+            small as these hardly tell pitches of players it has not learned from), ``score``.
         conditioning: * how that enters the network.
         place: * where.
         max_players: outputs of the blind network, and the most that a training mix has.

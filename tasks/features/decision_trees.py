@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+ROWS_AT_A_TIME = 4096  # their evidence stays in the processor's cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionTrees:
@@ -36,14 +38,18 @@ class DecisionTrees:
 
     def total(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the sum of all trees (C,) for rows of evidence (C, n)."""
+        branch = np.stack([self.right, self.left], axis=1).ravel().astype(np.intp)
+        feature = self.feature.astype(np.intp)
         total = np.full(len(evidence), self.bias)
-        rows = np.arange(len(evidence))
-        for root in self.root:
-            node = np.full(len(evidence), root, np.int32)
-            for _ in range(self.depth):
-                goes_left = evidence[rows, self.feature[node]] <= self.threshold[node]
-                node = np.where(goes_left, self.left[node], self.right[node])
-            total += self.value[node]
+        for first in range(0, len(evidence), ROWS_AT_A_TIME):
+            some = evidence[first : first + ROWS_AT_A_TIME]
+            numbers, row = some.ravel(), np.arange(len(some)) * some.shape[1]
+            for root in self.root:
+                node = np.full(len(some), root, np.intp)
+                for _ in range(self.depth):
+                    goes_left = numbers.take(row + feature.take(node)) <= self.threshold.take(node)
+                    node = branch.take(2 * node + goes_left)
+                total[first : first + ROWS_AT_A_TIME] += self.value.take(node)
         return total
 
     def probability(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -83,7 +83,6 @@ def encode_film(
         framerate=f"{frame_rate.numerator}/{frame_rate.denominator}",
         protocol_whitelist="pipe",
     )
-    n_written = 0
     with _sound_file(audio, sample_rate) as sound, beside(path) as part:
         command = compile_output(
             [source.video, *([sound.audio] if sound is not None else [])],
@@ -93,27 +92,7 @@ def encode_film(
             crf=18,
             pix_fmt="yuv420p",
         )
-        yuv = np.full(even_height * even_width * 3 // 2, 128, np.uint8)  # 128: no colour
-        luma = yuv[: even_height * even_width].reshape(even_height, even_width)
-        with running(command, timeout_s=LONGEST_S, feed=True) as (process, log):
-            stdin = opened(process.stdin)
-            try:
-                for picture in _and_first(first, frames):
-                    if picture.shape != (height, width):
-                        raise ValueError(f"picture {n_written} is {picture.shape}, expected {(height, width)}")
-                    luma[:height, :width] = picture
-                    luma[height:, :width] = picture[-1]
-                    luma[:, width:] = luma[:, width - 1 : width]
-                    stdin.write(yuv.data)
-                    n_written += 1
-                stdin.close()
-            except BrokenPipeError:
-                pass  # ffmpeg left early: its log says why
-            process.wait()
-            log.seek(0)
-            logged = log.read()
-        if process.returncode:
-            raise ToolError(not_written(path, logged))
+        n_written = _feed(command, _yuv(itertools.chain([first], frames), height, width), path)
         sound_s = None if audio is None or sample_rate is None else len(audio) / sample_rate
         _verify(part, path, n_pictures=n_written, picture_s=n_written / frame_rate, sound_s=sound_s)
     return n_written
@@ -164,27 +143,9 @@ def encode_films(paths: Sequence[Path], pictures: Iterable[NDArray[np.uint8]], *
             )
             for number, part in enumerate(parts)
         ]
-        yuv = np.full(n_films * height * width * 3 // 2, 128, np.uint8)  # 128: no colour
-        luma = yuv[: n_films * height * width].reshape(first.shape)
-        n_written = 0
-        with running(compiled(_quietly(ffmpeg.merge_outputs(*outputs))), timeout_s=LONGEST_S, feed=True) as (
-            process,
-            log,
-        ):
-            stdin = opened(process.stdin)
-            try:
-                for picture in _and_first(first, frames):
-                    luma[:] = picture
-                    stdin.write(yuv.data)
-                    n_written += 1
-                stdin.close()
-            except BrokenPipeError:
-                pass  # ffmpeg left early: its log says why
-            process.wait()
-            log.seek(0)
-            logged = log.read()
-        if process.returncode:
-            raise ToolError(not_written(paths[0], logged))
+        tall = (films.reshape(-1, width) for films in itertools.chain([first], frames))
+        command = compiled(_quietly(ffmpeg.merge_outputs(*outputs)))
+        n_written = _feed(command, _yuv(tall, n_films * height, width), paths[0])
         for path, part in zip(paths, parts, strict=True):
             found = stream_packets(part, "v:0", 0.0, policy=NO_LIMITS)
             if found.n_shown != n_written or abs(found.end_s - n_written / frame_rate) > 1 / frame_rate:
@@ -248,28 +209,7 @@ def encode_camera(
                 raise ValueError(f"audio_codec is {audio_codec}, expected aac or pcm")
             options |= {"acodec": codec, "ar": sample_rate or SOUND_RATE}
         command = compile_output(streams, part, **options)
-        n_written, step = 0, 1
-        with running(command, timeout_s=LONGEST_S, feed=True) as (process, log):
-            stdin = opened(process.stdin)
-            try:
-                for picture in pictures:
-                    if n_written == len(ticks):
-                        raise ValueError(f"more than {n_written} pictures, expected as many as times")
-                    if not n_written:
-                        height, width = picture.shape
-                        stdin.write(matroska_head(width, height))
-                    # The last one stays as long as the one before it: without, readers would leave it out.
-                    step = ticks[n_written + 1] - ticks[n_written] if n_written + 1 < len(ticks) else step
-                    stdin.write(matroska_picture(picture, ticks[n_written] * time_base, step * time_base))
-                    n_written += 1
-                stdin.close()
-            except BrokenPipeError:
-                pass  # ffmpeg left early: its log says why
-            process.wait()
-            log.seek(0)
-            logged = log.read()
-        if process.returncode:
-            raise ToolError(not_written(path, logged))
+        n_written = _feed(command, _matroska(pictures, ticks, time_base), path)
         if n_written != len(ticks):
             raise ValueError(f"{n_written} pictures and {len(ticks)} times, expected as many")
         facts = probe(part, policy=NO_LIMITS)
@@ -474,6 +414,54 @@ def _free_beside(path: Path) -> str:
     return f" ({shutil.disk_usage(path.parent).free >> 20} MiB free there)" if path.parent.is_dir() else ""
 
 
-def _and_first(first: NDArray[np.uint8], rest: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    yield first
-    yield from rest
+def _feed(command: list[str], pieces: Iterable[bytes | memoryview], path: Path) -> int:
+    """Hand ffmpeg what it reads, a piece a picture, and return how many it was handed.
+
+    Raises:
+        ToolError: it did not write ``path``.
+    """
+    n_written = 0
+    with running(command, timeout_s=LONGEST_S, feed=True) as (process, log):
+        stdin = opened(process.stdin)
+        try:
+            for piece in pieces:
+                stdin.write(piece)
+                n_written += 1
+            stdin.close()
+        except BrokenPipeError:
+            pass  # ffmpeg left early: its log says why
+        process.wait()
+        log.seek(0)
+        logged = log.read()
+    if process.returncode:
+        raise ToolError(not_written(path, logged))
+    return n_written
+
+
+def _yuv(pictures: Iterable[NDArray[np.uint8]], height: int, width: int) -> Iterator[memoryview]:
+    """Give grey pictures a colourless yuv420p form, odd sides made even; each piece is valid until the next."""
+    even_height, even_width = height + height % 2, width + width % 2
+    yuv = np.full(even_height * even_width * 3 // 2, 128, np.uint8)  # 128: no colour
+    luma = yuv[: even_height * even_width].reshape(even_height, even_width)
+    for number, picture in enumerate(pictures):
+        if picture.shape != (height, width):
+            raise ValueError(f"picture {number} is {picture.shape}, expected {(height, width)}")
+        luma[:height, :width] = picture
+        luma[height:, :width] = picture[-1]
+        luma[:, width:] = luma[:, width - 1 : width]
+        yield yuv.data
+
+
+def _matroska(pictures: Iterable[NDArray[np.uint8]], ticks: Sequence[int], time_base: Fraction) -> Iterator[bytes]:
+    """Give grey pictures the time that each is shown."""
+    head, step = b"", 1
+    for number, picture in enumerate(pictures):
+        if number == len(ticks):
+            raise ValueError(f"more than {number} pictures, expected as many as times")
+        if not number:
+            height, width = picture.shape
+            head = matroska_head(width, height)
+        # The last one stays as long as the one before it: without, readers would leave it out.
+        step = ticks[number + 1] - ticks[number] if number + 1 < len(ticks) else step
+        yield head + matroska_picture(picture, ticks[number] * time_base, step * time_base)
+        head = b""
