@@ -33,6 +33,8 @@ SMALL = {
     "wave_unet": {
         "n_layers": 7,
         "n_filters": 2,
+        "n_fft": 256,
+        "spectrum_hop": 128,
         "n_spectral": 8,
         "n_read": 4,
         "segment_s": 0.25,

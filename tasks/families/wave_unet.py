@@ -818,6 +818,16 @@ def _check(params: WaveUnetParams, data: EnsembleSet) -> None:
         raise ParamsError(f"{section}.condition_hop is {params.condition_hop}, expected a power of 2")
     if params.down_kernel % 2 == 0 or params.up_kernel % 2 == 0:
         raise ParamsError(f"{section}: kernels of {params.down_kernel} and {params.up_kernel}, expected odd ones")
+    if params.n_fft and params.fidelity == "corrected":
+        if params.with_context:
+            raise ParamsError(
+                f"{section}: masks (n_fft {params.n_fft}) are of the whole mix, expected with_context false"
+            )
+        if params.spectrum_hop & (params.spectrum_hop - 1) or params.spectrum_hop > 2**params.n_layers:
+            raise ParamsError(
+                f"{section}.spectrum_hop is {params.spectrum_hop}, expected a power of 2 of at most 2^n_layers, "
+                f"{2**params.n_layers}"
+            )
     if params.conditioning in ("none", "copies") and params.fidelity == "corrected":
         raise ParamsError(
             f"{section}.conditioning is {params.conditioning}, expected concat, additive, multiplicative or film: "
