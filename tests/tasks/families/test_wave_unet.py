@@ -464,7 +464,7 @@ def test_a_file_that_is_no_network_is_damaged_data(trained, tmp_path):
     [
         ({"condition_hop": 48}, "expected a power of 2"),
         ({"down_kernel": 4}, "expected odd ones"),
-        ({"spectrum_hop": 64}, "of at most 2^n_layers, 32"),
+        ({"spectrum_hop": 64}, "of at most 2.n_layers, 32"),
         ({"with_context": True}, "expected with_context false"),
         ({"conditioning": "none"}, "wave_unet_blind is the one without"),
     ],
