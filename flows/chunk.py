@@ -6,9 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Sections, Summary, for_each_take, one_at_a_time, run_stage
-from tasks.captures.ensemble import read_ensemble
-from tasks.captures.record import read_capture
+from flows.run import Sections, Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.chunk import (
     ChunkParams,
     SegmentParams,
@@ -18,6 +16,8 @@ from tasks.chunk import (
     data_metrics,
     index_takes,
 )
+from tasks.intake.ensemble import read_ensemble
+from tasks.intake.record import read_capture
 from tasks.step import write_whole
 from tasks.takes import SplitParams, Take, captures, ensembles, read_catalog, scores, takes_of
 from tasks.tools import check_tools
@@ -33,34 +33,30 @@ METRICS = Path("data/metrics/data.json")
 def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> Summary:
     """Store every take's arrays once, then index the segments over them."""
     with one_at_a_time("chunk"):
+        tools = check_tools(["ffmpeg"])
         takes = takes_of(RENDERED, SYNCHRONIZED, EXTRACTED)
         of_scores = for_each_take(
-            chunk_take,
+            lambda _: TakeWork(run=chunk_take, inputs=lambda take: [RENDERED / take.name, EXTRACTED / take.name]),
             scores(takes),
             stage="chunk",
             out_dir=SCORES,
             params=params,
-            inputs=lambda take: [RENDERED / take.name, EXTRACTED / take.name],
         )
         index_takes(SCORES, scores(takes), split, segments)
         of_captures = for_each_take(
-            chunk_capture,
+            lambda _: TakeWork(run=chunk_capture, inputs=_inputs, tools=tools),
             captures(takes),
             stage="chunk",
             out_dir=CAPTURES,
             params=params,
-            inputs=_inputs,
-            tools=check_tools(["ffmpeg"]),
         )
         index_takes(CAPTURES, captures(takes), split, segments)
         of_ensembles = for_each_take(
-            chunk_ensemble,
+            lambda _: TakeWork(run=chunk_ensemble, inputs=_inputs_of_ensemble, tools=tools),
             ensembles(takes),
             stage="chunk",
             out_dir=ENSEMBLES,
             params=params,
-            inputs=_inputs_of_ensemble,
-            tools=check_tools(["ffmpeg"]),
         )
         refused = {outcome.name for outcome in of_ensembles.outcomes if outcome.state == "quarantined"}
         index_takes(ENSEMBLES, [take for take in ensembles(takes) if take.name not in refused], split, segments)

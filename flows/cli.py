@@ -52,7 +52,7 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
     """Read the raw takes: notes, facts, catalog and quarantine."""
     from rich.table import Table
 
-    from tasks.captures.record import refused_devices
+    from tasks.intake.record import refused_devices
 
     _repro("ingest", as_json=as_json, force=force, dry=dry_run)
     if dry_run:

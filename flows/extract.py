@@ -5,11 +5,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Summary, for_each_take, one_at_a_time, run_stage
-from tasks.captures.ensemble import read_ensemble
-from tasks.captures.record import read_capture
+from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.clock.record import read_clocks
 from tasks.extract import ExtractParams, extract_take
+from tasks.intake.ensemble import read_ensemble
+from tasks.intake.record import read_capture
 from tasks.takes import Take, takes_of
 from tasks.tools import check_tools
 
@@ -19,15 +19,14 @@ RENDERED, SYNCHRONIZED = Path("data/rendered"), Path("data/synchronized")
 @flow(name="extract", flow_run_name="extract")
 def extract(params: ExtractParams) -> Summary:
     """Compute what models are asked to predict, or given, from every take's sound and an ensemble's views."""
+    work = TakeWork(run=extract_take, inputs=_inputs, tools=check_tools(["ffmpeg"]))
     with one_at_a_time("extract"):
         return for_each_take(
-            extract_take,
+            lambda _: work,
             takes_of(RENDERED, SYNCHRONIZED),
             stage="extract",
             out_dir=Path("data/extracted"),
             params=params,
-            inputs=_inputs,
-            tools=check_tools(["ffmpeg"]),
         )
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import STATE, Settings, Summary, for_each_take, one_at_a_time, run_stage
-from tasks.captures.copies import Contents
+from flows.run import STATE, Settings, Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.errors import DamagedData, PipelineError
 from tasks.ingest import (
     RAW,
@@ -20,6 +19,7 @@ from tasks.ingest import (
     refuse_other_parts,
     write_catalog,
 )
+from tasks.intake.copies import Contents
 from tasks.step import Verified
 from tasks.tools import check_tools
 
@@ -29,6 +29,11 @@ INGESTED = Path("data/ingested")
 @flow(name="ingest", flow_run_name="ingest")
 def ingest(params: IngestParams) -> Summary:
     """Read every raw take once, and write the catalog of those that can be used."""
+    work = TakeWork(
+        run=ingest_take,
+        inputs=lambda source: [Path(file) for file in source.files],
+        tools=check_tools(["ffmpeg"]),
+    )
     with one_at_a_time("ingest"):
         if RAW.with_suffix(".dvc").exists() and not RAW.is_dir():
             raise DamagedData(f"{RAW} is missing, but {RAW}.dvc lists takes: run dvc pull")
@@ -43,13 +48,11 @@ def ingest(params: IngestParams) -> Summary:
         hashed.save()
         streams.save()
         summary = for_each_take(
-            ingest_take,
+            lambda _: work,
             sources,
             stage="ingest",
             out_dir=INGESTED,
             params=params.of_a_take(),
-            inputs=lambda source: [Path(file) for file in source.files],
-            tools=check_tools(["ffmpeg"]),
             refused=[*refused, *copies, *other_parts],
         )
         write_catalog(INGESTED, summary.names())

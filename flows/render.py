@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Summary, for_each_take, one_at_a_time, run_stage
+from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.render import RenderParams, render_take
 from tasks.takes import read_catalog, scores
 from tasks.tools import check_tools
@@ -14,15 +14,18 @@ from tasks.tools import check_tools
 @flow(name="render", flow_run_name="render")
 def render(params: RenderParams) -> Summary:
     """Play every score on the simulated piano."""
+    work = TakeWork(
+        run=render_take,
+        inputs=lambda take: [Path("data/ingested") / take.name],
+        tools=check_tools(["fluidsynth", "soundfont"]),
+    )
     with one_at_a_time("render"):
         return for_each_take(
-            render_take,
+            lambda _: work,
             scores(read_catalog()),
             stage="render",
             out_dir=Path("data/rendered"),
             params=params,
-            inputs=lambda take: [Path("data/ingested") / take.name],
-            tools=check_tools(["fluidsynth", "soundfont"]),
         )
 
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.server import prefect_server
 from tasks.errors import ParamsError, PipelineError
 from tasks.params import Section, read_params, section_values
+from tasks.registry import kind_module
 from tasks.step import (
     Item,
     Job,
@@ -38,6 +40,7 @@ from tasks.step import (
     prune,
     write_whole,
 )
+from tasks.tools import check_tools
 
 STATE = Path(".audiate")
 EXIT_INTERRUPTED = 130  # as shells say it
@@ -73,6 +76,35 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = f"AUDIATE_{'_'.join(map(str, first['loc']))}".upper()
             raise ParamsError(f"{name}: {first['msg']}, found {first['input']!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeWork:
+    """What a per-take stage does with a take.
+
+    Attributes:
+        run: module-level function that writes the take's outputs.
+        inputs: the files and upstream folders that it reads for an item.
+        tools: name to version of the programs it uses, as ``check_tools`` returns them.
+    """
+
+    run: Work
+    inputs: Callable[[Any], Sequence[Path]]
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+def kind_work(verb: str) -> Callable[[Any], TakeWork]:
+    """Return what ``verb`` does with a take of any kind: `tasks.registry` names the module.
+
+    That module has ``VERB_take(take, out, params)``, ``inputs(take)`` and ``TOOLS``, the programs it uses.
+    """
+
+    @cache
+    def of_kind(kind: str) -> TakeWork:
+        module = kind_module(kind, verb)
+        return TakeWork(run=getattr(module, f"{verb}_take"), inputs=module.inputs, tools=check_tools(module.TOOLS))
+
+    return lambda take: of_kind(take.data_set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,26 +190,22 @@ def compute_take(take: str, job: Job, key: str) -> Outcome:  # noqa: ARG001 - Pr
 
 
 def for_each_take(
-    work: Work,
+    work_of: Callable[[Any], TakeWork],
     items: Iterable[Item],
     *,
     stage: str,
     out_dir: Path,
     params: Section,
-    inputs: Callable[[Any], Sequence[Path]],
-    tools: Mapping[str, str] | None = None,
     refused: Iterable[Outcome] = (),
 ) -> Summary:
     """Bring ``out_dir`` up to date: compute the takes that are stale, keep the others, prune what is gone.
 
     Args:
-        work: the verb's function on one take.
+        work_of: what is done with an item: `kind_work`, or the same for all.
         items: the takes.
         stage: name of the stage.
         out_dir: folder that holds one folder a take.
         params: the stage's section.
-        inputs: the files and upstream folders that the work on an item reads.
-        tools: name to version of the programs it uses, as ``check_tools`` returns them.
         refused: takes that were found unusable before any work.
 
     Raises:
@@ -189,13 +217,14 @@ def for_each_take(
         Job(
             stage=stage,
             item=item,
-            work=work,
+            work=work.run,
             params=params,
-            inputs=tuple(inputs(item)),
+            inputs=tuple(work.inputs(item)),
             out_dir=out_dir,
-            tools=tools or {},
+            tools=work.tools,
         )
         for item in sorted(items, key=lambda item: item.name)
+        for work in [work_of(item)]
     ]
     with ThreadPoolExecutor(Settings().workers) as pool:  # hashing releases the GIL
         keys = list(pool.map(lambda job: job_key(job, verified), jobs))

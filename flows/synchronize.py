@@ -5,9 +5,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Summary, for_each_take, one_at_a_time, run_stage
-from tasks.captures.ensemble import read_ensemble
-from tasks.captures.record import read_capture
+from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
+from tasks.intake.ensemble import read_ensemble
+from tasks.intake.record import read_capture
 from tasks.synchronize import SynchronizeParams, synchronize_take
 from tasks.takes import Take, captures, ensembles, read_catalog
 from tasks.tools import check_tools
@@ -16,16 +16,15 @@ from tasks.tools import check_tools
 @flow(name="synchronize", flow_run_name="synchronize")
 def synchronize(params: SynchronizeParams) -> Summary:
     """Place the devices of every capture and of every ensemble on one clock."""
+    work = TakeWork(run=synchronize_take, inputs=_inputs, tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]))
     with one_at_a_time("synchronize"):
         takes = read_catalog()
         return for_each_take(
-            synchronize_take,
+            lambda _: work,
             [*captures(takes), *ensembles(takes)],
             stage="synchronize",
             out_dir=Path("data/synchronized"),
             params=params,
-            inputs=_inputs,
-            tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]),
         )
 
 

@@ -18,23 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
 
-from tasks.captures.copies import Contents
-from tasks.captures.describe import TakeFile, parse_take_file, read_take_file
-from tasks.captures.devices import probe_device
-from tasks.captures.folder import (
-    TAKE_FILE,
-    FolderSize,
-    Refused,
-    Role,
-    device_of,
-    fault_of,
-    is_of_an_ensemble,
-    look_into,
-    role_of,
-    shown,
-)
-from tasks.captures.layouts import ensemble_file
-from tasks.captures.players import plan_players
 from tasks.errors import BadInput
 from tasks.ingest import (
     FILMED,
@@ -53,6 +36,23 @@ from tasks.ingest import (
     in_order,
 )
 from tasks.instruments.midi import read_midi
+from tasks.intake.copies import Contents
+from tasks.intake.describe import TakeFile, parse_take_file, read_take_file
+from tasks.intake.devices import probe_device
+from tasks.intake.folder import (
+    TAKE_FILE,
+    FolderSize,
+    Refused,
+    Role,
+    device_of,
+    fault_of,
+    is_of_an_ensemble,
+    look_into,
+    role_of,
+    shown,
+)
+from tasks.intake.layouts import ensemble_file
+from tasks.intake.players import plan_players
 from tasks.step import Verified, file_sha256, named_error
 from tasks.takes import TAKE_NAME, Kind, Part
 from tasks.versions.raw import Tell, check_raw, is_recorded, only_one, writing_raw

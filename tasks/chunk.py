@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks.captures.ensemble import Ensemble, read_ensemble
-from tasks.captures.pictures import iter_views
-from tasks.captures.record import Capture, Device, read_capture
-from tasks.captures.stems import sound_at
 from tasks.clock.fit import ClockFit
 from tasks.clock.record import read_clocks
 from tasks.instruments.keyboard import HEIGHT, WIDTH, Lit, draw_keyboard
+from tasks.intake.ensemble import Ensemble, read_ensemble
+from tasks.intake.pictures import iter_views
+from tasks.intake.record import Capture, Device, read_capture
+from tasks.intake.stems import sound_at
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import iter_sound
 from tasks.params import Section

@@ -18,9 +18,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.ensemble import Ensemble, read_ensemble
-from tasks.captures.pictures import iter_views
-from tasks.captures.record import Device, read_capture
 from tasks.clock.fit import ClockFit
 from tasks.clock.record import read_clocks
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
@@ -30,6 +27,9 @@ from tasks.features.mu_law import mu_law_encode
 from tasks.features.players import PlayersNotFound, find_players
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
+from tasks.intake.ensemble import Ensemble, read_ensemble
+from tasks.intake.pictures import iter_views
+from tasks.intake.record import Device, read_capture
 from tasks.media.probe import NO_LIMITS
 from tasks.media.process import MediaError
 from tasks.media.sound import read_sound

@@ -3,7 +3,7 @@
 A score take is one MIDI file: ``data/sample/midi/PIECE.mid``, or the single ``.mid`` in ``data/raw/TAKE/``. A capture
 is a folder of recordings: ``data/raw/TAKE/`` or, of the virtual rig, ``data/filmed/TAKE/``. One device that cannot be
 used is refused by itself; the take goes on while a camera or microphone is left. A folder with stems is an ensemble
-(`tasks.captures.layouts` knows the names): it goes on while its stems are whole.
+(`tasks.intake.layouts` knows the names): it goes on while its stems are whole.
 """
 
 import json
@@ -15,10 +15,13 @@ from typing import Any, Literal
 
 import yaml
 
-from tasks.captures.copies import Contents
-from tasks.captures.describe import TakeFile, read_take_file
-from tasks.captures.devices import CaptureParams, examine_device
-from tasks.captures.folder import (
+from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
+from tasks.instruments.midi import MidiPolicy, Score, read_midi
+from tasks.instruments.notes import Notes
+from tasks.intake.copies import Contents
+from tasks.intake.describe import TakeFile, read_take_file
+from tasks.intake.devices import CaptureParams, examine_device
+from tasks.intake.folder import (
     SCORE_SUFFIXES,
     TAKE_FILE,
     FolderSize,
@@ -30,14 +33,11 @@ from tasks.captures.folder import (
     role_of,
     shown,
 )
-from tasks.captures.layouts import MIX
-from tasks.captures.measure import EnsembleParams, measure_ensemble
-from tasks.captures.players import PlayerPlan, notes_of_players, plan_players
-from tasks.captures.prints import PrintIndex
-from tasks.captures.stems import Measured, StemSound
-from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
-from tasks.instruments.midi import MidiPolicy, Score, read_midi
-from tasks.instruments.notes import Notes
+from tasks.intake.layouts import MIX
+from tasks.intake.measure import EnsembleParams, measure_ensemble
+from tasks.intake.players import PlayerPlan, notes_of_players, plan_players
+from tasks.intake.prints import PrintIndex
+from tasks.intake.stems import Measured, StemSound
 from tasks.media.probe import MediaPolicy
 from tasks.params import Section
 from tasks.step import RECEIPT, Outcome, Verified, file_sha256, json_sha256, read_receipt, write_whole

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.describe import View, read_take_file
-from tasks.captures.folder import TAKE_FILE
 from tasks.errors import DamagedData, PipelineError
 from tasks.families import load_family
 from tasks.families.base import Film, Performance, load_network
@@ -19,6 +17,8 @@ from tasks.instruments.keyboard import HEIGHT, WIDTH
 from tasks.instruments.midi import write_midi
 from tasks.instruments.notes import Notes
 from tasks.instruments.plan import corner_places
+from tasks.intake.describe import View, read_take_file
+from tasks.intake.folder import TAKE_FILE
 from tasks.media.encode import check_output, replace_sound
 from tasks.media.pictures import DecodedFilm, iter_pictures, read_film
 from tasks.media.probe import MediaFacts, MediaPolicy, packets_of, probe

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.describe import read_take_file
-from tasks.captures.folder import TAKE_FILE
-from tasks.captures.players import instrument_code
 from tasks.clock.fit import ClockFit
 from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
@@ -23,6 +20,9 @@ from tasks.features.motion import motion_features
 from tasks.features.players import find_players
 from tasks.features.resample import resample
 from tasks.instruments.orchestra import ORCHESTRA
+from tasks.intake.describe import read_take_file
+from tasks.intake.folder import TAKE_FILE
+from tasks.intake.players import instrument_code
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
@@ -262,18 +262,18 @@ def _instruments(
 
 def _system(adapter: SeparationFamily[Any], family: str, system: str | None, *, sees: bool) -> str:
     """Return the system that was asked for, or the first that can do with what is known."""
-    able = [one for one in adapter.systems if one not in adapter.upper_bounds and (sees or one not in adapter.sighted)]
+    able = [one for one in adapter.systems if adapter.role(one) != "bound" and (sees or one not in adapter.sighted)]
     if system is None:
-        at_work = [one for one in able if one not in adapter.idle]
+        at_work = [one for one in able if adapter.role(one) == "model"]
         if not at_work:
             raise SeparateError(
                 f"family {family} looks at the players, expected --video or --take", kind="NOTHING_SEEN"
             )
         return at_work[0]
-    if system not in adapter.systems or system in adapter.upper_bounds:
+    if system not in adapter.systems or adapter.role(system) == "bound":
         raise ParamsError(
             f"family {family} has no system {system!r} that knows no truth, expected one of "
-            f"{', '.join(one for one in adapter.systems if one not in adapter.upper_bounds)}"
+            f"{', '.join(one for one in adapter.systems if adapter.role(one) != 'bound')}"
         )
     if system not in able:
         raise SeparateError(f"{system} looks at the players, expected --video or --take", kind="NOTHING_SEEN")

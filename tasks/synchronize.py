@@ -19,9 +19,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.ensemble import Ensemble, read_ensemble, read_mix
-from tasks.captures.layouts import MIX
-from tasks.captures.record import Capture, Device, read_capture
 from tasks.clock.envelopes import EnvelopeParams, fit_envelopes
 from tasks.clock.fit import ClockFit, Span, Times, WindowTable
 from tasks.clock.motion import HEIGHT, WIDTH, motion_flux, summed
@@ -32,6 +29,9 @@ from tasks.errors import BadInput
 from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
+from tasks.intake.ensemble import Ensemble, read_ensemble, read_mix
+from tasks.intake.layouts import MIX
+from tasks.intake.record import Capture, Device, read_capture
 from tasks.media.pictures import check_film, iter_pictures
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
 from tasks.media.sound import SoundBlocks

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.record import Device, read_capture
 from tasks.families import load_family
 from tasks.families.base import LEVELS, Family, Film, NoteAmplitudes, Performance, film_of_view
 from tasks.families.separated import CAUSALITY, at_rate, causality, probe_mixture, probes, write_separation
 from tasks.families.separation import Separation, SeparationFamily
 from tasks.instruments.notes import Notes
+from tasks.intake.record import Device, read_capture
 from tasks.media.encode import encode_film, replace_sound
 from tasks.metrics.sound import level_dbfs
 from tasks.render import film_frames, read_notes

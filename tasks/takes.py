@@ -51,6 +51,11 @@ class Take:
     digest: str
     duration_s: float
 
+    @property
+    def data_set(self) -> str:
+        """The kind's plural: the name of its data set, and of the folder of modules that work on it."""
+        return f"{self.kind}s"
+
 
 _FACTS = ("kind", "piece", "part", "digest", "duration_s")
 

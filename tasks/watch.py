@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.add import AddRow
-from tasks.captures.folder import shown
 from tasks.compare import Comparison
 from tasks.errors import PipelineError
+from tasks.intake.folder import shown
 from tasks.step import Verified, json_sha256, write_whole
 
 HALF_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".!ut")

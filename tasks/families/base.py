@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from tasks.store.segments import ScoreSet, Segment
     from tasks.store.views import View, ViewSet
 
+Role = Literal["model", "reference", "bound", "idle"]
+"""What a system is in a table.
+
+``model``: ranked. ``reference``: what every other system is compared with, the baseline that ignores the video or the
+mix as it is. ``bound``: handed the truth, shown and never ranked. ``idle``: does nothing, and is best at nothing.
+"""
+
 VALIDATION_LOSS = "validation_loss"
 """What a `TrainingModule`'s ``validation_step`` logs."""
 
@@ -111,13 +118,13 @@ class Family(ABC, Generic[P]):
     Attributes:
         params_class: its section of params.yaml.
         systems: its rows in the tables, in order.
-        upper_bounds: the systems that are handed the truth: labelled, never ranked.
+        roles: of the systems that are no models.
         data: the data set that it learns from and is tested on: drawn scores, captures of several cameras, ensembles.
     """
 
     params_class: ClassVar[type[Section]]
     systems: ClassVar[tuple[str, ...]]
-    upper_bounds: ClassVar[frozenset[str]] = frozenset()
+    roles: ClassVar[Mapping[str, Role]] = {}
     data: ClassVar[Literal["scores", "captures", "ensembles"]] = "scores"
 
     @abstractmethod
@@ -148,9 +155,14 @@ class Family(ABC, Generic[P]):
             trained: what `fit` wrote.
             films: by take; those of captures by ``TAKE/CAMERA``.
             accelerator: as in `fit`.
-            truth: for ``upper_bounds`` alone, by film: the `Notes` really played of a score, the `NoteAmplitudes` of
+            truth: for bounds alone, by film: the `Notes` really played of a score, the `NoteAmplitudes` of
                 a capture; with None those are left out.
         """
+
+    @classmethod
+    def role(cls, system: str) -> Role:
+        """Return what a system of the family is in a table."""
+        return cls.roles.get(system, "model")
 
     def frame_rate(self, trained: Path, system: str) -> Fraction | None:
         """Return at how many frames a second a trained system makes its sound; None where it does not say."""

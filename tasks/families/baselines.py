@@ -21,6 +21,7 @@ from tasks.families.base import (
     Family,
     Film,
     Performance,
+    Role,
     load_network,
     n_samples_of,
     save_network,
@@ -60,7 +61,7 @@ class Baselines(Family[BaselinesParams]):
 
     params_class: ClassVar[type[Section]] = BaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MEAN, SILENCE, NEAREST, UNIGRAM, UPPER_BOUND)
-    upper_bounds: ClassVar[frozenset[str]] = frozenset({UPPER_BOUND})
+    roles: ClassVar[Mapping[str, Role]] = {MEAN: "reference", SILENCE: "idle", UPPER_BOUND: "bound"}
 
     def fit(
         self,

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, load_network, save_network, write_curve
+from tasks.families.base import Family, Film, NoteAmplitudes, Performance, Role, load_network, save_network, write_curve
 from tasks.families.note_regression import (
     CORRECTED,
     Count,
@@ -66,7 +66,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
 
     params_class: ClassVar[type[Section]] = CaptureBaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MEAN, NEAREST, TRUE)
-    upper_bounds: ClassVar[frozenset[str]] = frozenset({TRUE})
+    roles: ClassVar[Mapping[str, Role]] = {MEAN: "reference", TRUE: "bound"}
     data = "captures"
 
     def fit(

@@ -75,12 +75,10 @@ class SeparationFamily(Family[P]):
         unordered: systems that do not know which of their outputs is whose: heard and scored in the order that fits
             the truth best.
         sighted: systems that look at the players: whether they follow what they see is measured.
-        idle: systems that take nothing apart: they stand in tables, and are asked for by name alone.
     """
 
     unordered: ClassVar[frozenset[str]] = frozenset()
     sighted: ClassVar[frozenset[str]] = frozenset()
-    idle: ClassVar[frozenset[str]] = frozenset()
     data = "ensembles"
 
     def only(self, system: str) -> Self:
@@ -108,7 +106,7 @@ class SeparationFamily(Family[P]):
             trained: what `fit` wrote.
             mixtures: by take.
             accelerator: as in `fit`.
-            truth: for ``upper_bounds`` alone, the stems (K, C, n) by take; with None those are left out.
+            truth: for bounds alone, the stems (K, C, n) by take; with None those are left out.
         """
 
     def perform(

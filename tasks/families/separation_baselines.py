@@ -18,7 +18,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import load_network, save_network
+from tasks.families.base import Role, load_network, save_network
 from tasks.families.separation import Mixture, Separation, SeparationFamily
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
@@ -60,8 +60,7 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
 
     params_class: ClassVar[type[Section]] = SeparationBaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MIX, SILENT, NMF, IDEAL)
-    upper_bounds: ClassVar[frozenset[str]] = frozenset({IDEAL})
-    idle: ClassVar[frozenset[str]] = frozenset({MIX, SILENT})
+    roles: ClassVar[Mapping[str, Role]] = {MIX: "reference", SILENT: "idle", IDEAL: "bound"}
 
     def fit(
         self,

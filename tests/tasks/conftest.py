@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.captures.devices import CaptureParams
-from tasks.captures.measure import EnsembleParams
 from tasks.chunk import ChunkParams, chunk_take
 from tasks.errors import BadInput
 from tasks.extract import ExtractParams, extract_take
@@ -19,6 +17,8 @@ from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.ingest import IngestError, IngestParams, Source, ingest_take, read_source, write_catalog
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
+from tasks.intake.devices import CaptureParams
+from tasks.intake.measure import EnsembleParams
 from tasks.media.probe import MediaPolicy
 from tasks.render import RenderParams, render_take
 from tasks.store.arrays import write_arrays

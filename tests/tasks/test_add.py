@@ -19,9 +19,9 @@ import soundfile
 import yaml
 
 from tasks.add import AddSummary, add_takes
-from tasks.captures.folder import shown
 from tasks.errors import DamagedData, PipelineError, ToolError
 from tasks.instruments.midi import write_midi
+from tasks.intake.folder import shown
 from tasks.versions.raw import is_recorded, writing_raw
 
 GIT = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}

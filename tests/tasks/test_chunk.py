@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.captures.record import Capture
 from tasks.chunk import SegmentParams, _recorded_notes, _sound, data_metrics, index_takes
 from tasks.errors import ParamsError
 from tasks.instruments.keyboard import draw_keyboard, read_keyboard
+from tasks.intake.record import Capture
 from tasks.store.arrays import open_arrays
 from tasks.store.audio import read_audio
 from tasks.store.segments import ScoreSet

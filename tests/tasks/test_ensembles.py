@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.captures.copies import Contents
-from tasks.captures.ensemble import read_ensemble
-from tasks.captures.folder import FolderSize
 from tasks.chunk import ChunkParams, SegmentParams, chunk_ensemble, data_metrics, index_takes
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
@@ -24,6 +21,9 @@ from tasks.ingest import Source, read_source, refuse_copies
 from tasks.instruments.midi import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import SLOTS
+from tasks.intake.copies import Contents
+from tasks.intake.ensemble import read_ensemble
+from tasks.intake.folder import FolderSize
 from tasks.media.encode import encode_film
 from tasks.step import Verified
 from tasks.store.arrays import open_arrays

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.captures.copies import Contents
-from tasks.captures.folder import FolderSize
-from tasks.captures.record import read_capture
 from tasks.errors import DamagedData, ParamsError
 from tasks.ingest import (
     IngestError,
@@ -25,6 +22,9 @@ from tasks.ingest import (
     write_catalog,
 )
 from tasks.instruments.midi import Controls, write_midi
+from tasks.intake.copies import Contents
+from tasks.intake.folder import FolderSize
+from tasks.intake.record import read_capture
 from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
 from tasks.render import read_notes

@@ -10,12 +10,12 @@ import soundfile
 import torch
 
 from tasks import perform as perform_module
-from tasks.captures.describe import TakeFileError
 from tasks.errors import DamagedData, PipelineError
 from tasks.families.base import Performance, save_network
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
 from tasks.instruments.midi import MidiPolicy, read_midi
 from tasks.instruments.notes import sorted_notes
+from tasks.intake.describe import TakeFileError
 from tasks.media.encode import encode_film
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy, probe

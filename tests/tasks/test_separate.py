@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -41,9 +42,8 @@ class Toy(SeparationFamily[Section]):
 
     params_class = Section
     systems = ("seer", "deaf", "listener", "bound")
-    upper_bounds = frozenset({"bound"})
+    roles: ClassVar = {"deaf": "idle", "bound": "bound"}
     sighted = frozenset({"seer"})
-    idle = frozenset({"deaf"})
     unordered = frozenset({"listener"})
 
     def fit(self, data, out, *, params, resume, accelerator): ...

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soxr
 
-from tasks.captures.record import read_capture
 from tasks.chunk import ChunkParams, chunk_capture
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData
 from tasks.extract import ExtractParams, extract_take
+from tasks.intake.record import read_capture
 from tasks.media.encode import encode_camera, encode_sound
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
 from tasks.media.sound import read_sound

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.captures.record import Device
 from tasks.errors import ToolError
 from tasks.families.base import Performance
+from tasks.intake.record import Device
 from tasks.store.views import ViewSet
 from tasks.synthesize import Lazy, _written, even_films, on_cameras_clock
 from tasks.takes import TAKE_NAME

@@ -237,7 +237,7 @@ def test_the_baselines_are_below_it_and_true_features_above(baselines, captures)
     assert 0.3 < figures["nearest_features"][1] < 1.0
     assert figures["true_features"][0] > 0.97
     assert figures["true_features"][1] == pytest.approx(1.0)
-    assert CaptureBaselines.upper_bounds == {"true_features"}
+    assert CaptureBaselines.role("true_features") == "bound"
 
 
 def test_without_the_truth_no_upper_bound_is_performed(baselines, captures):

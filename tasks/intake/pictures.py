@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.record import Device
 from tasks.errors import DamagedData
 from tasks.features.rectify import Rectifier
 from tasks.instruments.plan import corner_places
+from tasks.intake.record import Device
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import NO_LIMITS, MediaPolicy
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.captures.layouts import VIEW
-from tasks.captures.record import INGESTED, Device, read_capture, used_rows
-from tasks.captures.stems import StemSound, sound_at
 from tasks.errors import DamagedData
+from tasks.intake.layouts import VIEW
+from tasks.intake.record import INGESTED, Device, read_capture, used_rows
+from tasks.intake.stems import StemSound, sound_at
 from tasks.media.probe import NO_LIMITS
 
 

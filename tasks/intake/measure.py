@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.captures.players import PlayerPlan
-from tasks.captures.stems import Measured, Measuring, StemSound, measure_mix
 from tasks.errors import BadInput
+from tasks.intake.players import PlayerPlan
+from tasks.intake.stems import Measured, Measuring, StemSound, measure_mix
 from tasks.media.probe import MediaPolicy
 from tasks.params import Section
 

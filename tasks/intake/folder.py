@@ -1,7 +1,7 @@
 """What lies in a take's folder, told by names and metadata alone: nothing is read or decoded here.
 
 Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. A folder with
-stems is an ensemble's (`tasks.captures.layouts` knows their names). Whatever else stands there is refused by name and
+stems is an ensemble's (`tasks.intake.layouts` knows their names). Whatever else stands there is refused by name and
 leaves the rest as it is.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.captures.layouts import EnsembleFile, EnsembleRole, ensemble_file
 from tasks.errors import BadInput
+from tasks.intake.layouts import EnsembleFile, EnsembleRole, ensemble_file
 
 TAKE_FILE = "take.yaml"
 # The virtual rig writes these beside what it films: how it was filmed, and a receipt.

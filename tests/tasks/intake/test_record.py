@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.captures.record import read_capture
 from tasks.errors import DamagedData
+from tasks.intake.record import read_capture
 
 
 def media(**other):

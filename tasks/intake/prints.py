@@ -14,7 +14,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from tasks.captures.stems import StemSound, blocks_at
+from tasks.intake.stems import StemSound, blocks_at
 from tasks.media.probe import MediaPolicy
 from tasks.media.process import MediaError
 from tasks.media.sound import iter_sound

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tasks.captures.prints import SAMPLE_RATE, PrintIndex, sound_prints
+from tasks.intake.prints import SAMPLE_RATE, PrintIndex, sound_prints
 from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
 

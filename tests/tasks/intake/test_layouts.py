@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.captures.folder import FolderSize, device_of, look_into, role_of
-from tasks.captures.layouts import ensemble_file
+from tasks.intake.folder import FolderSize, device_of, look_into, role_of
+from tasks.intake.layouts import ensemble_file
 
 SIZE = FolderSize(score=1000, media=1000)
 

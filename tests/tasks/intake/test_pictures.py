@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.captures.pictures import iter_views
-from tasks.captures.record import Device
 from tasks.errors import DamagedData
 from tasks.instruments.plan import corner_places
+from tasks.intake.pictures import iter_views
+from tasks.intake.record import Device
 from tasks.media.encode import encode_camera
 
 WIDTH, HEIGHT, MARGINS = 64, 32, (0.1, 0.2)

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from tasks.captures.devices import CaptureParams, examine_device, probe_device
 from tasks.errors import BadInput
+from tasks.intake.devices import CaptureParams, examine_device, probe_device
 from tasks.media.probe import MediaPolicy
 
 POLICY = MediaPolicy(max_pixels=10**6, max_duration_s=60, max_bytes=10**8, max_streams=4, max_file_bytes=10**7)

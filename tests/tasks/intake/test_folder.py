@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.captures.folder import BESIDE, FolderError, FolderSize, look_into, role_of, shown
+from tasks.intake.folder import BESIDE, FolderError, FolderSize, look_into, role_of, shown
 
 SIZE = FolderSize(score=100, media=1000)
 

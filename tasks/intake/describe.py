@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from tasks.captures.folder import DEVICE, MAX_TAKE_FILE_BYTES, shown
-from tasks.captures.layouts import MIX
 from tasks.errors import BadInput
+from tasks.intake.folder import DEVICE, MAX_TAKE_FILE_BYTES, shown
+from tasks.intake.layouts import MIX
 from tasks.params import Section
 from tasks.takes import TAKE_NAME, Part
 

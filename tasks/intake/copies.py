@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.captures.prints import Prints, sound_prints
+from tasks.intake.prints import Prints, sound_prints
 from tasks.media.probe import MediaPolicy
 from tasks.media.process import MediaError
 from tasks.media.streams import stream_digest

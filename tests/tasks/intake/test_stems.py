@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.captures.stems import Measuring, StemBlocks, StemSound, blocks_at, measure_mix, side_by_side, sound_at
+from tasks.intake.stems import Measuring, StemBlocks, StemSound, blocks_at, measure_mix, side_by_side, sound_at
 from tasks.media.probe import NO_LIMITS
 from tasks.media.process import MediaError
 from tasks.media.sound import read_sound

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.captures.describe import TakeFile
-from tasks.captures.folder import device_of, role_of, shown
-from tasks.captures.layouts import STEM_STREAMS, ensemble_file
-from tasks.captures.stems import StemSound
 from tasks.errors import BadInput
 from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.orchestra import ORCHESTRA, instrument_named, read_players
+from tasks.intake.describe import TakeFile
+from tasks.intake.folder import device_of, role_of, shown
+from tasks.intake.layouts import STEM_STREAMS, ensemble_file
+from tasks.intake.stems import StemSound
 
 NOTE_VELOCITY = 64  # of notes that a list without loudness holds: the middle
 _A4_HZ, _A4_PITCH = 440.0, 69

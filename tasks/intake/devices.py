@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.captures.folder import Role, role_of, shown
 from tasks.errors import BadInput
+from tasks.intake.folder import Role, role_of, shown
 from tasks.media.levels import measure_sound
 from tasks.media.pictures import check_film
 from tasks.media.probe import AudioStream, MediaFacts, MediaPolicy, VideoStream, probe

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.captures.describe import INSTRUMENT_NOTES, TakeFile, TakeFileError, parse_take_file, read_take_file
+from tasks.intake.describe import INSTRUMENT_NOTES, TakeFile, TakeFileError, parse_take_file, read_take_file
 from tasks.notes import INSTRUMENTS
 
 

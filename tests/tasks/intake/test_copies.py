@@ -2,7 +2,7 @@
 
 import shutil
 
-from tasks.captures.copies import Contents
+from tasks.intake.copies import Contents
 from tasks.media.probe import NO_LIMITS
 from tasks.step import file_sha256
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.captures.describe import PlayerSaid, TakeFile
-from tasks.captures.players import (
+from tasks.instruments.midi import MidiPolicy, write_tracks
+from tasks.instruments.notes import sorted_notes
+from tasks.intake.describe import PlayerSaid, TakeFile
+from tasks.intake.players import (
     PlayersError,
     instrument_code,
     notes_of_players,
     plan_players,
     read_note_list,
 )
-from tasks.instruments.midi import MidiPolicy, write_tracks
-from tasks.instruments.notes import sorted_notes
 
 POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
 

@@ -1,1 +1,0 @@
-"""Captures: the folder that a take's recordings arrive in, and what its take.yaml says."""

@@ -1,0 +1,1 @@
+"""What verbs do with captures: one performance, recorded by cameras and microphones."""

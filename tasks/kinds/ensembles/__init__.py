@@ -1,0 +1,1 @@
+"""What verbs do with ensembles: several players with a stem each."""

@@ -1,0 +1,1 @@
+"""What verbs do with score takes: MIDI alone, rendered by the simulator."""
