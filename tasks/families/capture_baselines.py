@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, Role
+from tasks.families.base import Film, NoteAmplitudes, Performance, Role, VideoFamily
 from tasks.families.note_regression import (
     CORRECTED,
     Count,
@@ -34,9 +34,6 @@ from tasks.families.trained import Arrays, load_trained, save_trained, write_cur
 from tasks.features.note_picking import CAREFUL, Picker
 from tasks.params import Section
 from tasks.store.views import ViewSet
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 MEAN, NEAREST, TRUE = "mean_features", "nearest_features", "true_features"
 COMPARED_AT_A_TIME = 256
@@ -62,7 +59,7 @@ class CaptureBaselinesParams(Section):
     seed: int
 
 
-class CaptureBaselines(Family[CaptureBaselinesParams]):
+class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
     """Three systems: nothing is trained in steps."""
 
     params_class: ClassVar[type[Section]] = CaptureBaselinesParams
@@ -72,7 +69,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
 
     def fit(
         self,
-        data: "ScoreSet",
+        data: ViewSet,
         out: Path,
         *,
         params: CaptureBaselinesParams,
@@ -84,7 +81,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         Raises:
             ParamsError: no view is left to learn from, or all is silent.
         """
-        views = ViewSet(data.folder, instrument=params.instrument, cameras=params.cameras)
+        views = data.only(instrument=params.instrument, cameras=params.cameras)
         train, validation = views.views("train"), views.views("validation")
         if not train or not validation:
             raise ParamsError(
@@ -114,7 +111,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         mean = np.asarray(amplitudes.mean(axis=0) / maximum, np.float32)
         facts = {
             "maximum": maximum,
-            "sight": asdict(sight),
+            "pictures": asdict(sight),
             "pitches": list(views.pitches),
             "frame_rate": str(views.frame_rate),
             "instrument": views.instrument,
@@ -164,7 +161,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                 elif system == MEAN:
                     amplitudes = np.tile(state["amplitudes"], (n_windows, 1))
                 else:
-                    seen = see(film, facts["sight"], n_windows=n_windows, frame_rate=frame_rate)
+                    seen = see(film, facts["pictures"], n_windows=n_windows, frame_rate=frame_rate)
                     amplitudes = nearest_amplitudes(seen, state["pictures"], state["amplitudes"])
                 yield performance_of(
                     amplitudes,
@@ -209,7 +206,7 @@ def _load(stem: Path) -> tuple[Arrays, dict[str, Any]]:
         stem,
         {
             "picker": lambda found: Picker(**found),
-            "sight": lambda found: Sight(**found),
+            "pictures": lambda found: Sight(**found),
             "frame_rate": Fraction,
             "maximum": float,
             "pitches": tuple,

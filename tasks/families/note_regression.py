@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, film_of_view, n_samples_of
+from tasks.families.base import Film, NoteAmplitudes, Performance, VideoFamily, film_of_view, n_samples_of
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.amplitudes import note_frequencies_hz
 from tasks.features.bleed import fit_bleed
@@ -38,9 +38,6 @@ from tasks.metrics.notes import ONSET_TOLERANCE_S
 from tasks.params import Section
 from tasks.sound.additive import render_additive
 from tasks.store.views import View, ViewSet, check_disjoint_views, pictures_of_frames
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 SAMPLE_RATE = 22_050
 KERAS_LEARNING_RATE = 0.001
@@ -618,10 +615,10 @@ class Instrument:
     columns: tuple[float, ...]
 
 
-class NoteRegressionFamily(Family[P], Generic[P]):
+class NoteRegressionFamily(VideoFamily[P, ViewSet], Generic[P]):
     """The adapter that these families share; one gives its systems, its stack and its network."""
 
-    data: ClassVar[Literal["scores", "captures"]] = "captures"
+    data = "captures"
     n_pictures: ClassVar[int] = 3
 
     @abstractmethod
@@ -637,7 +634,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             ValueError: a value makes no sense.
         """
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ViewSet, out: Path, *, params: P, resume: Path, accelerator: str) -> None:
         """Train on the training views, keep the best on the validation views, fit the picker of notes there.
 
         Raises:
@@ -649,7 +646,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         section = f"train.{system}"
         check(params, section)
         self.check_more(params)
-        views = ViewSet(data.folder, instrument=params.instrument, cameras=params.cameras)
+        views = data.only(instrument=params.instrument, cameras=params.cameras)
         parts = {part: views.views(part) for part in ("train", "validation")}
         check_disjoint_views(list(parts.values()))
         for part, found in parts.items():
@@ -716,7 +713,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         facts = {
             "network": config,
             "encoding": encoding,
-            "sight": asdict(sight),
+            "pictures": asdict(sight),
             "target_power": params.target_power,
             "sequence_length": fidelity.sequence_length,
             "maximum": maximum,
@@ -780,7 +777,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
     ) -> NDArray[np.float32]:
         """Return what a trained network sees in a film (F, n), 1 for the loudest of training."""
         frame_rate = facts["frame_rate"]
-        seen = see(film, facts["sight"], n_windows=n_windows_of(film.duration_s, frame_rate), frame_rate=frame_rate)
+        seen = see(film, facts["pictures"], n_windows=n_windows_of(film.duration_s, frame_rate), frame_rate=frame_rate)
         looked = self.look(seen, facts["encoding"], accelerator=accelerator)
         found = predict(network, looked, target_power=facts["target_power"], sequence_length=facts["sequence_length"])
         return found.reshape(len(seen.is_filmed), len(facts["pitches"]))
@@ -800,7 +797,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             "encoding": dict,
             "bleed": _square,
             "picker": lambda found: Picker(**found),
-            "sight": lambda found: Sight(**found),
+            "pictures": lambda found: Sight(**found),
             "frame_rate": Fraction,
         }
         network, facts = load_network(stem, lambda facts: self.make_network(facts["network"]), needed)

@@ -9,7 +9,7 @@ Shapes: K players, C channels, n samples, B bins, T stft frames, R spectra of a 
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,6 @@ from tasks.families.separation import Mixture, Separation, SeparationFamily
 from tasks.families.trained import load_trained, save_trained
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 MIX, SILENT, NMF, IDEAL = "mix", "silent", "nmf_dictionary", "ideal_ratio_mask"
 ANY = "any"  # the dictionary of all instruments together, for one that no training stem has
@@ -64,7 +61,7 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
 
     def fit(
         self,
-        data: "ScoreSet | EnsembleSet",
+        data: EnsembleSet,
         out: Path,
         *,
         params: SeparationBaselinesParams,
@@ -76,12 +73,11 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
         Raises:
             ParamsError: every training stem is silent.
         """
-        ensembles = EnsembleSet(data.folder)
-        n_fft = _n_fft(params.window_s, ensembles.sample_rate)
+        n_fft = _n_fft(params.window_s, data.sample_rate)
         rng = np.random.default_rng(params.seed)
         spectra: dict[str, list[NDArray[np.float32]]] = {}
-        for take in ensembles.takes("train"):
-            for code, stem in zip(ensembles.instruments(take), ensembles.stems(take), strict=True):
+        for take in data.takes("train"):
+            for code, stem in zip(data.instruments(take), data.stems(take), strict=True):
                 magnitudes = np.abs(_stft(stem, n_fft)).mean(axis=0)  # (B, T)
                 energies = np.square(magnitudes).sum(axis=0)
                 sounding = energies > energies.max(initial=0.0) * 10 ** (SOUNDING_DB / 10)
@@ -95,8 +91,8 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
         with threadpool_limits(limits=1, user_api="blas"):
             dictionaries = {code: _dictionary(found, params, rng) for code, found in of_each.items()}
         facts = {
-            "sample_rate": ensembles.sample_rate,
-            "n_channels": ensembles.n_channels,
+            "sample_rate": data.sample_rate,
+            "n_channels": data.n_channels,
             "n_fft": n_fft,
             "mask_power": params.mask_power,
             "n_iterations": params.n_iterations,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,9 +35,6 @@ from tasks.families.trained import load_facts
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.params import Section
 from tasks.store.ensembles import N_PITCHES, EnsembleSet, slots
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 SYSTEM, BLIND = "wave_unet", "wave_unet_blind"
 PADDED = 2  # samples on each side of the published targets that are zeros
@@ -146,7 +143,7 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
     unordered: ClassVar[frozenset[str]] = frozenset({BLIND})
     sighted: ClassVar[frozenset[str]] = frozenset({SYSTEM})
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: WaveUnetParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: EnsembleSet, out: Path, *, params: WaveUnetParams, resume: Path, accelerator: str) -> None:
         """Train the reader of pictures where it is asked, then both networks for the same steps.
 
         Raises:

@@ -38,7 +38,7 @@ from tasks.features.note_picking import CAREFUL
 from tasks.instruments.notes import sorted_notes
 from tasks.metrics.notes import note_scores
 from tasks.store.arrays import write_arrays
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 from tasks.store.views import ViewSet
 
 PITCHES = (70, 74, 77, 81)
@@ -167,7 +167,7 @@ def captures(tmp_path_factory):
 
 def fit(family, params, folder, out):
     out.mkdir(parents=True)
-    family.fit(ScoreSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
+    family.fit(ViewSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 

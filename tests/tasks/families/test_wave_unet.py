@@ -37,7 +37,7 @@ from tasks.families.wave_unet import (
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.store.arrays import write_arrays
 from tasks.store.ensembles import EnsembleSet, slots
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 
 RATE, DURATION_S, N_MOTION = 2000, 4.0, 3
 
@@ -142,7 +142,9 @@ def params_of(**changes) -> WaveUnetParams:
 
 
 def fit(folder: Path, out: Path, params: WaveUnetParams) -> Path:
-    load_family("wave_unet").fit(ScoreSet(folder), out, params=params, resume=out.parent / "resume", accelerator="cpu")
+    load_family("wave_unet").fit(
+        EnsembleSet(folder), out, params=params, resume=out.parent / "resume", accelerator="cpu"
+    )
     return out
 
 
