@@ -18,11 +18,12 @@ from tasks.families import load_family
 from tasks.families.base import LEVELS, Family, Film, NoteAmplitudes, Performance, film_of_view
 from tasks.families.separated import CAUSALITY, at_rate, causality, probe_mixture, probes, write_separation
 from tasks.families.separation import Separation, SeparationFamily
+from tasks.instruments.keyboard import film_frames
 from tasks.instruments.notes import Notes
+from tasks.intake.notes import read_notes
 from tasks.intake.record import Device, read_capture
 from tasks.media.encode import encode_film, replace_sound
 from tasks.metrics.sound import level_dbfs
-from tasks.render import film_frames, read_notes
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
 from tasks.store.audio import write_flac
@@ -78,7 +79,7 @@ def _synthesize_scores(
     scores = ScoreSet(data)
     takes = scores.takes("test")
     films = {take: film_of(scores.open(take)) for take in takes}
-    truth: dict[str, Notes] = {take: read_notes(take)[0] for take in takes}
+    truth: dict[str, Notes] = {take: read_notes(take) for take in takes}
     with whole_folder(out) as half, ThreadPoolExecutor(workers) as pool:
         silent = {take: pool.submit(_silent_video, scores.open(take), half / f"{take}.mp4") for take in takes}
 

@@ -230,3 +230,40 @@ class ClockFit:
         if not self.spans:
             raise ValueError(f"the clocks are {self.verdict}: {self.reason}")
         return self.spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFit:
+    """A score's time against the recording's.
+
+    Attributes:
+        verdict: ``followed``: the recording is a performance of the score, of which every moment is known.
+            ``unrelated``: nothing says so.
+        reason: one line for people.
+        score_s: moments of the score that rise; none unless followed.
+        reference_s: when they are heard, never falling.
+        lag_s: of each note, by how much later than expected its own onset was found; NaN where none was.
+        margin: cost of the best control over the score's own.
+        agreement: part of the notes that were found within 50 ms.
+    """
+
+    verdict: Literal["followed", "unrelated"]
+    reason: str
+    score_s: Times
+    reference_s: Times
+    lag_s: Times
+    margin: float
+    agreement: float
+
+    def to_reference(self, time_s: NDArray[np.float64]) -> Times:
+        """Return when moments of the score are heard; beyond its ends by the tempo of the whole.
+
+        Raises:
+            ValueError: the score was not followed.
+        """
+        if self.verdict != "followed":
+            raise ValueError(f"the score is {self.verdict}: {self.reason}")
+        inside = np.interp(time_s, self.score_s, self.reference_s)
+        tempo = (self.reference_s[-1] - self.reference_s[0]) / (self.score_s[-1] - self.score_s[0])
+        outside = np.minimum(time_s - self.score_s[0], 0) + np.maximum(time_s - self.score_s[-1], 0)
+        return np.asarray(inside + tempo * outside)
