@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.chunk import ChunkParams, SegmentParams, chunk_ensemble, data_metrics, index_takes
+from tasks.chunk import ChunkParams, SegmentParams, data_metrics, index_takes
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import BadInput, DamagedData
-from tasks.extract import extract_take
 from tasks.ingest import Source, read_source, refuse_copies
 from tasks.instruments.midi import write_tracks
 from tasks.instruments.notes import sorted_notes
@@ -24,11 +23,14 @@ from tasks.instruments.orchestra import SLOTS
 from tasks.intake.copies import Contents
 from tasks.intake.ensemble import read_ensemble
 from tasks.intake.folder import FolderSize
+from tasks.kinds.ensembles.chunk import chunk_take
+from tasks.kinds.ensembles.extract import extract_take
+from tasks.kinds.ensembles.synchronize import synchronize_take
 from tasks.media.encode import encode_film
 from tasks.step import Verified
 from tasks.store.arrays import open_arrays
 from tasks.store.ensembles import EnsembleSet, slots
-from tasks.synchronize import SynchronizeParams, synchronize_take
+from tasks.synchronize import SynchronizeParams
 from tasks.takes import SplitParams, Take
 
 RATE = 16_000
@@ -63,7 +65,7 @@ def road(ensemble, sync_params, extract_params):
     def run(name, files, *, chunk=CHUNK, extract=extract_params, **said):
         take = ensemble(name, files, **said)
         folders = ("data/synchronized", "data/extracted", str(CHUNKED))
-        works = (synchronize_take, extract_take, chunk_ensemble)
+        works = (synchronize_take, extract_take, chunk_take)
         for folder, work, params in zip(folders, works, (sync_params, extract, chunk), strict=True):
             out = Path(folder) / name
             out.mkdir(parents=True)
@@ -113,7 +115,7 @@ def test_a_take_of_two_players_comes_whole_through_all_stages(road, tone, tmp_pa
         "mix", "motion_1", "notes_1", "notes_2", "pictures_1", "stem_1", "stem_2"
     ]  # fmt: skip
     assert arrays.attributes["instruments"] == ["vc", "vn"]
-    assert arrays.attributes["unseen"] == {"2": "no camera of his own"}
+    assert arrays.attributes["unseen"] == {"2": "no camera of their own"}
     one, two, mix = sounds(arrays, "stem_1", "stem_2", "mix")
     assert mix.shape == (1, 16_000)
     np.testing.assert_allclose(one + two, mix, atol=2 / 32768)
@@ -148,7 +150,7 @@ def test_the_set_of_them_is_read_back(road, tone):
     for name in ("scores", "captures"):
         (Path("data/chunked") / name).mkdir()
         index_takes(Path("data/chunked") / name, [], SPLIT, SEGMENTS)
-    figures = data_metrics(Path("data/chunked/scores"), Path("data/chunked/captures"), CHUNKED, takes, 0)
+    figures = data_metrics(Path("data/chunked"), takes, 0)
     assert (figures["n_ensembles"], figures["ensemble_hours"]) == (2, round(4 / 3600, 4))
     assert EnsembleSet(CHUNKED, instruments=("fl", "vn")).takes("train") == ["a"]
 
@@ -383,7 +385,7 @@ def test_a_damaged_stem_has_the_take_refused_with_its_name(ensemble, tone):
 
 def test_a_camera_that_cannot_be_used_leaves_the_players_heard(road, tone):
     _, arrays = road("duet", {"stem_1_vn.wav": tone(69), "cam_p1.mp4": b"nothing"}, genlocked=["cam_p1"])
-    assert arrays.attributes["unseen"] == {"1": "no camera of his own"}
+    assert arrays.attributes["unseen"] == {"1": "no camera of their own"}
     row = next(row for row in about("duet")["media"] if row["device"] == "cam_p1")
     assert row["state"] == "refused"
     assert about("duet")["genlocked"] == []

@@ -9,27 +9,22 @@ import numpy as np
 import pytest
 import soxr
 
-from tasks.chunk import ChunkParams, chunk_capture
+from tasks.chunk import ChunkParams
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData
-from tasks.extract import ExtractParams, extract_take
+from tasks.extract import ExtractParams
 from tasks.intake.record import read_capture
+from tasks.kinds.captures.chunk import chunk_take
+from tasks.kinds.captures.extract import extract_take
+from tasks.kinds.captures.synchronize import SyncError, cleanness_db, synchronize_take
 from tasks.media.encode import encode_camera, encode_sound
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
-from tasks.media.sound import read_sound
+from tasks.media.sound import read_pcm, read_sound
 from tasks.store.arrays import open_arrays
 from tasks.store.tables import read_table, write_table
-from tasks.synchronize import (
-    SyncError,
-    SynchronizeParams,
-    cleanness_db,
-    read_compact,
-    sync_files,
-    synchronize_take,
-    write_aligned,
-)
+from tasks.synchronize import SynchronizeParams, sync_files, write_aligned
 from tasks.takes import Take
 
 RATE = 48_000
@@ -194,7 +189,7 @@ def test_features_and_pictures_stand_on_the_masters_clock(synchronized):
         ),
         (
             "chunked/captures",
-            chunk_capture,
+            chunk_take,
             ChunkParams(
                 pictures_per_chunk=16,
                 camera_width=32,
@@ -263,7 +258,7 @@ def test_a_recording_is_read_as_16_bits_and_to_its_end(tmp_path):
     audio = heard(event(10), 1, 8, noise=1e-3)
     path = tmp_path / "a.flac"
     encode_sound(path, audio, sample_rate=RATE, codec="flac")
-    assert np.abs(read_compact(path, RATE, NO_LIMITS).astype(int) - np.rint(audio * 32767)).max() <= 1
+    assert np.abs(read_pcm(path, sample_rate=RATE, policy=NO_LIMITS).astype(int) - np.rint(audio * 32767)).max() <= 1
 
 
 def bars(onset_s, pitch, seconds):
