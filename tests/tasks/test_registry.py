@@ -17,5 +17,5 @@ def test_a_module_that_is_not_there_is_told_from_one_that_is_broken():
     assert kind_module("scores", "render").__name__ == "tasks.kinds.scores.render"
     with pytest.raises(LookupError, match=r"synchronize does nothing with scores: there is no tasks\.kinds\.scores"):
         kind_module("scores", "synchronize")
-    with pytest.raises(ParamsError, match="kind .songs. is unknown, expected one of scores, captures, ensembles"):
+    with pytest.raises(ParamsError, match=r"kind .songs. is unknown, expected one of scores, captures, ensembles"):
         kind_module("songs", "chunk")

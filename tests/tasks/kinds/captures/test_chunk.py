@@ -28,7 +28,7 @@ def test_the_masters_sound_is_as_long_as_its_codes_whatever_its_rate_rounds_to(m
     assert not made[len(truth) :].any()
 
 
-def test_recorded_notes_are_kept_when_all_of_them_are_on_the_masters_clock(project):
+def test_recorded_notes_are_kept_when_all_of_them_are_on_the_masters_clock(project, notes_of):
     def capture(notes):
         about = {"take": "a", "devices": (), "master": None, "instrument": "none", "pitches": (), "duration_s": 1.0}
         return Capture(**about, notes=notes)
@@ -38,7 +38,8 @@ def test_recorded_notes_are_kept_when_all_of_them_are_on_the_masters_clock(proje
     for folder in ("ingested", "synchronized"):
         (Path("data") / folder / "a").mkdir(parents=True)
     assert _recorded_notes(capture("recorded")) is None  # no clock for them
-    write_table(Path("data/ingested/a/notes.parquet"), arrays)
+    ingested = notes_of((0.5, 0.7, 60, 90), (1.0, 1.5, 62, 50))
+    write_table(Path("data/ingested/a/notes.parquet"), ingested.columns())
     write_table(Path("data/synchronized/a/notes.parquet"), arrays)
     np.testing.assert_allclose(_recorded_notes(capture("recorded")), [[0.5, 0.7, 60, 90], [1.0, 1.5, 62, 50]])
     assert _recorded_notes(capture("score")) is None  # it says what was meant, not what was played
