@@ -113,7 +113,7 @@ def truth_digest(test_takes: Sequence[Take], verified: Verified) -> str:
         verified: which files are known.
 
     Raises:
-        DamagedData: something that is named is missing, has no receipt, or is not what its receipt says.
+        DamagedData: something that is named is missing, has no receipt, or differs from its receipt.
     """
     return json_sha256(
         {

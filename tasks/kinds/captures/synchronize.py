@@ -40,7 +40,7 @@ SCORE = "score"
 
 NOTES_MS = 10.0  # by how much the onsets of recorded MIDI lie beside those in the sound
 # Scores played by other instruments in other tempi: in a dry room 19 of 20 moments were within 40 ms, where
-# reverberation outweighs the direct sound within 65. Inside of rolls nothing tells one moment from the next.
+# reverberation outweighs the direct sound within 65. Inside of rolls one moment is like the next.
 FOLLOWED_MS = 65.0
 
 _LEVEL_S = 0.02

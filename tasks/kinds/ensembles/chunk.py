@@ -39,7 +39,7 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
     """Write ``arrays.zarr`` of one ensemble: ``stem_N`` and ``mix`` (channels, samples), and what is known of players.
 
     Sounds are 16 bits; when the mix, or a stem, would pass full scale, all are lowered by one gain (``gain_db``). Of
-    the players who are seen ``motion_N`` (frames, numbers) and ``pictures_N`` (frames, 48, 48), of those whose notes
+    the players with a view ``motion_N`` (frames, numbers) and ``pictures_N`` (frames, 48, 48), of those whose notes
     are known ``notes_N`` (notes, 4): onset and offset in s, pitch, velocity. All begin at 0.0 of the mix.
 
     Raises:

@@ -44,7 +44,7 @@ def extract_take(take: Take, out: Path, params: ExtractParams) -> None:
     """Write ``arrays.zarr`` of one ensemble.
 
     For each player N with a view ``motion_N`` (frames, `N_MOTION`) float32 and the pictures that it is measured in,
-    ``pictures_N`` (frames, 48, 48) uint8 luma. The attribute ``unseen`` says why each other player has none.
+    ``pictures_N`` (frames, 48, 48) uint8 luma. The attribute ``unseen`` holds why each other player has none.
 
     Raises:
         MediaError: a camera's film cannot be read.

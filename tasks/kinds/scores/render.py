@@ -37,7 +37,7 @@ def render_take(take: Take, out: Path, params: RenderParams) -> None:
     time_s, velocity = key_states(notes, restrike_gap_s=params.restrike_gap_s)
     write_table(out / "states.parquet", {"time_s": time_s, "velocity": velocity})
     if json.loads((INGESTED / take.name / "take.json").read_text())["counts"]["pedal_channels"] > 1:
-        # One piano has one pedal: where each channel has its own, the notes are held as long as theirs says.
+        # One piano has one pedal: where each channel has its own, each note is held as long as its own pedal holds it.
         notes, controls = replace(notes, offset_s=notes.sounding_offset_s), None
     synthesizer = thread_synthesizer(sample_rate=params.sample_rate, gain=params.gain)
     audio = synthesizer.render(notes, controls, program=params.program, duration_s=duration_s)
