@@ -1,8 +1,8 @@
 """Two clocks by when something happens, where signals cannot be compared: a film and sound, or notes and sound.
 
-Onset functions at 100 Hz are held against each other as sound is (`onsets`), then in windows; the windows' lags are
-fitted with a line. That is good to some milliseconds, so the error bar is wide, and the guards are those of sound:
-the best place must stand out from chance and from its rivals, and the windows must agree with it.
+Onset functions at 100 Hz are correlated as a whole, as those of sound are (`onsets`), then in windows; the windows'
+lags are fitted with a line. That is good to some milliseconds, so the error bar is wide. The conditions of a lock are
+those of sound: the best place must stand out from chance and from its rivals, and the windows must agree with it.
 """
 
 from typing import Annotated
@@ -58,7 +58,7 @@ def fit_envelopes(
         other: (bands, m) of the device.
         method: what is compared, for the record.
         systematic_ms: by how much onsets of one kind may lie beside those of the other; part of the error bar.
-        params: what is looked for and believed.
+        params: what is searched for, and what evidence a lock needs.
         fine: (bands, m) of the device too, where other onsets of it are better in time than those that it is found by.
 
     Returns:
@@ -103,7 +103,7 @@ def fit_envelopes(
         return refused("unrelated", "no window shows the onsets of both", margin=margin)
     middle_s = float(time_s[significant].mean())
     basis = np.stack([np.ones(len(time_s)), time_s - middle_s], axis=1)
-    # A drift is believed as far as it is usual for clocks; a line through few windows would be anything.
+    # The prior is a drift that is usual for clocks: a line through few windows could have any.
     usual = np.diag([0.0, (0.01 / _DRIFT_SPREAD) ** 2])
     values = robust_line(
         lag_s[significant], height[significant], basis[significant], tolerance_s=_AGREES_S, prior=usual

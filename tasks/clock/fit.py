@@ -62,7 +62,7 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowTable:
-    """Windows of the recordings held against the fit, in order of time; arrays of one length.
+    """Windows of the recordings against the fit, in order of time; arrays of one length.
 
     Attributes:
         time_s: middle of the window, in the device's time.

@@ -126,7 +126,7 @@ def find_path(heights: NDArray[np.float32], *, max_step: int, step_cost: float, 
 def robust_line(
     lag_s: Times, weight: Times, basis: NDArray[np.float64], *, tolerance_s: float, prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Fit a linear model to windows' lags so that a few wild ones do no harm (Tukey's weights).
+    """Fit a linear model to windows' lags so that a few outliers do no harm (Tukey's weights).
 
     Args:
         lag_s: (n,).

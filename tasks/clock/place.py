@@ -33,8 +33,8 @@ class PlaceParams(Section):
 
     Attributes:
         sample_rate: Hz, at which sound is compared; at least 16,000.
-        clock: what is believed when sound is compared with sound.
-        onsets: what is believed when only onsets can be compared.
+        clock: the evidence that a lock needs when sound is compared with sound.
+        onsets: the evidence that a lock needs when only onsets can be compared.
     """
 
     sample_rate: int
@@ -55,7 +55,7 @@ def place_device(
         device: the device.
         sound: its sound (n,), at ``params.sample_rate``; None where it has none that can be read.
         master: the master's sound (m,), at the same rate.
-        params: what is believed.
+        params: the evidence that is needed.
         fault: why its sound could not be read; it goes into the reason.
     """
     fit: ClockFit | None = None

@@ -272,13 +272,13 @@ def _curve(values: Times, weight: Times) -> Times:
     n = len(values)
     bend = _STIFFNESS * np.array([np.r_[0, 0, np.ones(n - 2)], np.r_[0, -2, np.full(n - 3, -4.0), -2], np.zeros(n)])
     bend[2] = _STIFFNESS * np.r_[1, 5, np.full(n - 4, 6.0), 5, 1]
-    believed = weight
+    trusted = weight
     curve = values
     for _ in range(_REWEIGHTINGS):
         banded = bend.copy()
-        banded[2] += believed + _FAINT
-        curve = scipy.linalg.solveh_banded(banded, (believed + _FAINT) * values)
-        believed = weight * np.minimum(1, _USUAL_S / np.maximum(np.abs(values - curve), 1e-9))
+        banded[2] += trusted + _FAINT
+        curve = scipy.linalg.solveh_banded(banded, (trusted + _FAINT) * values)
+        trusted = weight * np.minimum(1, _USUAL_S / np.maximum(np.abs(values - curve), 1e-9))
     return np.asarray(curve)
 
 

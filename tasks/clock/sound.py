@@ -34,7 +34,7 @@ _N_RIVALS = 64
 _LISTED = 0.5  # of the best one's evidence, of few windows: enough to be named as a rival
 _FLUX_ERROR_S = 0.01  # of a place
 _BESIDE_MARGIN = 1.1  # reflections stand beside a true line, and are nearly as high in a large room
-_CLOSE = 0.7  # a line a few ms beside that is so high is settled too, before one of them is believed
+_CLOSE = 0.7  # a line a few ms beside that is so high is settled too, before one of them is chosen
 
 
 class ClockParams(Section):
@@ -64,7 +64,7 @@ def estimate_clock(reference: Samples, other: Samples, *, sample_rate: int, para
         reference: (n,) samples, mono; int16 halves the memory of a long recording and changes nothing.
         other: (m,) samples at the same rate.
         sample_rate: Hz, of both; at least 16,000.
-        params: what is looked for and believed.
+        params: what is searched for, and what evidence a lock needs.
 
     Returns:
         The clock of ``other`` against ``reference``. Swapped arguments give exactly the inverse.

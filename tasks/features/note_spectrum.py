@@ -1,4 +1,4 @@
-"""What a note looks like: a log-frequency magnitude spectrum, and where the partials of a key stand in it.
+"""A log-frequency magnitude spectrum, and where the partials of a key stand in it.
 
 Shapes: F frequency bins, T spectrum columns, P pitches, N partials.
 """

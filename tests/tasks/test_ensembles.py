@@ -62,8 +62,8 @@ def sync_params(ingest_params):
 def road(ensemble, sync_params, extract_params):
     """Return a function that brings files through all stages and returns the take's arrays."""
 
-    def run(name, files, *, chunk=CHUNK, extract=extract_params, **said):
-        take = ensemble(name, files, **said)
+    def run(name, files, *, chunk=CHUNK, extract=extract_params, **declared):
+        take = ensemble(name, files, **declared)
         folders = ("data/synchronized", "data/extracted", str(CHUNKED))
         works = (synchronize_take, extract_take, chunk_take)
         for folder, work, params in zip(folders, works, (sync_params, extract, chunk), strict=True):
@@ -121,7 +121,7 @@ def test_a_take_of_two_players_comes_whole_through_all_stages(road, tone, tmp_pa
     np.testing.assert_allclose(one + two, mix, atol=2 / 32768)
     expected = 0.2 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 8000)
     np.testing.assert_allclose(one[0, 100:3900], expected[100:3900], atol=1e-3)
-    assert np.abs(one[0, 4100:7900]).max() < 1e-3  # he rests from 0.5 s to 1 s
+    assert np.abs(one[0, 4100:7900]).max() < 1e-3  # the player rests from 0.5 s to 1 s
     # Frame k is the picture of that moment: the film runs on the clock of the stems.
     luma = arrays["pictures_1"][:].mean(axis=(1, 2))
     assert luma.shape == (50,)
@@ -143,7 +143,7 @@ def test_the_set_of_them_is_read_back(road, tone):
     assert data.instruments("a") == ("vn", "vn", "fl")
     stems, mix = data.stems("a"), data.mix("a")
     np.testing.assert_allclose(stems.sum(axis=0), mix, atol=3 / 32768)
-    # Both violins are heard in the violins' slot: the one must not take the other's place.
+    # Both violins are in the violins' slot: the one must not take the other's place.
     slotted = slots(stems, data.instruments("a"), SLOTS)
     np.testing.assert_allclose(slotted[SLOTS.index("vn")], stems[0] + stems[1], atol=1e-6)
     np.testing.assert_allclose(slotted.sum(axis=0), mix, atol=3 / 32768)
@@ -332,7 +332,7 @@ def melody(seed, duration_s):
 def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
     stems = [melody(1, 16.0), melody(2, 16.0)]
     late_s, n = 0.6, 360
-    heard = sum(stems)[round(late_s * RATE) : round(late_s * RATE) + n * RATE // 25]
+    recorded = sum(stems)[round(late_s * RATE) : round(late_s * RATE) + n * RATE // 25]
     rng = np.random.default_rng(3)
     places = np.cumsum(rng.integers(-2, 3, (2, n)), axis=1).clip(-6, 6)
 
@@ -350,7 +350,7 @@ def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
         tmp_path / "all.mp4",
         scene(),
         frame_rate=Fraction(25),
-        audio=heard.astype(np.float32),
+        audio=recorded.astype(np.float32),
         sample_rate=RATE,
     )
     files = {"stem_1_vn.wav": stems[0], "stem_2_vc.wav": stems[1], "cam_all.mp4": tmp_path / "all.mp4"}

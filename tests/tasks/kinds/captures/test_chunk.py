@@ -42,6 +42,6 @@ def test_recorded_notes_are_kept_when_all_of_them_are_on_the_masters_clock(proje
     write_table(Path("data/ingested/a/notes.parquet"), ingested.columns())
     write_table(Path("data/synchronized/a/notes.parquet"), arrays)
     np.testing.assert_allclose(_recorded_notes(capture("recorded")), [[0.5, 0.7, 60, 90], [1.0, 1.5, 62, 50]])
-    assert _recorded_notes(capture("score")) is None  # it says what was meant, not what was played
+    assert _recorded_notes(capture("score")) is None  # a score holds what was meant, not what was played
     write_table(Path("data/synchronized/a/notes.parquet"), {name: values[:1] for name, values in arrays.items()})
     assert _recorded_notes(capture("recorded")) is None

@@ -1,4 +1,4 @@
-"""The piano simulator's stage: what is seen and heard is when and what was played."""
+"""The piano simulator's stage: its pictures and its sound show when and what was played."""
 
 import json
 from pathlib import Path
@@ -51,8 +51,8 @@ def test_a_key_struck_again_at_once_is_seen_up_for_a_picture_at_25_a_second(rend
     states, _ = render("a", notes_of((0.5, 1.0, 60, 50), (1.0, 1.5, 60, 90)))
     for offset in range(5):  # wherever the pictures fall: five offsets of 8 ms cover a picture's 40 ms
         ticks = np.arange(50) / 25 + offset * 0.008
-        seen = states["velocity"][np.searchsorted(states["time_s"], ticks, side="right") - 1, KEY]
-        changes = seen[np.flatnonzero(np.diff(seen, prepend=np.uint8(1)))]
+        shown = states["velocity"][np.searchsorted(states["time_s"], ticks, side="right") - 1, KEY]
+        changes = shown[np.flatnonzero(np.diff(shown, prepend=np.uint8(1)))]
         assert changes.tolist() == [0, 50, 0, 90, 0]
 
 
