@@ -177,7 +177,7 @@ def test_without_a_mix_it_is_the_sum(road, tone):
     assert about("duet")["mix_residual_db"] is None
 
 
-def test_a_mix_that_is_not_the_sum_is_set_aside_and_said_so(road, tone):
+def test_a_mix_that_is_not_the_sum_is_set_aside_with_a_reason(road, tone):
     stems = [tone(69), tone(50)]
     other = np.random.default_rng(0).normal(0, 0.05, len(stems[0]))
     _, arrays = road("duet", {"stem_1_vn.wav": stems[0], "stem_2_vc.wav": stems[1], "mix.wav": sum(stems) + other})
@@ -233,7 +233,7 @@ def test_stereo_stems_are_mixed_down_and_it_is_recorded(road, tone):
     assert np.abs(sounds(arrays, "stem_1")[0]).max() == pytest.approx(0.1, abs=2e-3)
 
 
-def test_stereo_is_kept_where_two_channels_are_asked_for(road, tone):
+def test_stereo_is_kept_where_two_channels_are_requested(road, tone):
     left, right = tone(69), tone(73)
     _, arrays = road(
         "duet",
@@ -247,7 +247,7 @@ def test_stereo_is_kept_where_two_channels_are_asked_for(road, tone):
     assert arrays.attributes["mixed_down"] == []
 
 
-def test_mono_stems_where_two_channels_are_asked_for_are_one_clear_line(road, tone):
+def test_mono_stems_where_two_channels_are_requested_are_one_clear_line(road, tone):
     with pytest.raises(BadInput, match=r"stem_1_vn.wav: has 1 channels, expected 2, or chunk.stem_channels: 1"):
         road("duet", {"stem_1_vn.wav": tone(69)}, chunk=CHUNK.model_copy(update={"stem_channels": 2}))
 
@@ -296,7 +296,7 @@ def test_stems_in_one_file_are_taken_apart(road, tmp_path):
         assert loudest == pytest.approx(frequency_hz, abs=1)
 
 
-def test_a_solo_is_seen_and_heard_in_one_file(road, tone, tmp_path):
+def test_a_solos_film_and_sound_may_be_one_file(road, tone, tmp_path):
     lumas = 60 + np.arange(50)
     path = tmp_path / "solo_vc.mp4"
     encode_film(
@@ -367,7 +367,7 @@ def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
         assert abs(np.corrcoef(down, other)[0, 1]) < 0.3
 
 
-def test_players_that_are_not_seen_are_told_of(road, tone, tmp_path):
+def test_players_that_are_not_found_are_listed_with_a_reason(road, tone, tmp_path):
     files = {
         "stem_1_vn.wav": tone(69),
         "stem_2_vc.wav": tone(50),
@@ -383,7 +383,7 @@ def test_a_damaged_stem_has_the_take_refused_with_its_name(ensemble, tone):
         ensemble("duet", {"stem_1_vn.wav": tone(69), "stem_2_vc.wav": b"RIFF\x00\x00\x00\x00WAVE"})
 
 
-def test_a_camera_that_cannot_be_used_leaves_the_players_heard(road, tone):
+def test_a_camera_that_cannot_be_used_leaves_the_players_sounds(road, tone):
     _, arrays = road("duet", {"stem_1_vn.wav": tone(69), "cam_p1.mp4": b"nothing"}, genlocked=["cam_p1"])
     assert arrays.attributes["unseen"] == {"1": "no camera of their own"}
     row = next(row for row in about("duet")["media"] if row["device"] == "cam_p1")
@@ -420,7 +420,7 @@ def test_what_ingest_wrote_is_read_with_care(ensemble, tone):
             read_ensemble("duet")
 
 
-def test_an_ensembles_files_are_told_once_each(ensemble, tone):
+def test_an_ensembles_files_are_listed_once_each(ensemble, tone):
     take = ensemble("duet", {"stem_1_vn.wav": tone(69), "stem_2_vc.wav": tone(50), "mix.wav": tone(69) + tone(50)})
     found = read_ensemble(take.name)
     assert [path.name for path in found.sound_paths] == ["mix.wav", "stem_1_vn.wav", "stem_2_vc.wav"]

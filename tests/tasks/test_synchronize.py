@@ -158,7 +158,7 @@ def test_by_hand_the_same_delays_come_out(files, synchronized):
         assert [span["delay_s"] for span in row["spans"]] == [span.delay_s for span in clock.spans]
 
 
-def test_what_is_unrelated_or_unreadable_is_told_and_the_rest_goes_on(files, tmp_path):
+def test_what_is_unrelated_or_unreadable_is_reported_and_the_rest_goes_on(files, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     others = [files / "other.wav", tmp_path / "broken.wav", files / "cam_top.mp4"]
     placed = sync_files(files / "mic_room.wav", others, params=PARAMS).as_json()["others"]
@@ -341,7 +341,7 @@ def test_a_score_that_was_played_freely_is_followed_note_by_note(with_notes):
 
 
 @pytest.mark.parametrize("kind", ["score", "recorded"])
-def test_the_score_of_another_piece_is_unrelated_and_says_why(with_notes, kind):
+def test_the_score_of_another_piece_is_unrelated_with_a_reason(with_notes, kind):
     played_s, played_pitch = melody()
     written_s, written_pitch = melody(seed=6)
     notes, facts = with_notes(
@@ -353,7 +353,7 @@ def test_the_score_of_another_piece_is_unrelated_and_says_why(with_notes, kind):
     assert facts["reason"]
 
 
-def test_a_device_that_cannot_be_read_is_told_and_the_take_goes_on(take, files):
+def test_a_device_that_cannot_be_read_is_reported_and_the_take_goes_on(take, files):
     folder = Path("data/raw/a")
     folder.unlink()
     folder.mkdir()

@@ -89,7 +89,7 @@ def test_silence_and_what_is_too_short_say_so(silent):
     assert follow(*pair, onset_s, pitch).reason == f"the {silent} shows no onset"
 
 
-def test_a_late_note_is_told_and_repeated_ones_are_not_taken_for_each_other():
+def test_a_late_note_is_found_late_and_repeated_ones_are_not_taken_for_each_other():
     onset_s = np.array([1.0, 2.0, 3.0, 4.0, 4.1, 4.2, 6.0])
     pitch = np.array([60, 62, 64, 65, 65, 65, 67])
     heard_s = onset_s + np.array([0, 0, 0.03, 0, 0, 0, 0])

@@ -110,7 +110,7 @@ def test_a_full_scale_sine_gives_the_value_of_the_marimba_project(sample_rate):
 
 
 @pytest.mark.parametrize("frame_rate", [Fraction(25), NTSC, Fraction(24000, 1001)])
-def test_a_click_is_seen_by_the_three_windows_over_its_frame_for_an_hour(frame_rate):
+def test_a_click_shows_in_the_three_windows_over_its_frame_for_an_hour(frame_rate):
     # Frame 100,000 is an hour in: a rounded hop would be off by more than a second at 29.97.
     frame = 100_000
     first = ceil(frame * 8000 / frame_rate)

@@ -52,7 +52,7 @@ def test_an_octave_struck_together_is_two_notes():
     assert sorted(transcribed(struck([(0.5, 1.0, 48, 0.2), (0.5, 1.0, 60, 0.2)]))["pitch"]) == [48, 60]
 
 
-def test_a_repeated_note_is_heard_each_time():
+def test_a_repeated_note_is_detected_each_time():
     found = transcribed(struck([(0.3 + 0.25 * k, 0.2, 65, 0.1) for k in range(6)]))
     assert found["pitch"].tolist() == [65] * 6
     assert found["onset_s"] == pytest.approx(0.3 + 0.25 * np.arange(6), abs=0.02)
@@ -89,7 +89,7 @@ def test_a_later_start_moves_the_notes_and_nothing_else():
     np.testing.assert_allclose(moved["onset_s"] - 1.23, found["onset_s"], atol=0.002)
 
 
-def test_a_note_across_the_border_of_two_blocks_is_heard_once():
+def test_a_note_across_the_border_of_two_blocks_is_detected_once():
     audio = struck([(10.0, 0.5, 60, 0.1), (60.0, 0.5, 64, 0.1), (61.0, 0.5, 67, 0.1)], duration_s=63)
     found = transcribed(audio)
     assert found["pitch"].tolist() == [60, 64, 67]

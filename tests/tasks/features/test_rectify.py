@@ -17,7 +17,7 @@ def plane():
     return (128 + 60 * np.sin(x / 9) * np.cos(y / 7) + 40 * np.cos(x / 23)).astype(np.uint8)
 
 
-def test_what_a_camera_sees_of_a_plane_comes_back():
+def test_a_plane_that_a_camera_filmed_comes_back():
     there = cv2.getPerspectiveTransform(PLACES.astype(np.float32), CORNERS.astype(np.float32))
     filmed = cv2.warpPerspective(plane(), there, (240, 144), flags=cv2.INTER_CUBIC)
     made = Rectifier(CORNERS, PLACES, width=WIDTH, height=HEIGHT)(np.stack([filmed, 255 - filmed]))

@@ -55,7 +55,7 @@ def test_a_tone_is_the_largest_in_its_keys_column_just_while_it_sounds(extract, 
     assert amplitudes[outside].max() < 1e-3 * amplitudes[inside].max()
 
 
-def test_codes_decode_to_the_sound_as_far_as_256_levels_can_tell(extract):
+def test_codes_decode_to_the_sound_to_half_a_step_of_256_levels(extract):
     audio = tone(60, start_s=0.2, end_s=0.8, duration_s=1.0)
     arrays = extract(audio)
     assert (arrays["codes"].dtype, len(arrays["codes"])) == (np.uint8, 4_000)

@@ -32,7 +32,7 @@ def level(audio, start_s, end_s, rate=48_000):
     return float(np.abs(audio[round(start_s * rate) : round(end_s * rate)]).max())
 
 
-def test_a_note_is_heard_from_its_onset_on_and_the_sound_is_as_long_as_the_take_and_its_tail(render, notes_of):
+def test_a_note_sounds_from_its_onset_on_and_the_sound_is_as_long_as_the_take_and_its_tail(render, notes_of):
     _, audio = render("a", notes_of((1.0, 1.5, 60, 100)), tail_s=0.5)
     assert level(audio, 0, 0.999) < 1e-3
     assert level(audio, 1.0, 1.05) > 0.02
@@ -47,7 +47,7 @@ def test_a_key_is_lit_with_its_velocity_while_it_is_down(render, notes_of):
     assert np.count_nonzero(states["velocity"]) == 1
 
 
-def test_a_key_struck_again_at_once_is_seen_up_for_a_picture_at_25_a_second(render, notes_of):
+def test_a_key_struck_again_at_once_is_shown_released_for_a_picture_at_25_a_second(render, notes_of):
     states, _ = render("a", notes_of((0.5, 1.0, 60, 50), (1.0, 1.5, 60, 90)))
     for offset in range(5):  # wherever the pictures fall: five offsets of 8 ms cover a picture's 40 ms
         ticks = np.arange(50) / 25 + offset * 0.008
@@ -56,7 +56,7 @@ def test_a_key_struck_again_at_once_is_seen_up_for_a_picture_at_25_a_second(rend
         assert changes.tolist() == [0, 50, 0, 90, 0]
 
 
-def test_the_pedal_is_heard_and_not_seen(render, notes_of):
+def test_the_pedal_changes_the_sound_and_not_the_pictures(render, notes_of):
     note = notes_of((0.5, 1.0, 60, 100), (2.5, 2.6, 96, 1))
     pedal = Controls(time_s=np.array([0.6, 2.4]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
     dry, dry_audio = render("dry", note)
