@@ -27,7 +27,8 @@ def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> S
         for kind in KINDS:
             own = [take for take in takes if take.data_set == kind]
             done = for_each_take(kind_work("chunk"), own, stage="chunk", out_dir=CHUNKED / kind, params=params)
-            kept = [take for take in own if take.name in done.names()]
+            whole = set(done.names())
+            kept = [take for take in own if take.name in whole]
             parts = index_takes(CHUNKED / kind, kept, split, segments)
             truth[kind] = truth_digest([take for take in kept if parts[take.name] == "test"], verified)
             summaries.append(done)
