@@ -13,7 +13,7 @@ import yaml
 from tasks.families import load_family
 from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("pipeline")]
 
 PROJECT = Path(__file__).resolve().parents[1]
 PIECES = ("mozart_sonata_k545", "clementi_sonatina_c_major", "etude_thirds")  # one a part
