@@ -17,6 +17,8 @@ import yaml
 from filelock import FileLock
 
 from flows.server import prefect_server
+from tasks.code import CODE_FILE, write_code
+from tasks.families import families_of
 from tasks.instruments.midi import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.media.encode import encode_film
@@ -145,6 +147,7 @@ def start_project(folder, pieces):
     params["ingest"] |= ACCEPTED
     params["segments"] = {"length_s": 1.0, "hop_s": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    write_code(families_of(params), folder / CODE_FILE)
     shutil.copy(PROJECT / "constraints.txt", folder)
     write_whole(folder / "data" / "tools.json", json.dumps(running_tools()))
     return folder
@@ -286,8 +289,9 @@ def run_through(folder):
     """Run every stage in a project of three scores, with the baselines as its only family."""
     shutil.copy(PROJECT / "dvc.yaml", folder)
     params = yaml.safe_load(Path("params.yaml").read_text())
-    params["families"] = {"baselines": params["families"]["baselines"]}
+    params["families"] = {"baselines": "scores"}
     Path("params.yaml").write_text(yaml.safe_dump(params))
+    write_code(families_of(params))
     run_per_take()
     for stage in (("train", "baselines"), ("synthesize", "baselines"), ("evaluate", "baselines"), ("report",)):
         assert run_stage(*stage) == 0, stage

@@ -226,7 +226,7 @@ def test_what_is_no_take_is_quarantined_with_its_reason(make_project, add_take, 
     assert all(row["reason"].isprintable() for row in rows)
     assert sorted((row["kind"], row["take"]) for row in rows) == [
         ("BAD_NAME", "-y"),
-        ("BAD_NAME", "odd name?"),
+        ("BAD_NAME", "odd name\\n"),
         ("DUPLICATE", "good"),
         ("NAME_TAKEN", "a"),
         ("NOT_A_FILE", "fifo"),

@@ -22,7 +22,7 @@ from tasks.store.ensembles import EnsembleSet
 from tasks.takes import data_version, read_catalog
 
 STAGES = ("ingest", "render", "synchronize", "extract", "chunk")
-FOLDERS = ("ingested", "rendered", "synchronized", "extracted", "chunked", "metrics")
+MADE = ("ingested", "rendered", "synchronized", "extracted", "chunked", "metrics", "truth.json")  # in data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,16 @@ def results(contents):
 
     def read(project):
         found = contents(project / "data")
-        return {path: data for path, data in found.items() if path.split("/")[0] in FOLDERS}
+        return {path: data for path, data in found.items() if path.split("/")[0] in MADE}
 
     return read
+
+
+def unmake(project):
+    """Take a project back to what it was before the first stage."""
+    for name in MADE:
+        made = project / "data" / name
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
 def computed(ran):
@@ -85,11 +92,13 @@ def test_a_take_more_is_computed_in_its_kinds_stages_alone_and_when_it_goes_noth
     put[kind](project, "new", 7)
     assert computed(run_all()) == {"new": KINDS[kind].stages}
     grown = results(project)
-    # Beside it only the lists of all takes are other ones: those of the other kinds' indexes are as they were.
-    shared = {"ingested/catalog.json", "metrics/data.json"}
+    # Beside its own files only the lists of all takes are others, and those of its kind: no other kind's index is.
+    shared = {"ingested/catalog.json", "metrics/data.json", "truth.json"}
     shared |= {f"chunked/{kind}/{name}" for name in ("takes.json", "segments.parquet")}
     assert {path for path in before if grown.get(path) != before[path]} == shared
     assert all("/new/" in path for path in grown.keys() - before.keys())
+    truth = [json.loads(made["truth.json"]) for made in (before, grown)]
+    assert [name for name in truth[0] if truth[0][name] != truth[1][name]] == [kind]
     assert [take for take in read_catalog() if take.name != "new"] == catalog
     assert data_version(read_catalog()) != data_version(catalog)
     shutil.rmtree(project / "data/raw/new")
@@ -195,8 +204,7 @@ def test_a_corrupt_file_among_good_ones_changes_nothing_for_the_others(project, 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(project, run, results):
     before, moments = results(project), random.Random(1)
-    for folder in FOLDERS:
-        shutil.rmtree(project / "data" / folder)
+    unmake(project)
     for stage in STAGES:
         for _ in range(4):
             worker = subprocess.Popen(
@@ -218,8 +226,7 @@ def test_two_dask_workers_make_the_same_bytes_and_each_computes(project, run, re
     from distributed import Client, LocalCluster
 
     before = results(project)
-    for folder in FOLDERS:
-        shutil.rmtree(project / "data" / folder)
+    unmake(project)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
