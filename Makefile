@@ -14,8 +14,8 @@ repro: setup
 
 test: setup
 	@./setup.sh browser
-	timeout --signal=INT --kill-after=60 20m python -m pytest -q -n 2 --dist worksteal --durations=10 -m "not slow"
-	timeout --signal=INT --kill-after=60 50m python -m pytest -q -n 2 --dist loadgroup --durations=10 -m slow
+	timeout --signal=INT --kill-after=60 20m python -m pytest -q -n 2 --dist loadscope --durations=10 -m "not slow"
+	timeout --signal=INT --kill-after=60 50m python -m pytest -q -n 2 --dist loadscope --durations=10 -m slow
 
 lint: setup
 	ruff check .
