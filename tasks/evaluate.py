@@ -360,7 +360,7 @@ def played_scores(
         "max_frequency_hz": int(arrays.attributes["sound_rate"]) / 2,
     }
     scores = note_scores(truth, notes, **limits)
-    scores |= {f"onset_f1_{round(1000 * tolerance_s)}_ms": f1 for tolerance_s, f1 in onset_sweep(truth, notes).items()}
+    scores |= onset_sweep(truth, notes)
     pitches = {pitch: (c.tp, c.fp, c.fn) for pitch, c in pitch_counts(truth, notes, **limits).items()}
     if amplitudes is not None:
         true_values = views.amplitudes(view.take)
