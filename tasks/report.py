@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData
-from tasks.evaluate import played_notes
+from tasks.kinds.captures.played import played_notes
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
