@@ -3,9 +3,9 @@
 python -m benchmarks.marimba FOLDER [--part ablations original inference videos] [--rows NAME,...] [--keep DIR]
 
 FOLDER is a project in which the stages film to chunk have run. Networks are trained by the families' own ``fit`` with
-the values of preset demo and what a row changes, all for the same number of steps on one thread, and heard on every
-test view; `tasks.kinds.captures.evaluate.played_scores` gives the figures. What was trained and each row's figures are kept in DIR:
-a row that is there is not made again. Nothing in FOLDER is written to.
+the values of preset demo and what a row changes, all for the same number of steps on one thread. They perform every
+test view, and `tasks.kinds.captures.evaluate.played_scores` gives the figures. What was trained and each row's figures
+are kept in DIR: a row that is there is not made again. Nothing in FOLDER is written to.
 
 ablations: one thing changed a row, against the full row.
 original: the published networks, sizes and defects: on one short clip, and on all takes seen from above.

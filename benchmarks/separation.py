@@ -137,7 +137,9 @@ def groups_of(found: Sequence[TakeScores]) -> dict[str, list[TakeScores]]:
         n = one.labels["n_players"]
         groups.setdefault(f"{n} players", []).append(one)
         if n == 2:
-            groups.setdefault("2 of one instrument" if one.labels["same_instruments"] else "2 instruments", []).append(one)
+            groups.setdefault("2 of one instrument" if one.labels["same_instruments"] else "2 instruments", []).append(
+                one
+            )
     return dict(sorted(groups.items()))
 
 

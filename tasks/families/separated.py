@@ -7,7 +7,7 @@ Shapes: K players, C channels, n samples.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

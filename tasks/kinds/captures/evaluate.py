@@ -79,11 +79,11 @@ def evaluate(
         truth, rate = views.sound(take)
         folders = [synthesized / system / view.name for system, view in performances]
         sounds = [at_rate(rate, *read_audio(folder / "audio.flac")) for folder in folders]
-        scored = []
-        for folder, (system, view), sound, figures in zip(
+        scored: list[Scored] = []
+        for folder, (system, view), sound, distance in zip(
             folders, performances, sounds, distances(truth, sounds, sample_rate=rate), strict=True
         ):
-            figures |= levels.get(system, {}) | _combs(truth, sound, rate, frame_rates[system])
+            figures = distance | levels.get(system, {}) | _combs(truth, sound, rate, frame_rates[system])
             counts: Mapping[int, Counts] = {}
             if "amplitudes" in views.open(take):
                 notes, amplitudes = _predicted(folder, sound, views, take, transcribe_params)

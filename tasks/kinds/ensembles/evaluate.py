@@ -191,7 +191,7 @@ def score_separation(
                 "same_instruments": len(set(instruments)) < len(instruments),
                 "ordered_by": ordered_by,
             },
-            scores=scores | known,
+            scores={**scores, **known},
             segment_ids=segment_ids,
         ),
         players=players,

@@ -69,12 +69,11 @@ def evaluate(
     def score(take: str, systems: Sequence[str]) -> list[Scored]:
         truth = at_rate(scores.code_rate, *read_audio(RENDERED / take / "audio.flac"))
         sounds = [at_rate(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
-        scored = []
-        for system, sound, figures in zip(
+        scored: list[Scored] = []
+        for system, sound, distance in zip(
             systems, sounds, distances(truth, sounds, sample_rate=scores.code_rate), strict=True
         ):
-            if system in nats:
-                figures |= nats_of_segments(nats[system][takes_of_rows == take])
+            likelihood = nats_of_segments(nats[system][takes_of_rows == take]) if system in nats else {}
             limits: dict[str, Any] = {
                 "onset_tolerance_s": params.onset_tolerance_s,
                 "max_frequency_hz": scores.code_rate / 2,
@@ -88,7 +87,7 @@ def evaluate(
                 take=take,
                 piece=scores.piece(take),
                 labels={"notes_from": "model" if predicted.exists() else "sound"},
-                scores=figures | note_scores(played, notes, **limits),
+                scores=distance | likelihood | note_scores(played, notes, **limits),
                 segment_ids=ids.get(take, []),
             )
             scored.append((found, pitch_counts(played, notes, **limits)))
