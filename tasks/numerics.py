@@ -1,8 +1,8 @@
 """The same numbers on any x86-64 CPU with AVX2: which instructions numpy, OpenBLAS and OpenCV may use.
 
-numpy takes other routines for sines and exponentials where it finds AVX-512, OpenBLAS other kernels, OpenCV other loops:
-their last bits differ, a sample is rounded the other way, and a recording has other bytes. So wider instructions than
-AVX2 are left out, on every machine. The libraries read these settings when they are imported: `pin` comes first.
+numpy takes other routines for sines and exponentials where it finds AVX-512, OpenBLAS other kernels and OpenCV other
+loops. The last bits differ, a sample is rounded the other way, and a recording has other bytes. So wider instructions
+than AVX2 are left out on every machine. The libraries read these settings when they are imported: `pin` comes first.
 """
 
 import os

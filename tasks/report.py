@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData
-from tasks.evaluate import played_notes
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
+from tasks.kinds.captures.played import played_notes
 from tasks.media.encode import encode_film
 from tasks.page.figures import (
     draw_losses,

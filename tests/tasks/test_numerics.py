@@ -13,7 +13,7 @@ from tasks.numerics import PINNED, PINNED_WITH_AVX512, pin
 @pytest.fixture
 def environment(monkeypatch):
     """Hand out an environment without the variables, and put the old one back."""
-    for name in (PINNED | PINNED_WITH_AVX512).keys():
+    for name in PINNED | PINNED_WITH_AVX512:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return os.environ
@@ -21,7 +21,8 @@ def environment(monkeypatch):
 
 def test_every_stage_leaves_wide_instructions_out_before_numpy_is_there():
     code = (
-        "import flows, sys, json; early = 'numpy' in sys.modules; import numpy; from threadpoolctl import threadpool_info;"
+        "import flows, sys, json; early = 'numpy' in sys.modules; import numpy;"
+        "from threadpoolctl import threadpool_info;"
         "cpu = numpy.show_config(mode='dicts')['SIMD Extensions'];"
         "blas = [one['architecture'] for one in threadpool_info() if one['internal_api'] == 'openblas'];"
         "print(json.dumps([early, cpu.get('found', []), blas]))"
