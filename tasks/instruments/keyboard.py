@@ -1,4 +1,4 @@
-"""The piano seen from above: which picture stands when, and what it looks like (DeepSynth sections 1 and 4).
+"""The piano from above: which picture stands when, and what it looks like (DeepSynth sections 1 and 4).
 
 A picture is the luma plane of a film, 780 x 57: 52 white keys of 15 pixels, black keys between them, no
 chroma. Only the moments where a key moves have a picture; ``shown_at`` says which one stands at any tick of

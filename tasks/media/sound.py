@@ -43,10 +43,10 @@ class DecodedSound:
     """The sound of a recording.
 
     Attributes:
-        samples: (n,) mono, the mean of all channels; sample k is heard ``k / sample_rate`` s after the file's time
+        samples: (n,) mono, the mean of all channels; sample k sounds ``k / sample_rate`` s after the file's time
             zero. A stream that begins later, or has a hole, has zeros there.
         sample_rate: Hz.
-        start_s: when sample 0 is heard, from the file's time zero: always 0.
+        start_s: when sample 0 sounds, from the file's time zero: always 0.
         stream: which of the file's streams it is.
         holes: where nothing was recorded, or nothing decodes: (start, end) in s each.
         n_patched: samples that were no numbers and are zeros now.
@@ -81,11 +81,11 @@ def read_sound(
         policy: what it may cost.
         stream: index among the file's streams; the first audio stream if None.
         lenient: keep what decodes of a truncated or damaged file.
-        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
+        facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
 
     Raises:
         MediaError: as in `SoundBlocks`.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     blocks = SoundBlocks(path, sample_rate=sample_rate, policy=policy, stream=stream, lenient=lenient, facts=facts)
     parts = list(blocks)
@@ -107,7 +107,7 @@ def iter_sound(
 
     Raises:
         MediaError: as in `SoundBlocks`.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     yield from SoundBlocks(path, sample_rate=sample_rate, policy=policy, stream=stream, lenient=lenient)
 
@@ -124,14 +124,14 @@ class SoundBlocks:
         policy: what it may cost.
         stream: index among the file's streams; the first audio stream if None.
         lenient: keep what decodes of a truncated or damaged file, with zeros for samples that are no numbers.
-        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
+        facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
         mix: average the channels.
 
     Raises:
         MediaError: as in `tasks.media.probe.probe`; ``NO_AUDIO``; ``TRUNCATED``, it ends before its declared end;
             ``DAMAGED_STREAM``, parts of it do not decode, or, if lenient, most of it; ``NOT_FINITE``, a sample is
             no number; ``TOO_LONG``.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
 
     def __init__(
