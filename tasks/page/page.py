@@ -107,8 +107,8 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestTake:
-    """A test take: the reference, and what each system made of it.
+class ShownTake:
+    """A test take on the page: the reference, and what each system made of it.
 
     Attributes:
         take: its name.
@@ -118,8 +118,6 @@ class TestTake:
         reference: what was played.
         systems: in order of family and system.
     """
-
-    __test__ = False  # pytest takes the name for a test's
 
     take: str
     title: str
@@ -190,7 +188,7 @@ class Chapter:
     name: str
     title: str
     intro: str = ""
-    takes: tuple[TestTake, ...] = ()
+    takes: tuple[ShownTake, ...] = ()
     n_takes: int = 0
     listing: Listing | None = None
     cards: tuple[Card, ...] = ()

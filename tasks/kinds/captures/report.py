@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.evaluate import played_notes
 from tasks.metrics.table import metric
 from tasks.page.figures import draw_still
-from tasks.page.page import Card, CatalogRow, Chapter, Entry, Group, Listing, Picture, TestTake, picture_at
+from tasks.page.page import Card, CatalogRow, Chapter, Entry, Group, Listing, Picture, ShownTake, picture_at
 from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
 from tasks.page.scores import Part, Table, parted_table
 from tasks.page.text import clock, number
@@ -35,7 +35,7 @@ def report(source: Source) -> KindPart:
         DamagedData: a file is missing or is not what its stage writes.
     """
     tested = list(_tested_views(source))
-    takes = tuple(_test_take(source, row, camera) for row, camera in tested[: source.params.max_takes])
+    takes = tuple(_shown_take(source, row, camera) for row, camera in tested[: source.params.max_takes])
     chapter = Chapter(
         name=source.kind,
         title="Filmed captures",
@@ -62,7 +62,7 @@ def _tested_views(source: Source) -> Iterator[tuple[CatalogRow, str]]:
             yield row, min(cameras)
 
 
-def _test_take(source: Source, row: CatalogRow, camera: str) -> TestTake:
+def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
     """Write the media of one camera of a test take."""
     folder = source.media(row.take)
     views = ViewSet(source.data / "chunked" / source.kind)
@@ -94,7 +94,7 @@ def _test_take(source: Source, row: CatalogRow, camera: str) -> TestTake:
         )
         for family, system, made in source.systems(view.name)
     )
-    return TestTake(
+    return ShownTake(
         take=row.take,
         title=row.title,
         about=tuple(filter(None, (row.composer, f"filmed by {camera}"))),

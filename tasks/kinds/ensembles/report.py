@@ -14,7 +14,7 @@ from tasks.families.separated import MIX_FILE, read_separation, stem_file
 from tasks.instruments.orchestra import ORCHESTRA
 from tasks.metrics.table import metric
 from tasks.page.figures import draw_spectrograms, draw_stills
-from tasks.page.page import Card, CatalogRow, Chapter, Media, Picture, TestTake, picture_at
+from tasks.page.page import Card, CatalogRow, Chapter, Media, Picture, ShownTake, picture_at
 from tasks.page.scores import Evaluation, Part, Table, parted_table
 from tasks.page.text import number
 from tasks.report import KindPart, Source
@@ -42,7 +42,7 @@ def report(source: Source) -> KindPart:
     players = {
         one.family: read_table(source.data / "evaluated" / one.family / "players.parquet") for one in source.evaluations
     }
-    takes = tuple(_test_take(source, row, players) for row in tested[: source.params.max_takes])
+    takes = tuple(_shown_take(source, row, players) for row in tested[: source.params.max_takes])
     chapter = Chapter(
         name=source.kind,
         title="Ensembles",
@@ -117,7 +117,7 @@ def _by_instrument(
     return parted_table("SI-SDR improvement by instrument", by_player, IMPROVEMENT, parts)
 
 
-def _test_take(source: Source, row: CatalogRow, players: Mapping[str, Mapping[str, NDArray[Any]]]) -> TestTake:
+def _shown_take(source: Source, row: CatalogRow, players: Mapping[str, Mapping[str, NDArray[Any]]]) -> ShownTake:
     """Write the media of one test take."""
     folder = source.media(row.take)
     ensembles = EnsembleSet(source.data / "chunked" / source.kind)
@@ -129,7 +129,7 @@ def _test_take(source: Source, row: CatalogRow, players: Mapping[str, Mapping[st
         for family, system, made in source.systems(row.take)
         if (made / MIX_FILE).exists() and source.role(family, system) not in ROLES_WITHOUT_CARDS
     )
-    return TestTake(
+    return ShownTake(
         take=row.take,
         title=row.title,
         about=tuple(filter(None, (row.composer, ", ".join(map(_name, instruments))))),

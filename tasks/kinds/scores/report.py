@@ -13,7 +13,7 @@ from tasks.instruments.keyboard import draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_film
 from tasks.page.figures import draw_still
-from tasks.page.page import CatalogRow, Chapter, TestTake
+from tasks.page.page import CatalogRow, Chapter, ShownTake
 from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
 from tasks.report import KindPart, Source, read_json
 from tasks.store.audio import read_audio
@@ -33,7 +33,7 @@ def report(source: Source) -> KindPart:
     shown = tested[: source.params.max_takes]
     with ThreadPoolExecutor(1) as pool:  # ffmpeg encodes films while pictures are drawn
         films = [pool.submit(_write_film, source.media(row.take), source, row) for row in shown]
-        takes = tuple(_test_take(source, row) for row in shown)
+        takes = tuple(_shown_take(source, row) for row in shown)
         for film in films:
             film.result()
     picture = note_scores_picture(
@@ -60,7 +60,7 @@ def report(source: Source) -> KindPart:
     )
 
 
-def _test_take(source: Source, row: CatalogRow) -> TestTake:
+def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
     """Write the media of one test take, but for its film."""
     folder, rendered = source.media(row.take), source.data / "rendered" / row.take
     audio, sample_rate = read_audio(rendered / "audio.flac")
@@ -88,7 +88,7 @@ def _test_take(source: Source, row: CatalogRow) -> TestTake:
         )
         for family, system, made in source.systems(row.take)
     )
-    return TestTake(
+    return ShownTake(
         take=row.take,
         title=row.title,
         about=(row.composer,) if row.composer else (),
