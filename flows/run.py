@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -307,7 +306,7 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         if "@" in stage:
             check_kind(stage.partition("@")[2], families)
         typed = {
-            key: (cls if isclass(cls) else cls()).parse(section_values(params, name), name)
+            key: (cls if isinstance(cls, type) else cls()).parse(section_values(params, name), name)
             for key, (name, cls) in sections.items()
         }
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):

@@ -36,7 +36,7 @@ from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 
 if TYPE_CHECKING:
-    from tasks.families.base import Family
+    from tasks.families.base import VideoFamily
 
 KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
 
@@ -44,7 +44,7 @@ Scored = tuple[TakeScores, Mapping[int, Counts]]  # and hits and misses by pitch
 
 
 def evaluate(
-    family: "Family[Any]",
+    family: "VideoFamily[Any, Any]",
     *,
     data: Path,
     trained: Path,
