@@ -283,6 +283,10 @@ def progress_bar() -> Progress:
     )
 
 
+def _section_class(of: type[Section] | Callable[[], type[Section]]) -> type[Section]:
+    return of if isinstance(of, type) and issubclass(of, Section) else of()  # type: ignore[return-value]
+
+
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
     """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, report what was done.
 
@@ -306,8 +310,7 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         if "@" in stage:
             check_kind(stage.partition("@")[2], families)
         typed = {
-            key: (cls if isinstance(cls, type) else cls()).parse(section_values(params, name), name)
-            for key, (name, cls) in sections.items()
+            key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
             done = flow.with_options(task_runner=runner())(*arguments, **typed)
