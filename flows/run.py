@@ -283,8 +283,8 @@ def progress_bar() -> Progress:
     )
 
 
-def _section_class(of: type[Section] | Callable[[], type[Section]]) -> type[Section]:
-    return of if isinstance(of, type) and issubclass(of, Section) else of()  # type: ignore[return-value]
+def _section_class(given: type[Section] | Callable[[], type[Section]]) -> type[Section]:
+    return given if isinstance(given, type) and issubclass(given, Section) else given()  # type: ignore[return-value]
 
 
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
