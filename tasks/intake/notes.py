@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.instruments.midi import Controls
 from tasks.instruments.notes import Notes
 from tasks.intake.record import INGESTED
@@ -24,3 +27,14 @@ def read_controls(take: str, folder: Path = INGESTED) -> Controls:
         DamagedData: the table is missing or damaged.
     """
     return Controls(**read_table(folder / take / "controls.parquet"))
+
+
+def note_rows(path: Path) -> NDArray[np.float64]:
+    """Read a table of notes as rows (n, 4): onset and offset in s, pitch, velocity.
+
+    Raises:
+        DamagedData: the table is missing or damaged, or lacks a column.
+    """
+    names = ("onset_s", "offset_s", "pitch", "velocity")
+    notes = read_table(path, names)
+    return np.stack([np.asarray(notes[name], np.float64) for name in names], axis=1)
