@@ -1,11 +1,10 @@
-"""Notes and pedals of a take, as ingest wrote them."""
+"""Notes of a take, as ingest wrote them."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.instruments.midi import Controls
 from tasks.instruments.notes import Notes
 from tasks.intake.record import INGESTED
 from tasks.store.tables import read_table
@@ -18,15 +17,6 @@ def read_notes(take: str, folder: Path = INGESTED) -> Notes:
         DamagedData: the table is missing or damaged.
     """
     return Notes(**read_table(folder / take / "notes.parquet"))
-
-
-def read_controls(take: str, folder: Path = INGESTED) -> Controls:
-    """Read the pedal moves of a score, in the time of its MIDI file.
-
-    Raises:
-        DamagedData: the table is missing or damaged.
-    """
-    return Controls(**read_table(folder / take / "controls.parquet"))
 
 
 def note_rows(path: Path) -> NDArray[np.float64]:
