@@ -46,12 +46,13 @@ from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
 from tasks.families.note_regression import n_windows_of  # noqa: E402
 from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
+from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402
 from tasks.store.arrays import write_arrays  # noqa: E402
-from tasks.store.segments import ScoreSet, segment_rows, write_segments  # noqa: E402
+from tasks.store.segments import segment_rows, write_segments  # noqa: E402
 from tasks.store.views import View, ViewSet  # noqa: E402
-from tasks.synthesize import Lazy, true_amplitudes  # noqa: E402
+from tasks.synthesize import Lazy  # noqa: E402
 from tasks.takes import captures, read_catalog  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
@@ -195,7 +196,7 @@ class Bench:
             out.mkdir(parents=True)
             start = process_time()
             resume = self.keep / "resume" / key
-            adapter.fit(ScoreSet(data), out, params=params, resume=resume, accelerator="cpu")
+            adapter.fit(ViewSet(data), out, params=params, resume=resume, accelerator="cpu")
             shutil.rmtree(resume, ignore_errors=True)
             took.write_text(json.dumps({"fit_cpu_s": process_time() - start}))
         return out, float(json.loads(took.read_text())["fit_cpu_s"])
