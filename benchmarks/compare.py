@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tasks.page.scores import METRICS
+from tasks.metrics.table import METRICS
 from tasks.store.tables import write_table
 
 GOAL_S = 3.0

@@ -3,9 +3,9 @@
 python -m benchmarks.marimba FOLDER [--part ablations original inference videos] [--rows NAME,...] [--keep DIR]
 
 FOLDER is a project in which the stages film to chunk have run. Networks are trained by the families' own ``fit`` with
-the values of preset demo and what a row changes, all for the same number of steps on one thread, and heard on every
-test view; `tasks.evaluate.played_scores` gives the figures. What was trained and each row's figures are kept in DIR:
-a row that is there is not made again. Nothing in FOLDER is written to.
+the values of preset demo and what a row changes, all for the same number of steps on one thread. They perform every
+test view, and `tasks.kinds.captures.evaluate.played_scores` gives the figures. What was trained and each row's figures
+are kept in DIR: a row that is there is not made again. Nothing in FOLDER is written to.
 
 ablations: one thing changed a row, against the full row.
 original: the published networks, sizes and defects: on one short clip, and on all takes seen from above.
@@ -41,11 +41,12 @@ from flows.presets import preset_text  # noqa: E402
 from models.cnn_lstm import POSTER_LAYERS  # noqa: E402
 from tasks.chunk import ChunkParams  # noqa: E402
 from tasks.errors import DamagedData, ParamsError  # noqa: E402
-from tasks.evaluate import EvaluateParams, played_scores  # noqa: E402
+from tasks.evaluate import EvaluateParams  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
 from tasks.families.note_regression import n_windows_of  # noqa: E402
 from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
+from tasks.kinds.captures.evaluate import played_scores  # noqa: E402
 from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402

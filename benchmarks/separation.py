@@ -26,17 +26,12 @@ import torch
 import yaml
 
 from flows.presets import preset_text
+from tasks.evaluate import TakeScores
 from tasks.families import load_family
-from tasks.families.separated import (
-    Evaluation,
-    causality,
-    probe_mixture,
-    probes,
-    score_separation,
-    write_separation,
-)
+from tasks.families.separated import causality, probe_mixture, probes, write_separation
 from tasks.families.separation import Mixture, SeparationFamily, mixture_of
 from tasks.families.wave_unet import BLIND, SYSTEM, Separator, WaveUnetParams, on_grid, separate_whole, told_of
+from tasks.kinds.ensembles.evaluate import score_separation
 from tasks.metrics.intervals import paired_interval
 from tasks.store.ensembles import EnsembleSet
 from tasks.synthesize import Lazy
@@ -100,7 +95,7 @@ def fitted(data: EnsembleSet, name: str, section: Mapping[str, Any], out: Path) 
 
 def scored(
     data: EnsembleSet, family: SeparationFamily[Any], trained: Path, scratch: Path, *, museval_players: int = 4
-) -> list[Evaluation]:
+) -> list[TakeScores]:
     """Separate and score every test take by every system of a family."""
     takes = data.takes("test")
     mixtures: Lazy[Mixture] = Lazy(dict.fromkeys(takes), lambda take: mixture_of(data, take))
@@ -124,29 +119,32 @@ def scored(
                 one.take,
                 folder,
                 system=one.system,
+                role=family.role(one.system),
                 ordered_by="truth" if is_unordered else "system",
                 known={},
                 museval_players=museval_players,
                 segment_ids=(),
-            )
+            ).take
         )
     return found
 
 
-def groups_of(found: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
+def groups_of(found: Sequence[TakeScores]) -> dict[str, list[TakeScores]]:
     """Return the rows of all takes, of each number of players, and of duets of one and of two instruments."""
-    groups: dict[str, list[Evaluation]] = {"all": list(found)}
+    groups: dict[str, list[TakeScores]] = {"all": list(found)}
     for one in found:
-        n = len(one.instruments)
+        n = one.labels["n_players"]
         groups.setdefault(f"{n} players", []).append(one)
         if n == 2:
-            groups.setdefault("2 of one instrument" if one.same_instruments else "2 instruments", []).append(one)
+            groups.setdefault("2 of one instrument" if one.labels["same_instruments"] else "2 instruments", []).append(
+                one
+            )
     return dict(sorted(groups.items()))
 
 
 def compare(data: EnsembleSet, sections: Mapping[str, Any], keep: Path) -> None:
     """Print what every system reaches."""
-    found: list[Evaluation] = []
+    found: list[TakeScores] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in FAMILIES:
             family = fitted(data, name, sections[name], keep / name)
@@ -158,7 +156,7 @@ def compare(data: EnsembleSet, sections: Mapping[str, Any], keep: Path) -> None:
         follow(data, family, keep / "wave_unet")
 
 
-def table(found: Sequence[Evaluation]) -> None:
+def table(found: Sequence[TakeScores]) -> None:
     """Print the mean of each figure over the takes of a group, by system."""
     print(f"\n| group | takes | system | {' | '.join(FIGURES)} |\n|---|---|---|{'---|' * len(FIGURES)}")
     for group, rows in groups_of(found).items():
@@ -168,7 +166,7 @@ def table(found: Sequence[Evaluation]) -> None:
             print(f"| {group} | {len(own)} | {system} | {' | '.join(f'{value:.2f}' for value in means)} |")
 
 
-def against(found: Sequence[Evaluation], system: str, other: str) -> None:
+def against(found: Sequence[TakeScores], system: str, other: str) -> None:
     """Print how much better one system improves SI-SDR than another, with 95 % intervals over pieces."""
     print(f"\n| {system} over {other} | takes | pieces | SI-SDR improvement, dB |\n|---|---|---|---|")
     for group, rows in groups_of(found).items():
@@ -209,7 +207,7 @@ def follow(data: EnsembleSet, family: SeparationFamily[Any], trained: Path) -> N
 def told(data: EnsembleSet, sections: Mapping[str, Any], keep: Path, n_steps: int) -> None:
     """Print what players are asked for by is worth."""
     print(f"\nall rows: {n_steps} steps")
-    found: list[Evaluation] = []
+    found: list[TakeScores] = []
     with tempfile.TemporaryDirectory() as scratch:
         for number, (row, changes) in enumerate(TOLD.items()):
             section = dict(sections["wave_unet"]) | {"n_steps": n_steps} | changes

@@ -1,33 +1,45 @@
 """Verb ``compare``: what changed between two versions of data, parameters and code, and what it changed.
 
-Figures are compared take by take, over the takes that both versions tested from the same bytes; what a difference is
-worth is said by an interval over pieces. Of twenty comparisons without any difference, one leaves 0 out.
+Figures are compared row by row, a take or a view of one, over the takes that both versions tested from the same bytes.
+An interval over pieces says what a difference is worth. Of twenty comparisons without any difference, one leaves 0 out.
 """
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-import numpy as np
-import yaml
-from numpy.typing import NDArray
+from typing import Any
 
 from tasks.errors import DamagedData
-from tasks.metrics.intervals import paired_intervals
-from tasks.page.scores import METRICS, Metric
+from tasks.metrics.metric import Metric
+from tasks.metrics.table import METRICS
 from tasks.params import Section
 from tasks.store.tables import read_table
 from tasks.takes import Take, data_version
+from tasks.versions.causes import (
+    Changed,
+    changed_code,
+    changed_machines,
+    changed_packages,
+    changed_params,
+    changed_takes,
+    grouped,
+    newly_quarantined,
+    read_catalog,
+    read_params_of,
+    tools_differ,
+)
+from tasks.versions.differences import (
+    Difference,
+    Move,
+    Rows,
+    changed_figures,
+    changed_systems,
+    differences,
+    take_of,
+)
 from tasks.versions.history import Version
 
-INGESTED = "data/ingested"
 EVALUATED = "data/evaluated"
 _METRICS = {metric.key: metric for metric in METRICS}
-_NO_FIGURES = {"system", "take", "piece", "notes_from", "segment_ids"}
-
-Verdict = Literal["better", "worse", "same", "open"]
 
 
 class CompareParams(Section):
@@ -49,62 +61,6 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changed:
-    """Something that both or one of the versions has: None where it has not."""
-
-    name: str
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """One take's figure in both versions."""
-
-    take: str
-    piece: str
-    old: float
-    new: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One figure of one system in both versions, over the takes that both tested.
-
-    Attributes:
-        family: of the system.
-        system: a row of the family's tables.
-        metric: the figure's key.
-        best: ``lowest``, ``highest``, ``nearest 0`` (then absolute values are compared), or None: nobody says.
-        n_takes: that both versions tested.
-        n_pieces: that these are performances of.
-        old: mean over these takes.
-        new: the same.
-        difference: new minus old.
-        low: lower end of its 95 % interval; None with a single piece.
-        high: upper end.
-        spread: standard deviation of the old figures over the takes: what a move is large or small beside.
-        verdict: ``same`` when no take differs, ``open`` while the interval holds 0 or nobody says what is better.
-        moved: the takes that differ most.
-    """
-
-    family: str
-    system: str
-    metric: str
-    best: str | None
-    n_takes: int
-    n_pieces: int
-    old: float
-    new: float
-    difference: float
-    low: float | None
-    high: float | None
-    spread: float
-    verdict: Verdict
-    moved: tuple[Move, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """All that two versions differ in.
 
@@ -118,8 +74,13 @@ class Comparison:
         params: of params.yaml, by dotted name.
         packages: of constraints.txt.
         tools: whether ffmpeg, FluidSynth or the SoundFont are others.
-        code: files of the project that a stage rests on and that differ.
+        code: files of the project that results rest on and that differ.
+        machines: what differs in the machines that trained, by families.
         only_old: families that only the old version evaluated, and ``only_new``.
+        retired: families with results that params.yaml of the same version no longer names: they are not compared.
+        systems: systems, ``FAMILY/SYSTEM``, that one version alone has, or whose role differs; old and new are roles.
+        figures: keys that one version alone has, by families; they are not compared.
+        unmatched: families without a row that both versions tested from the same bytes: nothing of theirs is compared.
         left_out: takes that both tested, from different bytes: no figure of theirs is compared.
         differences: of every figure of every system that both have.
     """
@@ -134,8 +95,13 @@ class Comparison:
     packages: tuple[Changed, ...]
     tools: bool
     code: tuple[str, ...]
+    machines: tuple[Changed, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
+    retired: tuple[str, ...]
+    systems: tuple[Changed, ...]
+    figures: tuple[Changed, ...]
+    unmatched: tuple[str, ...]
     left_out: tuple[str, ...]
     differences: tuple[Difference, ...]
 
@@ -160,37 +126,36 @@ def compare_versions(old: Version, new: Version, params: CompareParams) -> Compa
         HistoryError: one of them has no catalog, or what is needed of it is not in the cache.
         DamagedData: a catalog or a table is not one.
     """
-    catalogs = _catalog(old), _catalog(new)
+    catalogs = read_catalog(old), read_catalog(new)
     names = catalogs[0].keys(), catalogs[1].keys()
-    both = sorted(names[0] & names[1])
-    same_bytes = {name for name in both if catalogs[0][name].digest == catalogs[1][name].digest}
-    families = old.folders(EVALUATED), new.folders(EVALUATED)
-    differences: list[Difference] = []
-    tested: set[str] = set()
-    for family in [name for name in families[1] if name in families[0]]:
-        tables = _figures(old, family), _figures(new, family)
-        tested |= set(tables[0]["take"]) & set(tables[1]["take"])
-        differences += _differences(family, *tables, takes=same_bytes, params=params)
+    same_bytes = {name for name in names[0] & names[1] if catalogs[0][name].digest == catalogs[1][name].digest}
+    families, retired = zip(_families(old), _families(new), strict=True)
+    both = [name for name in families[1] if name in families[0]]
+    tables = {family: (_rows(old, family), _rows(new, family)) for family in both}
+    found = {
+        family: differences(family, *pair, takes=same_bytes, **params.model_dump()) for family, pair in tables.items()
+    }
+    tested = {take_of(row) for a, b in tables.values() for row in set(a["take"]) & set(b["take"])}
     return Comparison(
         old=_side(old, catalogs[0]),
         new=_side(new, catalogs[1]),
         added=tuple(sorted(names[1] - names[0])),
         removed=tuple(sorted(names[0] - names[1])),
-        changed=tuple(
-            Changed(name=name, old=was, new=now)
-            for name in both
-            for was, now in [_facts_that_differ(catalogs[0][name], catalogs[1][name])]
-            if was != now
-        ),
-        quarantined=_newly_refused(old, new),
-        params=_changes(_flat(_yaml(old, "params.yaml")), _flat(_yaml(new, "params.yaml"))),
-        packages=_changes(_packages(old), _packages(new)),
-        tools=old.hashes("deps").get("data/tools.json") != new.hashes("deps").get("data/tools.json"),
-        code=tuple(sorted(row.name for row in _changes(_code(old), _code(new)))),
+        changed=changed_takes(*catalogs),
+        quarantined=newly_quarantined(old, new),
+        params=changed_params(old, new),
+        packages=changed_packages(old, new),
+        tools=tools_differ(old, new),
+        code=changed_code(old, new),
+        machines=changed_machines(old, new, both),
         only_old=tuple(sorted(set(families[0]) - set(families[1]))),
         only_new=tuple(sorted(set(families[1]) - set(families[0]))),
+        retired=tuple(sorted({*retired[0], *retired[1]})),
+        systems=tuple(row for family, pair in tables.items() for row in changed_systems(family, *pair)),
+        figures=grouped(row for family, pair in tables.items() for row in changed_figures(family, *pair)),
+        unmatched=tuple(family for family in both if not found[family]),
         left_out=tuple(sorted(tested - same_bytes)),
-        differences=tuple(differences),
+        differences=tuple(row for rows in found.values() for row in rows),
     )
 
 
@@ -215,15 +180,20 @@ def tables_of(comparison: Comparison) -> list[Table]:
     changes += [("package", row.name, _words(row.old), _words(row.new)) for row in comparison.packages]
     changes += [("tools", "data/tools.json", "", "differs")] * comparison.tools
     changes += [("code", name, "", "differs") for name in comparison.code]
+    changes += [("machine", row.name, _words(row.old), _words(row.new)) for row in comparison.machines]
     changes += [("family", name, "evaluated", "") for name in comparison.only_old]
     changes += [("family", name, "", "evaluated") for name in comparison.only_new]
+    changes += [("system", row.name, _words(row.old), _words(row.new)) for row in comparison.systems]
+    changes += [("figures", row.name, _words(row.old), _words(row.new)) for row in comparison.figures]
+    changes += [("not compared", name, "", "params.yaml no longer names it") for name in comparison.retired]
+    changes += [("not compared", name, "", "no take in both from the same bytes") for name in comparison.unmatched]
     changes += [("not compared", name, "", "tested from other bytes") for name in comparison.left_out]
     tables.append(Table(title="what changed", header=("what", "name", "old", "new"), rows=tuple(changes)))
-    shown = [(row, _METRICS[row.metric]) for row in comparison.differences if row.metric in _METRICS]
+    shown = [(row, _METRICS[row.metric]) for row in comparison.differences if row.direction != "none"]
     figures = tuple(
         (
             row.family,
-            row.system,
+            row.system if row.role in ("", "model") else f"{row.system} ({row.role})",
             _label(metric),
             _number(row.old, metric),
             _number(row.new, metric),
@@ -235,7 +205,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
         for row, metric in shown
         if row.verdict != "same"
     )
-    header = ("family", "system", "figure", "old", "new", "difference", "95 % interval", "takes (pieces)", "")
+    header = ("family", "system", "figure", "old", "new", "difference", "95 % interval", "takes or views (pieces)", "")
     tables.append(Table(title="what it changed", header=header, rows=figures))
     moved = tuple(
         (row.family, move.take, row.system, _label(metric), _number(move.old, metric), _number(move.new, metric))
@@ -249,7 +219,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
 
 def advice(comparison: Comparison) -> str:
     """Return one line on how to read the verdicts."""
-    read = [row for row in comparison.differences if row.best]
+    read = [row for row in comparison.differences if row.direction != "none"]
     if not read:
         return "no figure is in both versions"
     moved = [row for row in read if row.verdict != "same" and row.low is not None]
@@ -277,171 +247,27 @@ def markdown_of(comparison: Comparison) -> str:
     return "\n".join([*lines, "", advice(comparison), ""])
 
 
-def _catalog(version: Version) -> dict[str, Take]:
-    path = version.result(INGESTED, "catalog.json")
-    try:
-        rows = json.loads(path.read_bytes())
-        takes = [
-            Take(name=row["take"], **{key: row[key] for key in ("kind", "piece", "part", "digest", "duration_s")})
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedData(f"{INGESTED}/catalog.json of {version.name} is not a catalog: {error}") from None
-    return {take.name: take for take in takes}
-
-
 def _side(version: Version, catalog: Mapping[str, Take]) -> Side:
     digest = data_version(catalog.values())[:16]  # as many digits as data/metrics/data.json shows
     return Side(name=version.name, commit=version.commit, data_version=digest, n_takes=len(catalog))
 
 
-def _facts_that_differ(old: Take, new: Take) -> tuple[dict[str, Any], dict[str, Any]]:
-    differ = [key for key in ("digest", "piece", "part") if getattr(old, key) != getattr(new, key)]
-    was, now = ({key: getattr(take, key) for key in differ} for take in (old, new))
-    return was, now
+def _families(version: Version) -> tuple[list[str], list[str]]:
+    """Return the families that a version evaluated, and those of them that its params.yaml does not name.
+
+    DVC keeps the results of a family that left params.yaml: in dvc.lock, and in the working tree.
+    """
+    evaluated = version.folders(EVALUATED)
+    named = read_params_of(version).get("families") or evaluated
+    return [name for name in evaluated if name in named], [name for name in evaluated if name not in named]
 
 
-def _newly_refused(old: Version, new: Version) -> tuple[Mapping[str, str], ...]:
-    tables = []
-    for version in (old, new):
-        rows = json.loads(version.result(INGESTED, "quarantine.json").read_bytes())
-        tables.append({(str(row["take"]), str(row["kind"]), str(row["reason"])) for row in rows})
-    names = ("take", "kind", "reason")
-    return tuple(dict(zip(names, row, strict=True)) for row in sorted(tables[1] - tables[0]))
-
-
-def _yaml(version: Version, path: str) -> Any:
-    try:
-        return yaml.safe_load(version.text(path) or "{}")
-    except yaml.YAMLError:
-        raise DamagedData(f"{path} of {version.name} is not YAML") from None
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix.rstrip("."): values}
-    return {name: value for key, inner in values.items() for name, value in _flat(inner, f"{prefix}{key}.").items()}
-
-
-def _packages(version: Version) -> dict[str, Any]:
-    lines = (line.partition("#")[0].strip() for line in (version.text("constraints.txt") or "").splitlines())
-    pairs = (line.partition("==") for line in lines if line)
-    return {name.strip(): number.strip() for name, _, number in pairs}
-
-
-def _code(version: Version) -> dict[str, Any]:
-    return {
-        path: md5 for path, md5 in version.hashes("deps").items() if path.startswith(("flows/", "tasks/", "models/"))
-    }
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Changed, ...]:
-    names = [*new, *(name for name in old if name not in new)]
-    return tuple(
-        Changed(name=name, old=old.get(name), new=new.get(name))
-        for name in names
-        if old.get(name) != new.get(name) or (name in old) != (name in new)
-    )
-
-
-def _figures(version: Version, family: str) -> dict[str, NDArray[Any]]:
+def _rows(version: Version, family: str) -> Rows:
     table = read_table(version.result(f"{EVALUATED}/{family}", "takes.parquet"))
     missing = {"system", "take", "piece"} - table.keys()
     if missing:
         raise DamagedData(f"{EVALUATED}/{family} of {version.name} has no column {min(missing)}")
     return table
-
-
-def _differences(
-    family: str,
-    old: Mapping[str, NDArray[Any]],
-    new: Mapping[str, NDArray[Any]],
-    *,
-    takes: set[str],
-    params: CompareParams,
-) -> list[Difference]:
-    keys = [key for key in new if key in old and key not in _NO_FIGURES and new[key].dtype.kind in "iuf"]
-    keys.sort(key=lambda key: (list(_METRICS).index(key) if key in _METRICS else len(_METRICS), key))
-    rows_of_old = {(s, t): row for row, (s, t) in enumerate(zip(old["system"], old["take"], strict=True))}
-    found: list[Difference] = []
-    for system in dict.fromkeys(new["system"]):
-        pairs = [
-            (rows_of_old[system, new["take"][row]], row)
-            for row in np.flatnonzero(new["system"] == system)
-            if (system, new["take"][row]) in rows_of_old and new["take"][row] in takes
-        ]
-        if not pairs:
-            continue
-        before, after = np.array(pairs).T
-        names, pieces = new["take"][after].astype(str), new["piece"][after].astype(str)
-        order = np.argsort(names)
-        a = np.stack([_read(key)(old[key][before][order]) for key in keys], axis=1)  # (takes, figures)
-        b = np.stack([_read(key)(new[key][after][order]) for key in keys], axis=1)
-        found += _compare(family, system, keys, a, b, names[order], pieces[order], params)
-    return found
-
-
-def _read(key: str) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
-    nearest = key in _METRICS and _METRICS[key].best == "nearest 0"
-    return lambda values: np.abs(values.astype(np.float64)) if nearest else values.astype(np.float64)
-
-
-def _compare(
-    family: str,
-    system: str,
-    keys: Sequence[str],
-    old: NDArray[np.float64],
-    new: NDArray[np.float64],
-    names: NDArray[np.str_],
-    pieces: NDArray[np.str_],
-    params: CompareParams,
-) -> list[Difference]:
-    usable = np.isfinite(old) & np.isfinite(new)  # (takes, figures)
-    found: dict[int, Difference] = {}
-    # Figures that exist for the same takes share their draws: hundreds of figures cost little more than one.
-    for pattern in {tuple(usable[:, column]) for column in range(len(keys))}:
-        chosen = np.array(pattern, bool)
-        columns = [column for column in range(len(keys)) if tuple(usable[:, column]) == pattern]
-        if not chosen.any():
-            continue
-        a, b = old[chosen][:, columns], new[chosen][:, columns]
-        mean, low, high = paired_intervals(
-            b - a, pieces[chosen], n_resamples=params.n_resamples, rng=np.random.default_rng(params.seed)
-        )
-        for place, column in enumerate(columns):
-            metric = _METRICS.get(keys[column])
-            ends = float(low[place]), float(high[place])
-            moves = [
-                Move(take=str(names[chosen][row]), piece=str(pieces[chosen][row]), old=float(x), new=float(y))
-                for row, (x, y) in enumerate(zip(a[:, place], b[:, place], strict=True))
-                if x != y
-            ]
-            moves.sort(key=lambda move: (-abs(move.new - move.old), move.take))
-            found[column] = Difference(
-                family=family,
-                system=system,
-                metric=keys[column],
-                best=metric.best if metric else None,
-                n_takes=int(chosen.sum()),
-                n_pieces=len(set(pieces[chosen])),
-                old=float(a[:, place].mean()),
-                new=float(b[:, place].mean()),
-                difference=float(mean[place]),
-                low=ends[0] if math.isfinite(ends[0]) else None,
-                high=ends[1] if math.isfinite(ends[1]) else None,
-                spread=float(a[:, place].std()),
-                verdict=_verdict(*ends, metric, is_same=not moves),
-                moved=tuple(moves[: params.n_moved]),
-            )
-    return [found[column] for column in sorted(found)]
-
-
-def _verdict(low: float, high: float, metric: Metric | None, *, is_same: bool) -> Verdict:
-    if is_same:
-        return "same"
-    if metric is None or low <= 0 <= high:
-        return "open"
-    return "worse" if (high < 0) == (metric.best == "highest") else "better"
 
 
 def _largest_moves(shown: Sequence[tuple[Difference, Metric]]) -> list[tuple[Difference, Metric, Move]]:
@@ -459,7 +285,7 @@ def _largest_moves(shown: Sequence[tuple[Difference, Metric]]) -> list[tuple[Dif
 
 
 def _label(metric: Metric) -> str:
-    label = f"|{metric.label}|" if metric.best == "nearest 0" else metric.label
+    label = f"|{metric.label}|" if metric.direction == "nearest 0" else metric.label
     return f"{label}, {metric.unit}" if metric.unit else label
 
 

@@ -8,11 +8,13 @@ Shapes: F rows, N notes.
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.instruments.notes import Notes
+from tasks.metrics.metric import Metric
 from tasks.metrics.notes import match_notes
 
 SOUNDING = 0.02
@@ -20,6 +22,84 @@ SOUNDING = 0.02
 
 LARGEST_LAG_S = 0.5
 SWEEP_TOLERANCES_S = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1)
+
+
+def onset_f1_key(tolerance_s: float) -> str:
+    """Return the key of onset F1 at one tolerance of the sweep."""
+    return f"onset_f1_{round(1000 * tolerance_s)}_ms"
+
+
+_filmed = partial(Metric, unit="", direction="higher", digits=3, kinds=("captures",), source="Pearson's correlation")
+_frame = partial(_filmed, source="Poliner & Ellis 2007")
+_detail = partial(_filmed, group="Amplitudes and onsets")
+_COINCIDENCE = "the authors' FC-LSTM, which played all notes together"
+METRICS = (
+    _filmed(
+        key="amplitude_correlation",
+        label="Amplitudes",
+        meaning="correlation of the note amplitudes with those measured in the reference, over all notes and frames",
+    ),
+    _frame(key="frame_f1", label="Frame F1", meaning="notes that are on, frame by frame"),
+    _filmed(
+        key="onset_coincidence",
+        label="Coincidence",
+        direction="nearest 0",
+        meaning="correlation between the onset vectors of different notes; near 1 every note is played at once",
+        source=_COINCIDENCE,
+    ),
+    *(
+        _filmed(
+            key=onset_f1_key(tolerance_s),
+            label=f"{round(1000 * tolerance_s)} ms",
+            meaning=f"notes with the right pitch and an onset within {round(1000 * tolerance_s)} ms",
+            source="mir_eval's matching",
+            group="Onset F1 by tolerance",
+        )
+        for tolerance_s in SWEEP_TOLERANCES_S
+    ),
+    _detail(
+        key="amplitude_rmse",
+        label="Amplitude error",
+        direction="lower",
+        digits=5,
+        meaning="root of the mean squared error of the note amplitudes, on their own scale",
+        source="the marimba project's callback",
+    ),
+    _detail(
+        key="note_correlation",
+        label="Notes' mean",
+        meaning="correlation of a note's amplitudes with the reference, mean over the notes that sound",
+    ),
+    _detail(key="worst_note_correlation", label="Worst note", meaning="the smallest of these correlations"),
+    _detail(
+        key="amplitude_lag_ms",
+        label="Onset vectors' lag",
+        unit="ms",
+        direction="nearest 0",
+        digits=1,
+        meaning="how late the amplitudes' onset vectors are, all notes together",
+        source="largest cross-correlation",
+    ),
+    _detail(
+        key="true_onset_coincidence",
+        label="True coincidence",
+        direction="none",
+        meaning="coincidence of the reference",
+        source=_COINCIDENCE,
+    ),
+    _frame(
+        key="frame_precision",
+        label="Frame precision",
+        meaning="share of the notes estimated to be on that are on, frame by frame",
+        group="Precision and recall of notes",
+    ),
+    _frame(
+        key="frame_recall",
+        label="Frame recall",
+        meaning="share of the notes on that are estimated to be on, frame by frame",
+        group="Precision and recall of notes",
+    ),
+)
 
 
 def amplitude_scores(
@@ -116,10 +196,8 @@ def onset_vectors(amplitudes: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.maximum(rises, 0.0)
 
 
-def onset_sweep(
-    reference: Notes, estimate: Notes, *, tolerances_s: Sequence[float] = SWEEP_TOLERANCES_S
-) -> dict[float, float]:
-    """Return onset F1 by tolerance in seconds: pitches agree, onsets within it (mir_eval's matching).
+def onset_sweep(reference: Notes, estimate: Notes) -> dict[str, float]:
+    """Return onset F1 at each tolerance of `SWEEP_TOLERANCES_S`, by key: pitches agree, onsets within it.
 
     Empty when there is no note on either side.
     """
@@ -127,8 +205,8 @@ def onset_sweep(
     if not n_notes:
         return {}
     return {
-        tolerance_s: 2 * len(match_notes(reference, estimate, onset_tolerance_s=tolerance_s)) / n_notes
-        for tolerance_s in tolerances_s
+        onset_f1_key(tolerance_s): 2 * len(match_notes(reference, estimate, onset_tolerance_s=tolerance_s)) / n_notes
+        for tolerance_s in SWEEP_TOLERANCES_S
     }
 
 

@@ -1,14 +1,16 @@
-"""What is wrong with a sound made frame by frame: a buzz at the frame rate, and noise where nothing is seen.
+"""Two faults of a sound that is made frame by frame: a buzz at the frame rate, and noise on a video that shows nothing.
 
-`level_dbfs` of a sound made for a black or a white video tells the second: a network that takes brightness for
-loudness is loud on one of them.
+`level_dbfs` of the sound for a black or a white video measures the second: a network that takes brightness for loudness
+is loud on one of them.
 """
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.metrics.metric import Metric
 from tasks.metrics.sound import LEVEL_FLOOR_DBFS, level_dbfs
 
 __all__ = ["frame_rate_comb_db", "level_dbfs"]
@@ -18,6 +20,20 @@ WINDOW_FRAMES = 30
 
 TOOTH_BINS = 2  # on each side of a multiple: the main lobe of a Hann window
 AROUND_BINS = (6, 15)  # from a multiple: its surroundings, up to halfway to the next
+
+_filmed = partial(Metric, digits=1, kinds=("captures",), group="Sound")
+_comb = partial(_filmed, unit="dB", direction="none", source="the buzz that Hindle describes")
+_even = partial(_filmed, unit="dBFS", direction="lower", source="RMS against full scale")
+METRICS = (
+    _comb(
+        key="comb_db",
+        label="Comb",
+        meaning="energy at multiples of the frame rate against its surroundings: a buzz",
+    ),
+    _comb(key="true_comb_db", label="True comb", meaning="the same of the reference, which has it by chance"),
+    _even(key="black_level_dbfs", label="On black", meaning="level of the sound for a black video; silence is -120"),
+    _even(key="white_level_dbfs", label="On white", meaning="level of the sound for a white video; silence is -120"),
+)
 
 
 def frame_rate_comb_db(audio: NDArray[np.floating], sample_rate: int, frame_rate: Fraction) -> float:

@@ -9,6 +9,9 @@ from typing import Literal
 
 Direction = Literal["lower", "higher", "nearest 0", "none"]
 
+PERFORMED = ("scores", "captures")
+"""Kinds whose silent video a system gives a sound, which has notes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:

@@ -8,11 +8,13 @@ the key comes up (`Notes.offset_s`), not the moment its sound ends under the ped
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.instruments.notes import Notes
+from tasks.metrics.metric import PERFORMED, Metric
 
 ONSET_TOLERANCE_S = 0.05
 """The field's usual tolerance of an onset (MIREX note tracking)."""
@@ -22,6 +24,76 @@ OFFSET_RATIO = 0.2
 
 VELOCITY_TOLERANCE = 0.1
 """An estimated velocity may differ by this share of the reference's range, once scaled to it."""
+
+_rate = partial(
+    Metric, unit="", direction="higher", digits=3, kinds=PERFORMED, source="Bay, Ehmann & Downie 2009; mir_eval"
+)
+_part = partial(_rate, group="Precision and recall of notes")
+_count = partial(
+    Metric, unit="", direction="none", digits=0, kinds=PERFORMED, source="a count", group="Numbers of notes"
+)
+_VELOCITY = "Hawthorne et al. 2018, section 5; mir_eval"
+METRICS = (
+    _rate(key="onset_f1", label="Onset F1", meaning="notes with the right pitch and an onset within 50 ms"),
+    _rate(
+        key="offset_f1", label="Offset F1", meaning="those whose offset is right too, within 20 % of the note or 50 ms"
+    ),
+    _rate(
+        key="velocity_f1",
+        label="Velocity F1",
+        meaning="those with the right onset whose velocity, scaled as a whole, is right within 10 %",
+        source=_VELOCITY,
+    ),
+    Metric(
+        key="velocity_mae",
+        label="Velocity error",
+        unit="",
+        direction="lower",
+        digits=1,
+        meaning="mean absolute error of MIDI velocity over matched notes",
+        source="mean absolute error",
+        kinds=PERFORMED,
+    ),
+    Metric(
+        key="onset_lag_ms",
+        label="Onset lag",
+        unit="ms",
+        direction="nearest 0",
+        digits=1,
+        meaning="median of how late the matched notes are",
+        source="median of estimated minus reference onset",
+        kinds=PERFORMED,
+    ),
+    _part(key="onset_precision", label="Onset precision", meaning="share of the estimated notes that were played"),
+    _part(key="onset_recall", label="Onset recall", meaning="share of the notes played that were estimated"),
+    _part(key="offset_precision", label="Offset precision", meaning="the same, with the right offset too"),
+    _part(key="offset_recall", label="Offset recall", meaning="the same, with the right offset too"),
+    _part(
+        key="velocity_precision",
+        label="Velocity precision",
+        meaning="the same, with the right onset and velocity",
+        source=_VELOCITY,
+    ),
+    _part(
+        key="velocity_recall",
+        label="Velocity recall",
+        meaning="the same, with the right onset and velocity",
+        source=_VELOCITY,
+    ),
+    _count(key="n_reference", label="Played", meaning="notes played"),
+    _count(key="n_estimate", label="Estimated", meaning="notes estimated"),
+    _count(key="n_matched", label="Matched", meaning="notes with the right pitch and onset"),
+    _count(
+        key="n_reference_left_out",
+        label="Played, too high",
+        meaning="notes played whose fundamental is above half the sample rate: not scored",
+    ),
+    _count(
+        key="n_estimate_left_out",
+        label="Estimated, too high",
+        meaning="notes estimated whose fundamental is above half the sample rate: not scored",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

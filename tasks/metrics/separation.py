@@ -11,10 +11,12 @@ Shapes: K sources, C channels, n samples. Three rules are fixed, so that a figur
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import NDArray
+
+from tasks.metrics.metric import Metric
 
 ACTIVE_WINDOW_S = 1.0
 ACTIVE_DB = -40.0
@@ -22,6 +24,64 @@ SILENT_WINDOW_S = 0.25
 SILENT_DB = -60.0
 LIMIT_DB = 100.0
 BSS_WINDOW_S = 1.0
+
+_separated = partial(Metric, unit="dB", direction="higher", digits=2, kinds=("ensembles",))
+_bss = partial(_separated, source="BSS Eval v4, Stöter, Liutkus & Ito 2018")
+_leakage = partial(_separated, direction="lower", digits=1, source="this project: see `leakage`")
+_si_sdr = partial(_separated, source="Le Roux, Wisdom, Erdogan & Hershey 2019, equation 4")
+_above = partial(_si_sdr, direction="none", group="Beside the family's first system")
+METRICS = (
+    _si_sdr(
+        key="si_sdr_improvement_db",
+        label="SI-SDRi",
+        meaning="a player's SI-SDR less that of the mix itself, mean over the players",
+    ),
+    _si_sdr(
+        key="si_sdr_db",
+        label="SI-SDR",
+        meaning="scale-invariant signal-to-distortion ratio while a player is active, mean over the players",
+    ),
+    _bss(
+        key="sdr_db",
+        label="SDR",
+        meaning="BSS Eval's signal-to-distortion ratio, median over the seconds in which all are active",
+    ),
+    _bss(
+        key="sir_db",
+        label="SIR",
+        meaning="BSS Eval's signal-to-interference ratio: interference is what comes from the other players",
+    ),
+    _leakage(
+        key="leakage_db",
+        label="Leakage",
+        meaning="level of a player's estimate while the player is silent, against the mix there, mean over all rests",
+    ),
+    _bss(
+        key="isr_db",
+        label="ISR",
+        meaning="of BSS Eval's distortion, against what is the player's own but filtered",
+        group="BSS Eval, and the worst leakage",
+    ),
+    _bss(
+        key="sar_db",
+        label="SAR",
+        meaning="of BSS Eval's distortion, against what comes from no player",
+        group="BSS Eval, and the worst leakage",
+    ),
+    _leakage(
+        key="leakage_worst_db",
+        label="Worst leakage",
+        meaning="leakage in the worst quarter of a second of a take",
+        group="BSS Eval, and the worst leakage",
+    ),
+    _above(
+        key="si_sdr_above_first_db",
+        label="SI-SDR above it",
+        meaning="SI-SDR less that of the family's first system, over the same takes",
+    ),
+    _above(key="si_sdr_above_first_low_db", label="from", meaning="lower end of its 95 % interval over pieces"),
+    _above(key="si_sdr_above_first_high_db", label="to", meaning="upper end of its 95 % interval over pieces"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,8 +280,10 @@ def best_permutation(references: NDArray[np.floating], estimates: NDArray[np.flo
     noise = np.maximum(np.einsum("kn,kn->k", flat_found, flat_found)[None, :] - target, 0.0)
     fits = np.array([[_db(t, e) for t, e in zip(*row, strict=True)] for row in zip(target, noise, strict=True)])
     fits[np.isnan(fits)] = -LIMIT_DB
+    from scipy.optimize import linear_sum_assignment  # most modules that import this one want another function
+
     # A hair for the given order, far below what anybody measures: among equals it wins.
-    _, order = scipy.optimize.linear_sum_assignment(fits + 1e-9 * np.eye(len(fits)), maximize=True)
+    _, order = linear_sum_assignment(fits + 1e-9 * np.eye(len(fits)), maximize=True)
     return tuple(int(one) for one in order)
 
 

@@ -6,12 +6,13 @@ and stays there, where a floor relative to its own peak would make it read full 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from tasks.metrics.metric import PERFORMED, Metric
 
 WINDOWS_S = (0.010, 0.025, 0.050)
 """Window lengths of the multi-resolution distance: those of Parallel WaveGAN at its 24 kHz."""
@@ -24,6 +25,45 @@ LEVEL_FLOOR_DBFS = -120.0
 """What a level reads at least; below half a step of 16 bit."""
 
 BLOCK_BINS = 1 << 16  # of spectra at a time: half a megabyte
+
+_distance = partial(
+    Metric, unit="", direction="lower", kinds=PERFORMED, source="Yamamoto, Song & Kim 2020, equations 4 to 6"
+)
+_level = partial(
+    Metric, unit="dBFS", direction="none", digits=1, kinds=PERFORMED, group="Sound", source="RMS against full scale"
+)
+METRICS = (
+    _distance(
+        key="mr_stft",
+        label="MR-STFT",
+        digits=2,
+        meaning="multi-resolution STFT distance: spectral convergence plus log magnitude",
+    ),
+    _distance(
+        key="log_spectral_distance_db",
+        label="LSD",
+        unit="dB",
+        digits=1,
+        meaning="log-spectral distance, floor 80 dB below full scale",
+        source="Gray & Markel 1976",
+    ),
+    _distance(
+        key="spectral_convergence",
+        label="Convergence",
+        digits=3,
+        group="Sound",
+        meaning="norm of the difference of both magnitude spectra over the norm of the reference's",
+    ),
+    _distance(
+        key="log_magnitude",
+        label="Log magnitude",
+        digits=3,
+        group="Sound",
+        meaning="mean absolute difference of the logarithms of both magnitude spectra",
+    ),
+    _level(key="estimate_level_dbfs", label="Level", meaning="level of the sound"),
+    _level(key="truth_level_dbfs", label="True level", meaning="level of the reference"),
+)
 
 
 def level_dbfs(audio: NDArray[np.float32]) -> float:
@@ -130,6 +170,9 @@ def _magnitudes(
     audio: NDArray[np.float32], *, window_length: int, hop_length: int, n_fft: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield magnitudes (stft frames, bins) block by block: memory does not grow with the take, nor leave the cache."""
+    import scipy.fft  # most modules that import this one want a level or the metrics
+    import scipy.signal
+
     window = scipy.signal.get_window("hann", window_length)
     padded = np.pad(audio.astype(np.float64), window_length // 2 + 1)
     frames = sliding_window_view(padded, window_length)[::hop_length]

@@ -95,6 +95,17 @@ class Version:
             for row in stage.get(kind) or ()
         }
 
+    def blobs(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return git's digest of the contents of files, of those that this version has."""
+        if self.commit is None:
+            there = [path for path in paths if (self.root / path).is_file()]
+            made = git(["hash-object", "--no-filters", "--", *there], root=self.root) if there else ""
+            return dict(zip(there, made.split(), strict=True))
+        listed = git(["ls-tree", "-r", "-z", self.commit], root=self.root).split("\0")
+        rows = (row.partition("\t") for row in listed if row)
+        digests = {path: about.split()[2] for about, _, path in rows}
+        return {path: digests[path] for path in paths if path in digests}
+
     def folders(self, parent: str) -> list[str]:
         """List the names of the results that stages of this version made directly under a folder, sorted."""
         if self.commit is None:

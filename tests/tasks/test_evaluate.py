@@ -8,7 +8,7 @@ import pytest
 
 from tasks.chunk import SegmentParams, index_takes
 from tasks.errors import DamagedData
-from tasks.evaluate import EvaluateParams, Evaluation, _means, evaluate_family
+from tasks.evaluate import EvaluateParams, TakeScores, above_first, evaluate_family, means
 from tasks.families.baselines import BaselinesParams
 from tasks.features.polyphony import TranscribeParams
 from tasks.features.resample import resample
@@ -98,8 +98,20 @@ def test_every_row_names_the_segments_it_rests_on_and_where_its_notes_come_from(
     for take, ids in zip(rows["take"], rows["segment_ids"], strict=True):
         assert list(ids) == expected[take]
     assert all(expected.values())
-    told = dict(zip(rows["system"], rows["notes_from"], strict=True))
-    assert told == {s: "model" if s in ("mean", "upper_bound") else "sound" for s in SYSTEMS}
+    notes_from = dict(zip(rows["system"], rows["notes_from"], strict=True))
+    assert notes_from == {s: "model" if s in ("mean", "upper_bound") else "sound" for s in SYSTEMS}
+
+
+def test_every_row_has_the_role_that_the_family_declares(evaluated):
+    rows = read_table(Path("evaluated/takes.parquet"))
+    roles = dict(zip(rows["system"], rows["role"], strict=True))
+    assert roles == {
+        "mean": "reference",
+        "silence": "idle",
+        "nearest": "model",
+        "unigram": "model",
+        "upper_bound": "bound",
+    }
 
 
 def test_hits_and_misses_are_counted_by_pitch(evaluated):
@@ -111,27 +123,27 @@ def test_hits_and_misses_are_counted_by_pitch(evaluated):
     assert ("silence", "take_2", 108) not in counted
 
 
-def evaluation(system, take, nats):
-    return Evaluation(
+def scores_of(system, take, nats):
+    return TakeScores(
         system=system,
+        role="model",
         take=take,
         piece=take,
-        notes_from="sound",
+        labels={},
         scores={"nats_per_sample": nats, **({"onset_f1": 1.0} if take == "a" else {})},
-        pitches={},
         segment_ids=[],
     )
 
 
 def test_a_variant_is_compared_with_the_familys_first_system_take_by_take():
-    first = [evaluation("seeing", take, nats) for take, nats in (("a", 1.0), ("b", 4.0), ("c", 2.0))]
-    variant = [evaluation("blind", one.take, one.scores["nats_per_sample"] + 0.5) for one in first]
-    means = _means(variant, first, PARAMS)
-    names = ("nats_above_first", "nats_above_first_low", "nats_above_first_high")
-    assert [means[name] for name in names] == [0.5, 0.5, 0.5]  # takes differ, the difference does not
-    assert means["nats_per_sample"] == pytest.approx(7 / 3 + 0.5, abs=1e-6)
-    assert means["onset_f1"] == 1.0  # over the takes that have it
-    assert not set(names) & set(_means(first, first, PARAMS))
+    first = [scores_of("conditioned", take, nats) for take, nats in (("a", 1.0), ("b", 4.0), ("c", 2.0))]
+    variant = [scores_of("blind", one.take, one.scores["nats_per_sample"] + 0.5) for one in first]
+    names = ("mean", "low", "high")
+    found = above_first(variant, first, "nats_per_sample", names=names, params=PARAMS)
+    assert found == dict.fromkeys(names, 0.5)  # takes differ, the difference does not
+    assert above_first(first, first, "nats_per_sample", names=names, params=PARAMS) == {}
+    assert above_first(variant, first, "onset_f1", names=names, params=PARAMS) == {}  # one piece alone has it
+    assert means(one.scores for one in variant) == {"nats_per_sample": pytest.approx(7 / 3 + 0.5), "onset_f1": 1.0}
 
 
 # Captures.
