@@ -24,7 +24,8 @@ from tasks.ingest import (
 from tasks.instruments.midi import Controls, write_midi
 from tasks.intake.copies import Contents
 from tasks.intake.folder import FolderSize
-from tasks.intake.notes import read_controls, read_notes
+from tasks.intake.notes import read_notes
+from tasks.intake.pedals import read_controls
 from tasks.intake.record import read_capture
 from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
