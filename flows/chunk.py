@@ -19,7 +19,7 @@ from tasks.chunk import (
 from tasks.intake.ensemble import read_ensemble
 from tasks.intake.record import read_capture
 from tasks.step import write_whole
-from tasks.takes import SplitParams, Take, captures, ensembles, read_catalog, scores, takes_of
+from tasks.takes import SplitParams, Take, of_kind, read_catalog, takes_of
 from tasks.tools import check_tools
 
 SCORES, CAPTURES = Path("data/chunked/scores"), Path("data/chunked/captures")
@@ -37,29 +37,31 @@ def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> S
         takes = takes_of(RENDERED, SYNCHRONIZED, EXTRACTED)
         of_scores = for_each_take(
             lambda _: TakeWork(run=chunk_take, inputs=lambda take: [RENDERED / take.name, EXTRACTED / take.name]),
-            scores(takes),
+            of_kind(takes, "scores"),
             stage="chunk",
             out_dir=SCORES,
             params=params,
         )
-        index_takes(SCORES, scores(takes), split, segments)
+        index_takes(SCORES, of_kind(takes, "scores"), split, segments)
         of_captures = for_each_take(
             lambda _: TakeWork(run=chunk_capture, inputs=_inputs, tools=tools),
-            captures(takes),
+            of_kind(takes, "captures"),
             stage="chunk",
             out_dir=CAPTURES,
             params=params,
         )
-        index_takes(CAPTURES, captures(takes), split, segments)
+        index_takes(CAPTURES, of_kind(takes, "captures"), split, segments)
         of_ensembles = for_each_take(
             lambda _: TakeWork(run=chunk_ensemble, inputs=_inputs_of_ensemble, tools=tools),
-            ensembles(takes),
+            of_kind(takes, "ensembles"),
             stage="chunk",
             out_dir=ENSEMBLES,
             params=params,
         )
         refused = {outcome.name for outcome in of_ensembles.outcomes if outcome.state == "quarantined"}
-        index_takes(ENSEMBLES, [take for take in ensembles(takes) if take.name not in refused], split, segments)
+        index_takes(
+            ENSEMBLES, [take for take in of_kind(takes, "ensembles") if take.name not in refused], split, segments
+        )
         n_quarantined = len(json.loads((INGESTED / "quarantine.json").read_text()))
         METRICS.parent.mkdir(parents=True, exist_ok=True)
         figures = data_metrics(SCORES, CAPTURES, ENSEMBLES, read_catalog(), n_quarantined)

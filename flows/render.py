@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.render import RenderParams, render_take
-from tasks.takes import read_catalog, scores
+from tasks.takes import of_kind, read_catalog
 from tasks.tools import check_tools
 
 
@@ -22,7 +22,7 @@ def render(params: RenderParams) -> Summary:
     with one_at_a_time("render"):
         return for_each_take(
             lambda _: work,
-            scores(read_catalog()),
+            of_kind(read_catalog(), "scores"),
             stage="render",
             out_dir=Path("data/rendered"),
             params=params,

@@ -9,7 +9,7 @@ from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
 from tasks.intake.ensemble import read_ensemble
 from tasks.intake.record import read_capture
 from tasks.synchronize import SynchronizeParams, synchronize_take
-from tasks.takes import Take, captures, ensembles, read_catalog
+from tasks.takes import Take, of_kind, read_catalog
 from tasks.tools import check_tools
 
 
@@ -21,7 +21,7 @@ def synchronize(params: SynchronizeParams) -> Summary:
         takes = read_catalog()
         return for_each_take(
             lambda _: work,
-            [*captures(takes), *ensembles(takes)],
+            [*of_kind(takes, "captures"), *of_kind(takes, "ensembles")],
             stage="synchronize",
             out_dir=Path("data/synchronized"),
             params=params,

@@ -31,7 +31,7 @@ from tasks.store.arrays import Arrays, Parts, open_arrays, write_arrays
 from tasks.store.ensembles import PCM_SCALE
 from tasks.store.segments import ChunkedTake, ScoreSet, Segment, segment_rows, write_segments
 from tasks.store.tables import read_table
-from tasks.takes import PARTS, SplitParams, Take, captures, data_version, ensembles, split
+from tasks.takes import PARTS, SplitParams, Take, data_version, of_kind, split
 
 RENDERED = Path("data/rendered")
 EXTRACTED = Path("data/extracted")
@@ -357,8 +357,8 @@ def data_metrics(
     return {
         "data_version": data_version(takes)[:16],
         "n_takes": len(takes),
-        "n_captures": len(captures(takes)),
-        "n_ensembles": len(ensembles(takes)),
+        "n_captures": len(of_kind(takes, "captures")),
+        "n_ensembles": len(of_kind(takes, "ensembles")),
         "n_pieces": len({take.piece for take in takes}),
         "n_quarantined": n_quarantined,
         "hours": round(sum(duration_s.values()) / 3600, 4),
