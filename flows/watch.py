@@ -49,7 +49,7 @@ from tasks.watch import (
     Record,
     commit_message,
     find_entries,
-    first_told,
+    first_reported,
     is_handled,
     remember,
 )
@@ -151,7 +151,7 @@ def reproduce(record: Record, *, quiet: bool = False) -> None:
 
 def compare_with_last(record: Record) -> Comparison | None:
     """Compare the working tree with the last commit, or return None where that holds no data version."""
-    told = Memory.read(WATCH)
+    memory = Memory.read(WATCH)
     refused: Sequence[Any] = json.loads(Path("data/ingested/quarantine.json").read_text(encoding="utf-8"))
     comparison = None
     try:
@@ -162,8 +162,8 @@ def compare_with_last(record: Record) -> Comparison | None:
         refused = comparison.quarantined
     except HistoryError as error:
         _say(f"the last commit has nothing to compare with: {error}")
-    record.quarantined += first_told(told, refused, at=_now())
-    told.save()
+    record.quarantined += first_reported(memory, refused, at=_now())
+    memory.save()
     # What `add` only probed, ingest has decoded: a take that it refuses has not come in after all.
     names = {str(row["take"]) for row in refused}
     record.added = [take for take in record.added if take not in names]
@@ -347,7 +347,7 @@ def _keep_unpushed(versions: Sequence[str]) -> None:
 
 
 def _tell(record: Record, comparison: Comparison | None, notify: Sequence[str]) -> None:
-    """Write the record where something happened, and run the notification; its failure is told, never fatal."""
+    """Write the record where something happened, and run the notification; its failure is reported, never fatal."""
     if not record.is_news:
         return
     WATCH.mkdir(parents=True, exist_ok=True)
@@ -373,7 +373,7 @@ def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
 def _serve_until_it_ends(arguments: Sequence[str], what: str) -> None:
     with prefect_server() as url:
         _say(f"serving {what}; Ctrl-C ends it")
-        # In a session of its own: it is told to stop by this process, which waits for it.
+        # In a session of its own: it is stopped by this process, which waits for it.
         runner = subprocess.Popen(arguments, env={**os.environ, "PREFECT_API_URL": url}, start_new_session=True)
         try:
             _wait_while_healthy(runner, url)

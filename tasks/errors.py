@@ -33,7 +33,7 @@ class ParamsError(PipelineError):
 
 
 class ToolError(PipelineError):
-    """A program, library or SoundFont that a stage needs is missing, differs, or did not do what was asked."""
+    """A program, library or SoundFont that a stage needs is missing, differs, or did not do what was requested."""
 
 
 class DamagedData(PipelineError):

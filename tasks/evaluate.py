@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData
 from tasks.families import load_family
-from tasks.families.base import LEVELS, Family
+from tasks.families.base import LEVELS, CodeFamily, VideoFamily
 from tasks.families.separated import Evaluation as SeparationEvaluation
 from tasks.families.separated import read_causality, score_separation, summed_up, write_evaluations
 from tasks.families.separation import SeparationFamily
@@ -36,17 +36,18 @@ from tasks.features.polyphony import TranscribeParams, transcribe
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes, sorted_notes
+from tasks.intake.notes import read_notes
 from tasks.metrics.amplitudes import amplitude_scores, onset_sweep
 from tasks.metrics.frames import WINDOW_FRAMES, frame_rate_comb_db
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.notes import fundamental_hz, note_scores, pitch_counts
 from tasks.metrics.sound import scores_of_sounds
 from tasks.params import Section
-from tasks.render import RENDERED, read_notes
 from tasks.rig.truth import read_truth
 from tasks.step import whole_folder, write_whole
 from tasks.store.audio import read_audio
 from tasks.store.ensembles import EnsembleSet
+from tasks.store.rendered import read_rendered_sound
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 from tasks.store.views import View, ViewSet
@@ -105,7 +106,7 @@ def evaluate_family(
     family = load_family(name)
     if isinstance(family, SeparationFamily):
         return _evaluate_ensembles(family, data, synthesized, out, params=params, workers=workers)
-    if family.data == "captures":
+    if family.data == "captures" and isinstance(family, VideoFamily):
         found = _evaluate_captures(
             family, data, trained, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
         )
@@ -115,14 +116,14 @@ def evaluate_family(
         return {system: _means(own, _first(found, family.systems), params) for system, own in by_system.items() if own}
     scores = ScoreSet(data)
     rows = scores.segments("test")
-    nats = family.nats(trained, scores, rows, accelerator=accelerator)
+    nats = family.nats(trained, scores, rows, accelerator=accelerator) if isinstance(family, CodeFamily) else {}
 
     def nats_of(system: str, take: str) -> dict[str, float]:
         chosen = np.array([row.take == take for row in rows], bool)
         return {"nats_per_sample": float(nats[system][chosen].mean())} if system in nats and chosen.any() else {}
 
     def score(take: str, systems: Sequence[str]) -> list[Evaluation]:
-        true_audio = _at(scores.code_rate, *read_audio(RENDERED / take / "audio.flac"))
+        true_audio = _at(scores.code_rate, *read_rendered_sound(take))
         sounds = [_at(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
         distances = _distances(true_audio, sounds, sample_rate=scores.code_rate)
         return [
@@ -151,7 +152,7 @@ def evaluate_family(
 
 
 def _evaluate_captures(
-    family: Family[Any],
+    family: VideoFamily[Any, Any],
     data: Path,
     trained: Path,
     synthesized: Path,
@@ -424,7 +425,7 @@ def _score(
     params: EvaluateParams,
     transcribe_params: TranscribeParams,
 ) -> Evaluation:
-    truth, _ = read_notes(take)
+    truth = read_notes(take)
     said = folder / "notes.parquet"
     notes = Notes(**read_table(said)) if said.exists() else _hear(audio, code_rate, transcribe_params)
     limits: dict[str, Any] = {"onset_tolerance_s": params.onset_tolerance_s, "max_frequency_hz": code_rate / 2}

@@ -1,4 +1,4 @@
-"""Notes by hand: a sound file to the notes that are heard in it."""
+"""Notes by hand: a sound file to the notes that are detected in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ INSTRUMENTS: dict[InstrumentName, Instrument] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FoundNotes:
-    """Notes heard in a file, in order of onset, then pitch.
+    """Notes detected in a file, in order of onset, then pitch.
 
     Attributes:
         onset_s: (n,) when a note begins.

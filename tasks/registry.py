@@ -4,7 +4,6 @@ A verb reaches a kind by this table alone: importing the verb, or one kind, neit
 on them. A module's name follows from both words: ``tasks.kinds.KIND.VERB``.
 """
 
-import importlib
 import importlib.util
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,7 @@ def kind_module_name(kind: str, verb: str) -> str:
 
 
 def kinds_of(verb: str) -> tuple[str, ...]:
-    """Return the kinds that have a module for ``verb``, in the order of the table."""
+    """Return the kinds that ``verb`` does something with: those that have a module for it, in the table's order."""
     return tuple(kind for kind in KINDS if importlib.util.find_spec(kind_module_name(kind, verb)) is not None)
 
 

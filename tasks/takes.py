@@ -101,11 +101,6 @@ def takes_of(*folders: Path) -> list[Take]:
     return [take for take in read_catalog() if take.name not in refused]
 
 
-def of_kind(takes: Iterable[Take], kind: str) -> list[Take]:
-    """Return the takes of one kind of `tasks.registry`: ``scores``."""
-    return [take for take in takes if take.data_set == kind]
-
-
 def data_version(takes: Iterable[Take]) -> str:
     """Return the sha256 over the sorted (take, digest) pairs: equal exactly when the same data was accepted."""
     return json_sha256(sorted([take.name, take.digest] for take in takes))

@@ -1,4 +1,4 @@
-"""Verb ``watch``: what has arrived in an inbox and settled, what became of it before, and what is told about it.
+"""Verb ``watch``: what has arrived in an inbox and settled, what became of it before, and what is reported about it.
 
 The inbox belongs to whoever fills it: it is read, never written to. Whether something is taken in follows from what
 data/raw and git hold; the memory kept here only spares reading and telling twice, and may be deleted.
@@ -51,7 +51,7 @@ class Entry:
     def digest(self, verified: Verified) -> str:
         """Return the sha256 over its name and its files' names and bytes; no regular file counts by its kind.
 
-        The entry's own name is in it: the same bad bytes under another name are another take, and told too.
+        The entry's own name is in it: the same bad bytes under another name are another take, and reported too.
         """
         files = [[name, kind, _sha256(self.path / name, kind, verified)] for name, *_, kind in self.files]
         return json_sha256([self.name, files])
@@ -199,7 +199,7 @@ def remember(
         memory: is added to.
         entry: what was offered to ``add``.
         digest: of the entry.
-        rows: what ``add`` said.
+        rows: what ``add`` returned.
         policy: digest of what is accepted; under another one the entry is offered again.
         at: the time, in words.
     """
@@ -208,9 +208,9 @@ def remember(
     known = memory.quarantined.get(digest)
     if not refused:
         return []
-    told = [_row_of(row) for row in refused]
-    memory.quarantined[digest] = {"entry": entry.name, "rows": told, "at": known["at"] if known else at}
-    return refused if known is None or known["rows"] != told else []
+    reported = [_row_of(row) for row in refused]
+    memory.quarantined[digest] = {"entry": entry.name, "rows": reported, "at": known["at"] if known else at}
+    return refused if known is None or known["rows"] != reported else []
 
 
 def is_handled(memory: Memory, digest: str, *, policy: str) -> bool:
@@ -218,8 +218,8 @@ def is_handled(memory: Memory, digest: str, *, policy: str) -> bool:
     return memory.handled.get(digest, {}).get("policy") == policy
 
 
-def first_told(memory: Memory, refused: Sequence[Mapping[str, str]], *, at: str) -> list[dict[str, str]]:
-    """Return ingest's refusals that no run has told yet, and remember them."""
+def first_reported(memory: Memory, refused: Sequence[Mapping[str, str]], *, at: str) -> list[dict[str, str]]:
+    """Return ingest's refusals that no run has reported yet, and remember them."""
     new = []
     for row in refused:
         kept = {key: str(row[key]) for key in ("take", "kind", "reason")}

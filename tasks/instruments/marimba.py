@@ -2,7 +2,7 @@
 
 The marimba of 18 bars that has a family of models of its own bears the "black" notes from F sharp 4 to B flat 7.
 
-Space is measured in centimetres: x grows to the right as the player sees it, towards the high notes, y away from the
+Space is measured in centimetres: x grows to the right from the player's side, towards the high notes, y away from the
 player, z upwards; the origin is the middle of the bars' upper faces.
 
 Shapes: M mallets, S strokes of one mallet, T times.
@@ -40,7 +40,7 @@ _BEAM = 24  # plans kept while strokes are shared out
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar, seen from above.
+    """One bar, from above.
 
     Attributes:
         pitch: MIDI number.
@@ -247,7 +247,7 @@ def _fullest_chord(onset_s: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Some strokes shared out: what that cost, who struck, and where and when each mallet was last."""
+    """Some strokes assigned to mallets: the cost, which mallet struck, and where and when each mallet was last."""
 
     cost: float
     chosen: tuple[int, ...]

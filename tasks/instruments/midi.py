@@ -48,7 +48,7 @@ SYSTEM_EXCLUSIVE, ESCAPE, META = 0xF0, 0xF7, 0xFF
 TEXTS = range(0x01, 0x08)  # meta events that hold words
 TRACK_NAME, END_OF_TRACK, SET_TEMPO = 0x03, 0x2F, 0x51
 
-WRITTEN_DIVISION = 5000  # ticks a quarter note in files of ours: 0.1 ms a tick at the tempo nobody has to set
+WRITTEN_DIVISION = 5000  # ticks a quarter note in files of ours: 0.1 ms a tick at the default tempo
 TICKS_PER_S = WRITTEN_DIVISION * 1_000_000 // DEFAULT_TEMPO_US
 
 Ticks = NDArray[np.int64]
@@ -147,7 +147,7 @@ class TrackScore:
 
     Attributes:
         name: of the track, None when it has none.
-        program: General MIDI number of the first instrument that it asks for, from 0; None when it asks for none.
+        program: General MIDI number of the first instrument that it selects, from 0; None when it selects none.
         score: of the track alone.
     """
 
@@ -255,7 +255,7 @@ class _Track:
 
     index: int
     name: str | None = None
-    program: int | None = None  # the first that it asks for
+    program: int | None = None  # the first that it selects
     end_tick: int = 0
     last_event: int = 0  # byte
     tick: "array[int]" = field(default_factory=lambda: array("q"))  # of notes and controllers
@@ -303,7 +303,7 @@ def _walk_file(data: bytes, policy: MidiPolicy) -> _Walked:
             )
         if chunk == b"MTrk":
             walked.tracks.append(_walk_track(data[start:end], start, walked, policy))
-        else:  # the standard asks readers to pass over chunks that they do not know
+        else:  # the standard requires readers to skip chunks of unknown type
             walked.counts["ignored_bytes"] += 8 + length
         position = end
     walked.counts["ignored_bytes"] += len(data) - position

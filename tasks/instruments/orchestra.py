@@ -1,4 +1,4 @@
-"""The orchestra: the instruments that ensembles are made of, who plays which of them, and who may play instead.
+"""The orchestra: the instruments of ensembles, which player has which, and which may replace another.
 
 The thirteen instruments, their codes and their order are those of the University of Rochester Multi-Modal Music
 Performance data set (Li et al. 2019, IEEE Transactions on Multimedia 21). Ranges are what orchestral players play,
@@ -52,7 +52,7 @@ class Player:
 
     Attributes:
         instrument: code of it.
-        notes: what he plays.
+        notes: what they play.
     """
 
     instrument: str

@@ -1,4 +1,4 @@
-"""Where an instrument and its notes lie in a picture that was rectified: seen from above, in the same band."""
+"""Where an instrument and its notes lie in a picture that was rectified: a view from above, in the same band."""
 
 from collections.abc import Sequence
 

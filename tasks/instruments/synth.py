@@ -1,6 +1,6 @@
 """Notes to sound through FluidSynth: the same bytes every time, whatever was rendered before.
 
-FluidSynth is told everything that changes the sound: no reverb, no chorus, no audio driver, its interpolation
+Everything that changes the sound is set explicitly: no reverb, no chorus, no audio driver, its interpolation
 and its number of voices. Events are placed here and not by its player. It computes sound in blocks of 64
 samples and lets an event take effect only at the start of one, so each event goes to the block start nearest
 to its time.
@@ -28,7 +28,7 @@ BLOCK_LENGTH = 64  # samples; FLUID_BUFSIZE, fixed when FluidSynth is compiled
 
 _PEDALS = (64, 66, 67)  # sustain, sostenuto, soft
 _FOURTH_ORDER = 4  # FLUID_INTERP_4THORDER
-_AUDIBLE_S = 0.05  # a note this long before the end must be heard
+_AUDIBLE_S = 0.05  # a note this long before the end must sound
 
 # Event kinds in the order in which they happen at one moment: a key comes up before it is struck again.
 _NOTE_OFF, _PEDAL, _NOTE_ON, _END = range(4)
@@ -41,7 +41,7 @@ _STARTING = threading.Lock()
 
 
 class SynthError(ToolError):
-    """FluidSynth or its SoundFont is missing, is another one, or did not do what was asked."""
+    """FluidSynth or its SoundFont is missing, is another one, or did not do what was requested."""
 
 
 class TooLoud(BadInput):
@@ -143,7 +143,7 @@ def _check_soundfont(soundfont: Path, sha256: str) -> None:
 class Synthesizer:
     """Renders takes with one SoundFont, one gain and one sample rate.
 
-    Every take gets a synthesizer of its own, so that nothing of the take before can be heard in it; what this
+    Every take gets a synthesizer of its own, so that nothing of the take before can sound in it; what this
     object keeps is the loaded SoundFont. Several may render at the same time in threads.
     """
 
@@ -300,6 +300,25 @@ class Synthesizer:
                 f" {self._gain}; a gain up to {np.floor(self._gain / peak * 1000) / 1000} would fit",
                 kind="TOO_LOUD",
             )
+
+
+_OF_THREAD = threading.local()
+
+
+def thread_synthesizer(*, sample_rate: int, gain: float) -> Synthesizer:
+    """Return this thread's synthesizer with the SoundFont of the project: loading one takes a while.
+
+    Raises:
+        SynthError: as in `Synthesizer`.
+    """
+    wanted = (sample_rate, gain)
+    if getattr(_OF_THREAD, "made_for", None) != wanted:
+        _OF_THREAD.synthesizer = Synthesizer(
+            find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=sample_rate, gain=gain
+        )
+        _OF_THREAD.made_for = wanted
+    synthesizer: Synthesizer = _OF_THREAD.synthesizer
+    return synthesizer
 
 
 def _events(notes: Notes, controls: PedalMoves | None, blocks_per_s: float) -> list[tuple[int, int, int, int]]:

@@ -231,6 +231,6 @@ def _in_ensemble(name: str) -> EnsembleFile | None:
 
 
 def shown(path: str | Path) -> str:
-    """Return a name for a message: one with letters that cannot be seen, or that move a cursor, as their codes."""
+    """Return a name for a message; invisible letters, and those that move a cursor, are replaced by their codes."""
     name = str(path)
     return name if name.isprintable() else ascii(name)[1:-1]

@@ -1,4 +1,4 @@
-"""Videos and sounds out: encoded with the same bytes every run, and held against what was asked."""
+"""Videos and sounds out: encoded with the same bytes every run, and checked against what was requested."""
 
 import itertools
 import math
@@ -67,7 +67,7 @@ def encode_film(
         How many pictures were written.
 
     Raises:
-        ToolError: ffmpeg is not installed, or the file is not what was asked for.
+        ToolError: ffmpeg is not installed, or the file is not what was requested.
     """
     frames = iter(pictures)
     first = next(frames, None)
@@ -112,7 +112,7 @@ def encode_films(paths: Sequence[Path], pictures: Iterable[NDArray[np.uint8]], *
         How many pictures were written to each.
 
     Raises:
-        ToolError: ffmpeg is not installed, or a file is not what was asked for.
+        ToolError: ffmpeg is not installed, or a file is not what was requested.
     """
     frames = iter(pictures)
     first = next(frames, None)
@@ -178,11 +178,11 @@ def encode_camera(
         audio: (n,) mono in [-1, 1].
         sample_rate: of ``audio``, in Hz; the file keeps it.
         audio_codec: needed with ``audio``; PCM goes into ``.mov`` and ``.mkv``.
-        audio_start_s: when its first sample is heard, not negative.
+        audio_start_s: when its first sample sounds, not negative.
         crf: x264's constant rate factor; a higher one is cheaper and worse.
 
     Raises:
-        ToolError: ffmpeg is not installed, or the file is not what was asked for.
+        ToolError: ffmpeg is not installed, or the file is not what was requested.
     """
     ticks = [round(moment / time_base) for moment in time_s]
     if not ticks or ticks[0] < 0 or any(b <= a for a, b in itertools.pairwise(ticks)):
@@ -200,7 +200,7 @@ def encode_camera(
             "enc_time_base:v": f"{time_base.numerator}/{time_base.denominator}",
         }
         if MUXERS[_true_suffix(part)] != "matroska":
-            # Where sound begins is told in ticks of the film's own clock: they must fit samples too.
+            # Where sound begins is stored in ticks of the film's own clock: they must fit samples too.
             ticks_a_second = math.lcm(time_base.denominator, sample_rate or 1)
             options |= {"video_track_timescale": time_base.denominator, "movie_timescale": ticks_a_second}
         if sound is not None:
@@ -237,7 +237,7 @@ def encode_sound(
 
     Raises:
         MediaError: the suffix is none of those written here.
-        ToolError: ffmpeg is not installed, or the file is not what was asked for.
+        ToolError: ffmpeg is not installed, or the file is not what was requested.
     """
     encoder = {"opus": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
     with _sound_file(audio, sample_rate) as sound, beside(path, SOUND_MUXERS) as part:
@@ -249,10 +249,10 @@ def encode_sound(
         if ran.returncode:
             raise ToolError(not_written(path, ran.stderr))
         facts = probe(part, policy=NO_LIMITS)
-        heard = stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
-        if abs(heard - len(audio) / sample_rate) > 0.1:
+        ended_s = stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
+        if abs(ended_s - len(audio) / sample_rate) > 0.1:
             raise ToolError(
-                f"ffmpeg wrote {shown(path)} with {heard:.3f} s of sound, expected {len(audio) / sample_rate:.3f} s"
+                f"ffmpeg wrote {shown(path)} with {ended_s:.3f} s of sound, expected {len(audio) / sample_rate:.3f} s"
             )
 
 
@@ -267,7 +267,7 @@ def replace_sound(video: Path, audio: NDArray[np.float32], sample_rate: int, out
 
     Raises:
         MediaError: ``video`` cannot be used, or is ``out``.
-        ToolError: ffmpeg is not installed, or the file is not what was asked for.
+        ToolError: ffmpeg is not installed, or the file is not what was requested.
     """
     facts = probe(video, policy=NO_LIMITS)
     if facts.video is None:
@@ -333,7 +333,7 @@ def _quietly(output: Any) -> Any:
 
 
 def _verify(part: Path, path: Path, *, n_pictures: int, picture_s: Fraction, sound_s: float | None) -> None:
-    """Check that a file just written holds the pictures and the sound asked for.
+    """Check that a file just written holds the pictures and the sound requested.
 
     Raises:
         ToolError: it does not.
@@ -343,7 +343,7 @@ def _verify(part: Path, path: Path, *, n_pictures: int, picture_s: Fraction, sou
         if facts.video is None:
             raise ToolError(f"ffmpeg wrote {shown(path)} without a video stream{_free_beside(path)}")
         found = packets_of(part, facts, facts.video, policy=NO_LIMITS)
-        heard = None if sound_s is None else stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
+        ended_s = None if sound_s is None else stream_packets(part, "a:0", facts.start_s, policy=NO_LIMITS).end_s
     except MediaError as error:  # where the disk fills up while a file ends, ffmpeg says that all went well
         raise ToolError(f"ffmpeg wrote {shown(path)}, which cannot be read: {error}{_free_beside(path)}") from None
     if found.n_shown != n_pictures or abs(found.end_s - picture_s) > 1 / facts.video.frame_rate:
@@ -351,11 +351,11 @@ def _verify(part: Path, path: Path, *, n_pictures: int, picture_s: Fraction, sou
             f"ffmpeg wrote {shown(path)} with {found.n_shown} pictures in {found.end_s:.3f} s, "
             f"expected {n_pictures} in {float(picture_s):.3f} s{_free_beside(path)}"
         )
-    if heard is None or sound_s is None:
+    if ended_s is None or sound_s is None:
         return
-    if abs(heard - sound_s) > 2 * 1024 / SOUND_RATE:  # AAC rounds up to its blocks of 1024 samples
+    if abs(ended_s - sound_s) > 2 * 1024 / SOUND_RATE:  # AAC rounds up to its blocks of 1024 samples
         raise ToolError(
-            f"ffmpeg wrote {shown(path)} with {heard:.3f} s of sound, expected {sound_s:.3f} s{_free_beside(path)}"
+            f"ffmpeg wrote {shown(path)} with {ended_s:.3f} s of sound, expected {sound_s:.3f} s{_free_beside(path)}"
         )
 
 

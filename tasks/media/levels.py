@@ -12,7 +12,7 @@ from tasks.media.sound import SoundBlocks
 
 SILENT = 1e-4  # -80 dB of full scale: a peak under it is silence
 FULL = 0.999  # of full scale and more: clipped (16 bits end at 0.99997)
-SILENT_DB = -120.0  # what is told of digital silence, which has no level
+SILENT_DB = -120.0  # reported for digital silence, which has no level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def measure_sound(
 
     Raises:
         MediaError: as in `tasks.media.sound.SoundBlocks`.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     blocks = SoundBlocks(path, sample_rate=None, policy=policy, stream=stream, lenient=lenient, facts=facts, mix=False)
     meter = SoundMeter(blocks.sample_rate, blocks.channels)

@@ -74,7 +74,7 @@ def read_film(
 
     Raises:
         MediaError: as in `probe`; no video stream, truncated, damaged, time stamps that do not grow.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = probe(path, policy=policy)
     stream = facts.video
@@ -175,14 +175,14 @@ def iter_pictures(
         policy: what it may cost.
         crop: x, y, width and height of what is kept, in pixels of the upright picture; None keeps all.
         lenient: give what decodes of a truncated or damaged file.
-        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
+        facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
 
     Yields:
         (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
 
     Raises:
         MediaError: as in `tasks.media.probe.probe`; no video stream, truncated, damaged, time stamps that do not grow.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = facts or probe(path, policy=policy)
     stream = facts.video
@@ -234,11 +234,11 @@ def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False, facts:
         path: the video.
         policy: what it may cost.
         lenient: tell where a truncated file ends instead of refusing it.
-        facts: what `tasks.media.probe.probe` said of the file, if it was asked under this policy.
+        facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
 
     Raises:
         MediaError: as in `iter_pictures`; ``TRUNCATED``, it ends before its packets or its header say.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = facts or probe(path, policy=policy)
     stream = facts.video

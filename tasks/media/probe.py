@@ -1,4 +1,4 @@
-"""What a recording is, told without decoding it: its container, streams, times and packets."""
+"""What a recording is, found without decoding it: its container, streams, times and packets."""
 
 import json
 import stat
@@ -138,8 +138,8 @@ def probe(path: Path, *, policy: MediaPolicy) -> MediaFacts:
     if ran.returncode:
         raise MediaError(f"{shown(path)}: {last_error(ran.stderr)}", kind="CORRUPT_CONTAINER")
     try:
-        told: dict[str, Any] = json.loads(ran.stdout)
-        facts = _facts(told)
+        probed: dict[str, Any] = json.loads(ran.stdout)
+        facts = _facts(probed)
     except (ValueError, KeyError, ZeroDivisionError) as error:
         raise MediaError(f"{shown(path)}: ffprobe's facts lack sense ({error})", kind="CORRUPT_CONTAINER") from None
     if facts.n_streams > policy.max_streams:
@@ -191,19 +191,19 @@ def _check_is_container(path: Path, policy: MediaPolicy) -> None:
         )
 
 
-def _facts(told: dict[str, Any]) -> MediaFacts:
+def _facts(probed: dict[str, Any]) -> MediaFacts:
     """Read ffprobe's answer."""
-    form = told["format"]
+    form = probed["format"]
     pictures = [
         stream
-        for stream in told["streams"]
+        for stream in probed["streams"]
         if stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic")
     ]
-    sounds = [stream for stream in told["streams"] if stream.get("codec_type") == "audio"]
+    sounds = [stream for stream in probed["streams"] if stream.get("codec_type") == "audio"]
     start_s = _time_zero_s(pictures, sounds, float(form.get("start_time", 0.0)))
     return MediaFacts(
         container=str(form.get("format_name", "unknown")),
-        n_streams=len(told["streams"]),
+        n_streams=len(probed["streams"]),
         start_s=start_s,
         duration_s=float(form["duration"]) if "duration" in form else None,
         video=_video(pictures[0], start_s) if pictures else None,
@@ -212,10 +212,10 @@ def _facts(told: dict[str, Any]) -> MediaFacts:
     )
 
 
-def _time_zero_s(pictures: list[dict[str, Any]], sounds: list[dict[str, Any]], told_s: float) -> float:
-    """Return the earliest moment at which a stream is shown or heard, on the file's own clock.
+def _time_zero_s(pictures: list[dict[str, Any]], sounds: list[dict[str, Any]], container_s: float) -> float:
+    """Return the earliest moment at which a stream is shown or sounds, on the file's own clock.
 
-    The blocks that an encoder of sound puts before the sound itself are not heard: containers begin such a stream
+    The blocks that an encoder of sound puts before the sound itself are not played: containers begin such a stream
     below zero, or just so much before the pictures when it was copied.
     """
     starts = [float(stream["start_time"]) for stream in pictures if "start_time" in stream]
@@ -230,7 +230,7 @@ def _time_zero_s(pictures: list[dict[str, Any]], sounds: list[dict[str, Any]], t
         ):
             start_s = first_picture_s
         starts.append(0.0 if -0.1 < start_s < 0.0 else start_s)
-    return min(starts, default=told_s)
+    return min(starts, default=container_s)
 
 
 def _declared_s(stream: dict[str, Any], begins_s: float) -> float | None:

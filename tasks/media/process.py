@@ -3,7 +3,7 @@
 Commands are lists that never see a shell. Files are named ``file:...``, so that no name is taken for an
 option or a protocol. Demuxers and protocols are whitelisted: a playlist called ``x.mp4`` would open its
 neighbours. An exit code of 0 proves nothing (a truncated file decodes with 0), so the callers compare what
-came out with what was asked.
+came out with what was requested.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The same recording in another container: told by its packets."""
+"""The same recording in another container: recognized by its packets."""
 
 import hashlib
 from pathlib import Path

@@ -71,7 +71,7 @@ def write_tracks(out: Path, tracks: Sequence[Track]) -> float:
 
     Raises:
         MediaError: a recording cannot be used, ``out`` is one of them, or is not a ``.mkv``.
-        ToolError: ffmpeg is not installed, or the file is not what was asked for.
+        ToolError: ffmpeg is not installed, or the file is not what was requested.
     """
     if out.suffix.lower() != ".mkv":
         raise MediaError(f"{shown(out)}: expected a name in .mkv", kind="UNKNOWN_FORMAT")
@@ -145,7 +145,7 @@ def _moved(track: Track, facts: MediaFacts, first_s: float) -> str:
 
 
 def _write_sound(path: Path, track: Track, facts: MediaFacts, first_s: float) -> float:
-    """Write a recording's sound as it is heard on the common clock from ``first_s`` on; return its length in s."""
+    """Write a recording's sound as it sounds on the common clock from ``first_s`` on; return its length in s."""
     mix = facts.audio is not None and facts.audio.channels > MOST_CHANNELS
     blocks = SoundBlocks(track.path, sample_rate=None, policy=NO_LIMITS, lenient=True, facts=facts, mix=mix)
     rate = blocks.sample_rate
@@ -266,11 +266,11 @@ def _verify(
         )
     for number, (track, facts, stream) in enumerate(filmed):
         given_s = stream_packets(track.path, str(stream.index), facts.start_s, policy=NO_LIMITS).time_s
-        told_s = stream_packets(part, str(number), 0.0, policy=NO_LIMITS).time_s
+        written_s = stream_packets(part, str(number), 0.0, policy=NO_LIMITS).time_s
         own_s, common_s = _knots(track, first_s)
         expected_s = _along(given_s, own_s, common_s)
-        if len(told_s) != len(given_s) or (np.abs(told_s - expected_s) > 2 * TICK_S + 1e-9).any():
-            raise ToolError(f"ffmpeg wrote {shown(out)} with pictures of {shown(track.path)} at other times than asked")
+        if len(written_s) != len(given_s) or (np.abs(written_s - expected_s) > 2 * TICK_S + 1e-9).any():
+            raise ToolError(f"ffmpeg wrote {shown(out)} with pictures of {shown(track.path)} at other times than given")
     for number, length_s in enumerate(lengths_s, len(filmed)):
         end_s = stream_packets(part, str(number), 0.0, policy=NO_LIMITS).end_s
         if abs(end_s - length_s) > 0.01:

@@ -1,7 +1,7 @@
 """Clocks of made-up devices: when in the world each of a device's moments is.
 
-World time is the score's: what is played at 2.5 s happens at 2.5 s. This module knows nothing of how clocks are
-estimated, so that the truth it gives stands on its own.
+World time is the score's: what is played at 2.5 s happens at 2.5 s. This module does not depend on how
+clocks are estimated, so that the truth it gives stands on its own.
 """
 
 from dataclasses import replace

@@ -151,7 +151,7 @@ def _shard_bytes(folder: Path, n_dimensions: int, name: str) -> int:
 
 
 class StoredArray:
-    """An array on disk. Indexing reads what it asks for, like a numpy array's."""
+    """An array on disk. Indexing reads the requested part only, like a numpy array's."""
 
     def __init__(self, folder: Path, name: str, stored: "zarr.Array[Any]") -> None:
         self.name = name

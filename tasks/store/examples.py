@@ -1,4 +1,4 @@
-"""Training examples for PyTorch: segments read from Zarr as they are asked for, and space-time stacks.
+"""Training examples for PyTorch: segments read from Zarr on access, and space-time stacks.
 
 Apart from the index (``segments``), so that what needs no tensors does not wait for torch.
 """
@@ -23,7 +23,7 @@ _TAKES_KEPT_OPEN = 32  # by each worker: handles and the times of pictures, no s
 
 
 class SegmentDataset(Dataset[dict[str, Tensor]]):
-    """Segments of one part of the split, each read when it is asked for.
+    """Segments of one part of the split, each read on access.
 
     Safe with any number of DataLoader workers: a take is opened by the process that reads it, and only a
     few stay open. Use ``collate_segments`` to batch, as segments differ in their number of pictures.
@@ -50,7 +50,7 @@ class SegmentDataset(Dataset[dict[str, Tensor]]):
             scores: where they are.
             part: ``train``, ``validation`` or ``test``.
             n_past: samples before each segment that its item begins with: what a causal model must have
-                seen to predict the segment's first sample as well as its last.
+                needed to predict the segment's first sample as well as its last.
         """
         if n_past < 0:
             raise ValueError(f"n_past is {n_past}, expected at least 0")

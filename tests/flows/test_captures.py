@@ -10,7 +10,7 @@ import pytest
 
 import flows.ingest
 from tasks.step import file_sha256
-from tasks.takes import data_version, of_kind, read_catalog
+from tasks.takes import data_version, read_catalog
 
 STAGES = ("ingest", "render")
 
@@ -52,7 +52,7 @@ def test_a_capture_more_computes_no_score_again_and_is_a_new_data_version(make_p
         assert run(stage)["computed"] == []
     after = files(project / "data")
     assert {path for path in before if after.get(path) != before[path]} == {"ingested/catalog.json"}
-    assert [take.name for take in of_kind(read_catalog(), "captures")] == ["new"]
+    assert [take.name for take in read_catalog() if take.data_set == "captures"] == ["new"]
     assert [take for take in read_catalog() if take.kind == "score"] == scores
     assert data_version(read_catalog()) != data_version(scores)
 

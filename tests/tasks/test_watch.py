@@ -1,4 +1,4 @@
-"""The inbox: what has settled, what was told before, and what a commit says."""
+"""The inbox: what has settled, what was reported before, and what a commit message holds."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tasks.watch import (
     Record,
     commit_message,
     find_entries,
-    first_told,
+    first_reported,
     is_handled,
     remember,
 )
@@ -166,7 +166,7 @@ def refused(take, kind="TRUNCATED", reason="ends early"):
     return AddRow(take=take, state="quarantined", kind=kind, reason=reason, source=f"inbox/{take}")
 
 
-def test_what_was_refused_is_told_once_until_its_bytes_or_the_rules_change(memory, inbox):
+def test_what_was_refused_is_reported_once_until_its_bytes_or_the_rules_change(memory, inbox):
     put(inbox / "t" / "a.mid")
     (entry,) = find_entries(inbox)
     rows = [refused("t"), AddRow(take="u", state="added")]
@@ -181,12 +181,12 @@ def test_what_was_refused_is_told_once_until_its_bytes_or_the_rules_change(memor
     assert again.quarantined["digest"]["at"] == "now"
 
 
-def test_ingests_refusals_are_told_once(memory):
+def test_ingests_refusals_are_reported_once(memory):
     rows = [{"take": "t", "kind": "NO_DEVICE", "reason": "why", "more": "x"}]
-    told = [{"take": "t", "kind": "NO_DEVICE", "reason": "why"}]
-    assert first_told(memory, rows, at="now") == told
+    reported = [{"take": "t", "kind": "NO_DEVICE", "reason": "why"}]
+    assert first_reported(memory, rows, at="now") == reported
     memory.save()
-    assert first_told(Memory.read(memory.folder), rows, at="now") == []
+    assert first_reported(Memory.read(memory.folder), rows, at="now") == []
 
 
 def test_a_memory_that_was_cut_short_counts_as_empty(memory):

@@ -27,10 +27,10 @@ from tasks.instruments.notes import Notes
 from tasks.instruments.orchestra import ORCHESTRA, Player, read_players, recast
 from tasks.media.encode import encode_camera, encode_films
 from tasks.rig.clocks import notes_on_clock
+from tasks.rig.drawing import backdrop, pictures_of
 from tasks.rig.ensembles import VIEW_RATE, VIEW_SIZE, EnsembleRig, ensemble_rig_of, own_view, view_of_all
 from tasks.rig.frames import picture_times, time_base
 from tasks.rig.microphone import room_response
-from tasks.rig.players import backdrop, pictures_of
 from tasks.rig.recording import record_sound
 from tasks.rig.truth import device_truth, note_rows, picture_truth, write_truth
 from tasks.takes import PARTS, Part

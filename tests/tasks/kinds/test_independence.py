@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import step
+from tasks import modules
 from tasks.registry import KINDS, kind_module, kind_module_name, kinds_of
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -17,24 +17,17 @@ PER_TAKE = ("film", "ingest")
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Copy the project's code, and have digests taken of the copy."""
-    for package in step.PACKAGES:
+    for package in modules.PACKAGES:
         shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with monkeypatch.context() as patched:
-        patched.setattr(step, "PROJECT", tmp_path)
-        forget_digests()
-        yield tmp_path
-    forget_digests()
-
-
-def forget_digests():
-    step.imported_modules.cache_clear()
-    step.code_digest.cache_clear()
+    monkeypatch.setattr(modules, "PROJECT", tmp_path)
+    return tmp_path
 
 
 def digests():
-    """Return the digest of each kind's modules, as receipts have it."""
-    forget_digests()
-    return {module: step.code_digest(kind_module_name(*module)) for module in MODULES}
+    """Return the digest of each module of the kinds, as receipts have it."""
+    project = modules.Project()
+    names = [(module, kind_module_name(*module)) for module in MODULES]
+    return {module: project.digest(name, scope=project.scope_of(name)) for module, name in names}
 
 
 def test_an_edit_of_a_kinds_modules_changes_the_digests_of_that_kind_alone(project):
