@@ -54,7 +54,7 @@ from tasks.store.arrays import write_arrays  # noqa: E402
 from tasks.store.segments import segment_rows, write_segments  # noqa: E402
 from tasks.store.views import View, ViewSet  # noqa: E402
 from tasks.synthesize import Lazy  # noqa: E402
-from tasks.takes import captures, read_catalog  # noqa: E402
+from tasks.takes import read_catalog  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
 CAPTURES = Path("data/chunked/captures")
@@ -374,7 +374,7 @@ def unrectified(folder: Path, out: Path, parts: Sequence[str] = ("train", "valid
     params = ChunkParams.parse(yaml.safe_load(preset_text("demo"))["chunk"], "chunk")
     index = json.loads((folder / CAPTURES / "takes.json").read_text(encoding="utf-8"))
     with contextlib.chdir(out):
-        for take in captures(read_catalog()):
+        for take in (take for take in read_catalog() if take.data_set == "captures"):
             path = Path("data/ingested") / take.name / "take.json"
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts["instrument"]["name"] != INSTRUMENT or index[take.name]["part"] not in parts:

@@ -19,10 +19,9 @@ from tasks.features.cuts import cut_squares
 from tasks.features.motion import motion_features
 from tasks.features.players import find_players
 from tasks.features.resample import resample
-from tasks.instruments.orchestra import ORCHESTRA
+from tasks.instruments.orchestra import ORCHESTRA, instrument_code
 from tasks.intake.describe import read_take_file
 from tasks.intake.folder import TAKE_FILE
-from tasks.intake.players import instrument_code
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError

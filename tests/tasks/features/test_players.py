@@ -10,8 +10,8 @@ import pytest
 from tasks.features.players import PlayersNotFound, find_players
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import ORCHESTRA
+from tasks.rig.drawing import backdrop, pictures_of
 from tasks.rig.ensembles import ensemble_rig_of, view_of_all
-from tasks.rig.players import backdrop, pictures_of
 from tasks.rig.rigs import RigParams
 
 PARAMS = RigParams(
