@@ -63,7 +63,7 @@ def _n_hits(reference: Notes, estimate: Notes) -> int:
 
 
 def reference_notes(data: ViewSet, take: str, *, maximum: float, picker: Picker) -> Notes:
-    """Return the reference notes of a take: the MIDI recorded with it, or else the strokes in its measured amplitudes."""
+    """Return a take's reference notes: the MIDI recorded with it, or else the strokes in its measured amplitudes."""
     recorded = data.notes(take)
     if recorded is not None:
         return sorted_notes(
