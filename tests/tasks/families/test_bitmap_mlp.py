@@ -1,4 +1,4 @@
-"""How samples become sound: frames that were cut give the sound back, and the published joints are there with ``original``."""
+"""How samples become sound: frames that were cut give the sound back, and ``original`` has the published joints."""
 
 from fractions import Fraction
 

@@ -123,7 +123,7 @@ def film(pictures, picture_s=1 / 25):
     return Film(pictures=pictures, time_s=time_s, duration_s=len(pictures) * picture_s, camera="cam_top")
 
 
-def sound_of(trained, one):
+def performed_sound(trained, one):
     (performance,) = BitmapMlpFamily().perform(trained, {"c/cam_top": one}, accelerator="cpu", truth=None)
     assert (performance.system, performance.take, performance.camera) == ("bitmap_mlp", "c", "cam_top")
     return performance.audio
@@ -139,7 +139,7 @@ def loudest_hz(sound):
 
 def test_each_lamp_has_its_own_tone_on_a_film_never_seen(trained):
     for state, hz in ((1, TONES_HZ[0]), (2, TONES_HZ[1])):
-        made = sound_of(trained, film(lamps([0] * 5 + [state] * 25)))
+        made = performed_sound(trained, film(lamps([0] * 5 + [state] * 25)))
         assert loudest_hz(made[6 * RATE // 25 :]) == pytest.approx(hz, abs=30)  # a line of the comb is near
 
 
@@ -149,18 +149,18 @@ def test_a_film_never_seen_is_as_loud_as_it_was(trained, films):
     one = Film(
         pictures=views.pictures(view)[:], time_s=views.time_s(view), duration_s=views.duration_s("c"), camera="cam_top"
     )
-    assert level_db(sound_of(trained, one)) == pytest.approx(level_db(views.sound("c")[0]), abs=3)
+    assert level_db(performed_sound(trained, one)) == pytest.approx(level_db(views.sound("c")[0]), abs=3)
 
 
 @pytest.mark.parametrize("luma", [0, 16, 128, 235, 255])
 def test_an_even_picture_is_silent_whatever_its_luma(trained, luma):
-    assert not sound_of(trained, film(np.full((50, 12, 20), luma, np.uint8))).any()
+    assert not performed_sound(trained, film(np.full((50, 12, 20), luma, np.uint8))).any()
 
 
 @pytest.mark.parametrize("luma", [16, 235])
 def test_black_and_white_video_stays_silent_where_its_noise_is_seen(trained, luma):
     noise = np.random.default_rng(0).integers(-1, 2, (50, 12, 20))
-    assert level_dbfs(sound_of(trained, film((luma + noise).astype(np.uint8)))) < -60
+    assert level_dbfs(performed_sound(trained, film((luma + noise).astype(np.uint8)))) < -60
 
 
 def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
@@ -171,7 +171,7 @@ def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
 
 def test_the_sound_is_as_long_as_the_film(trained):
     for n in (1, 2, 7, 31):
-        assert len(sound_of(trained, film(lamps([1] * n), 1001 / 30000))) == round(n * 1001 / 30000 * RATE)
+        assert len(performed_sound(trained, film(lamps([1] * n), 1001 / 30000))) == round(n * 1001 / 30000 * RATE)
 
 
 def test_a_film_is_called_by_its_name_and_not_by_its_camera(trained):
@@ -211,7 +211,7 @@ def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films
     family.fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     white = film(np.full((50, 12, 20), 235, np.uint8))
     assert level_db(sound_of(tmp_path, white)) > -40
-    assert not sound_of(trained, white).any()
+    assert not performed_sound(trained, white).any()
 
 
 # --- time ---
@@ -292,7 +292,7 @@ def test_the_past_of_a_frame_is_what_was_shown_then(params):
 
 
 def test_two_videos_of_the_same_name_get_a_sound_each(trained):
-    made = [sound_of(trained, film(lamps([state] * 25))) for state in (1, 2, 1)]
+    made = [performed_sound(trained, film(lamps([state] * 25))) for state in (1, 2, 1)]
     assert not np.array_equal(made[0], made[1])
     np.testing.assert_array_equal(made[0], made[2])
 
