@@ -210,7 +210,7 @@ def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films
     family = BitmapMlpFamily()
     family.fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     white = film(np.full((50, 12, 20), 235, np.uint8))
-    assert level_db(sound_of(tmp_path, white)) > -40
+    assert level_db(performed_sound(tmp_path, white)) > -40
     assert not performed_sound(trained, white).any()
 
 
@@ -569,12 +569,12 @@ def test_a_camera_without_sound_in_its_time_is_told(tmp_path, params):
 
 def test_what_is_damaged_is_named(trained, tmp_path):
     with pytest.raises(DamagedData, match="train the family first"):
-        sound_of(tmp_path, film(lamps([1])))
+        performed_sound(tmp_path, film(lamps([1])))
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / "bitmap_mlp.json").write_text('{"gain_db": 0.0}')
     with pytest.raises(DamagedData, match="is not what training writes"):
-        sound_of(tmp_path, film(lamps([1])))
+        performed_sound(tmp_path, film(lamps([1])))
 
 
 def test_no_more_frames_are_kept_than_the_parameter_says(films, params):
