@@ -40,10 +40,11 @@ from numpy.typing import NDArray  # noqa: E402
 
 from flows.presets import preset_text  # noqa: E402
 from tasks.families import load_family  # noqa: E402
-from tasks.families.base import Film, film_of_view, load_network  # noqa: E402
+from tasks.families.base import Film, film_of_view  # noqa: E402
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice  # noqa: E402
 from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumVoice  # noqa: E402
 from tasks.families.bitmaps import Player, play  # noqa: E402
+from tasks.families.trained import load_trained  # noqa: E402
 from tasks.features.resample import resample  # noqa: E402
 from tasks.metrics.frames import frame_rate_comb_db, level_dbfs  # noqa: E402
 from tasks.metrics.sound import sound_scores  # noqa: E402
@@ -74,8 +75,8 @@ def fit_timed(data: ScoreSet, params: BitmapMlpParams) -> tuple[list[tuple[int, 
         start = time.process_time()
         BitmapMlpFamily().fit(data, out, params=params, resume=Path(folder) / "resume", accelerator="cpu")
         used_s = time.process_time() - start
-        state, facts = load_network(out / "bitmap_mlp")
-        n_weights = sum(tensor.numel() for name, tensor in state.items() if name.startswith("network."))
+        state, facts = load_trained(out / "bitmap_mlp", {})
+        n_weights = sum(array.size for name, array in state.items() if name.startswith("network."))
         print(f"  {facts['asked']['fidelity']}: {n_weights:,} parameters, {used_s:.1f} s of CPU", flush=True)
         # Unsigned samples are half as large; corrected ones are scaled.
         unit = 4.0 if params.fidelity == "original" else float(state["voice.scale"]) ** -2

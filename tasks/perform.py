@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, PipelineError
 from tasks.families import load_family
-from tasks.families.base import Film, Performance, load_network
+from tasks.families.base import Film, Performance
+from tasks.families.trained import load_facts
 from tasks.features.rectify import Rectifier
 from tasks.instruments.keyboard import HEIGHT, WIDTH
 from tasks.instruments.midi import write_midi
@@ -254,12 +254,8 @@ def trained_sight(stem: Path) -> tuple[int, int, str]:
     Raises:
         DamagedData: it is not trained, or its JSON does not say.
     """
-    _, facts = load_network(stem)
-    size: Any = facts.get("sight")
-    try:
-        width, height = int(size["width"]), int(size["height"])
-    except (TypeError, KeyError, ValueError):
-        raise DamagedData(f"{stem}.json does not say what size of pictures it was trained on") from None
+    facts = load_facts(stem, {"sight": lambda found: (int(found["width"]), int(found["height"]))})
+    width, height = facts["sight"]
     if min(width, height) < 1:
         raise DamagedData(f"{stem}.json says that pictures are {width}x{height}, expected at least a pixel")
     return width, height, str(facts.get("instrument", "none"))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, Role, load_network, save_network, write_curve
+from tasks.families.base import Family, Film, NoteAmplitudes, Performance, Role
 from tasks.families.note_regression import (
     CORRECTED,
     Count,
@@ -30,6 +30,7 @@ from tasks.families.note_regression import (
     performance_of,
     see,
 )
+from tasks.families.trained import Arrays, load_trained, save_trained, write_curve
 from tasks.features.note_picking import CAREFUL, Picker
 from tasks.params import Section
 from tasks.store.views import ViewSet
@@ -125,8 +126,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         }
         pickers = {MEAN: CAREFUL, NEAREST: picker, TRUE: true_picker}
         for system in self.systems:
-            state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in states[system].items()}
-            save_network(out / system, state, {**facts, "picker": asdict(pickers[system])})
+            save_trained(out / system, states[system], {**facts, "picker": asdict(pickers[system])})
         errors = {
             MEAN: [one.target - mean for one in held_out],
             NEAREST: [one.target - seen_there for one, seen_there in zip(held_out, found, strict=True)],
@@ -154,7 +154,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                 state, facts = loaded[system]
                 if film.instrument not in (None, facts["instrument"]):
                     continue
-                frame_rate, pitches = Fraction(facts["frame_rate"]), tuple(facts["pitches"])
+                frame_rate, pitches = facts["frame_rate"], facts["pitches"]
                 n_windows = n_windows_of(film.duration_s, frame_rate)
                 if system == TRUE:
                     measured = None if truth is None else truth[name]
@@ -162,17 +162,17 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                         continue
                     amplitudes = np.asarray(measured.values / np.float32(facts["maximum"]), np.float32)
                 elif system == MEAN:
-                    amplitudes = np.tile(state["amplitudes"].numpy(), (n_windows, 1))
+                    amplitudes = np.tile(state["amplitudes"], (n_windows, 1))
                 else:
-                    seen = see(film, Sight(**facts["sight"]), n_windows=n_windows, frame_rate=frame_rate)
-                    amplitudes = nearest_amplitudes(seen, state["pictures"].numpy(), state["amplitudes"].numpy())
+                    seen = see(film, facts["sight"], n_windows=n_windows, frame_rate=frame_rate)
+                    amplitudes = nearest_amplitudes(seen, state["pictures"], state["amplitudes"])
                 yield performance_of(
                     amplitudes,
                     system=system,
                     name=name,
                     film=film,
                     maximum=facts["maximum"],
-                    picker=Picker(**facts["picker"]),
+                    picker=facts["picker"],
                     pitches=pitches,
                     frame_rate=frame_rate,
                 )
@@ -199,19 +199,25 @@ def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDAr
     return found
 
 
-def _load(stem: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load(stem: Path) -> tuple[Arrays, dict[str, Any]]:
     """Read what `CaptureBaselines.fit` wrote of a system.
 
     Raises:
         DamagedData: a file is missing, or not what is written there.
     """
-    state, facts = load_network(stem)
-    try:
-        Picker(**facts["picker"]), Sight(**facts["sight"]), Fraction(facts["frame_rate"])
-        facts["maximum"] = float(facts["maximum"])
-        n_notes = len(facts["pitches"])
-        if any(state[name].shape[-1] != n_notes for name in state if name == "amplitudes"):
-            raise ValueError(f"amplitudes of {n_notes} notes expected")  # noqa: TRY301
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedData(f"{stem}.json does not describe a baseline: {error!r}") from None
-    return state, facts
+    arrays, facts = load_trained(
+        stem,
+        {
+            "picker": lambda found: Picker(**found),
+            "sight": lambda found: Sight(**found),
+            "frame_rate": Fraction,
+            "maximum": float,
+            "pitches": tuple,
+        },
+    )
+    n_notes = len(facts["pitches"])
+    if "amplitudes" in arrays and arrays["amplitudes"].shape[-1] != n_notes:
+        raise DamagedData(
+            f"{stem}.safetensors has amplitudes of shape {arrays['amplitudes'].shape}, of {n_notes} notes"
+        )
+    return arrays, facts

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Role, load_network, save_network
+from tasks.families.base import Role
 from tasks.families.separation import Mixture, Separation, SeparationFamily
+from tasks.families.trained import load_trained, save_trained
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
 
@@ -102,9 +102,8 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
             "n_iterations": params.n_iterations,
             "instruments": sorted(dictionaries.keys() - {ANY}),
         }
-        learned = {code: torch.from_numpy(np.ascontiguousarray(found)) for code, found in dictionaries.items()}
         for system in self.systems:
-            save_network(out / system, learned if system == NMF else {}, facts)
+            save_trained(out / system, dictionaries if system == NMF else {}, facts)
 
     def shortest_s(self, trained: Path, system: str) -> float:
         """Return the length of a spectrum's window.
@@ -292,14 +291,11 @@ def _load(stem: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     Raises:
         DamagedData: a file is missing, or not what is written there.
     """
-    state, facts = load_network(stem)
-    try:
-        for name in ("sample_rate", "n_fft", "n_iterations"):
-            facts[name] = int(facts[name])
-        facts["mask_power"] = float(facts["mask_power"])
-        shapes = {tuple(array.shape) for array in state.values()}
-        if stem.name == NMF and (ANY not in state or len(shapes) != 1 or shapes.pop()[0] != facts["n_fft"] // 2 + 1):
-            raise ValueError("dictionaries of one shape, a row a bin, expected")  # noqa: TRY301
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedData(f"{stem}.json does not describe a baseline: {error!r}") from None
-    return {name: array.numpy() for name, array in state.items()}, facts
+    needed: dict[str, Any] = {"sample_rate": int, "n_fft": int, "n_iterations": int, "mask_power": float}
+    arrays, facts = load_trained(stem, needed)
+    shapes = {array.shape for array in arrays.values()}
+    if stem.name == NMF and (ANY not in arrays or len(shapes) != 1 or shapes.pop()[0] != facts["n_fft"] // 2 + 1):
+        raise DamagedData(
+            f"{stem}.safetensors: expected dictionaries of one shape, a row a bin: train the family again"
+        )
+    return arrays, facts

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tasks.errors import DamagedData
-from tasks.families.base import save_network
+from tasks.families.networks import save_network
 from tasks.instruments.keyboard import draw_keyboard
 from tasks.media.encode import encode_film
 from tasks.media.pictures import DecodedFilm, read_film

@@ -11,8 +11,9 @@ import torch
 
 from tasks import perform as perform_module
 from tasks.errors import DamagedData, PipelineError
-from tasks.families.base import Performance, save_network
+from tasks.families.base import Performance
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
+from tasks.families.networks import save_network
 from tasks.instruments.midi import MidiPolicy, read_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import TakeFileError
@@ -61,7 +62,7 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     family = BitmapMlpFamily()
     player = family._player(TRAINED, family.make_voice(TRAINED))
-    facts = {"gain_db": 0.0, "sight": {"width": 32, "height": 16}}
+    facts = {"gain_db": 0.0, "n_bank": 0, "sight": {"width": 32, "height": 16}}
     save_network(folder / FAMILY, player.state_dict(), {"asked": TRAINED.model_dump(mode="json"), **facts})
     return folder
 

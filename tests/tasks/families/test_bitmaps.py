@@ -576,7 +576,7 @@ def test_what_is_damaged_is_named(trained, tmp_path):
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / "bitmap_mlp.json").write_text('{"gain_db": 0.0}')
-    with pytest.raises(DamagedData, match="does not describe a trained network"):
+    with pytest.raises(DamagedData, match="is not what training writes"):
         sound_of(tmp_path, film(lamps([1])))
 
 

@@ -455,7 +455,7 @@ def test_a_file_that_is_no_network_is_damaged_data(trained, tmp_path):
         (tmp_path / f"{SYSTEM}{suffix}").write_bytes((trained / f"{SYSTEM}{suffix}").read_bytes())
     config = json.loads((tmp_path / f"{SYSTEM}.json").read_text())
     (tmp_path / f"{SYSTEM}.json").write_text(json.dumps(config | {"network": {"n_sources": "many"}}))
-    with pytest.raises(DamagedData, match="does not describe a Wave-U-Net"):
+    with pytest.raises(DamagedData, match="is not what training writes"):
         Separator.load(tmp_path, SYSTEM, torch.device("cpu"))
 
 
