@@ -28,8 +28,9 @@ from threadpoolctl import threadpool_limits
 from tasks.errors import DamagedData
 from tasks.families import load_family
 from tasks.families.base import LEVELS, Family
+from tasks.families.probes import read_causality
 from tasks.families.separated import Evaluation as SeparationEvaluation
-from tasks.families.separated import read_causality, score_separation, summed_up, write_evaluations
+from tasks.families.separated import score_separation, summed_up, write_evaluations
 from tasks.families.separation import SeparationFamily
 from tasks.features.note_picking import CAREFUL, pick_notes
 from tasks.features.polyphony import TranscribeParams, transcribe

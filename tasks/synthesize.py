@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from tasks.families import load_family
 from tasks.families.base import LEVELS, Family, Film, NoteAmplitudes, Performance, film_of_view
-from tasks.families.separated import CAUSALITY, at_rate, causality, probe_mixture, probes, write_separation
-from tasks.families.separation import Separation, SeparationFamily
+from tasks.families.separation import Separation
 from tasks.instruments.notes import Notes
 from tasks.intake.record import Device, read_capture
 from tasks.media.encode import encode_film, replace_sound
 from tasks.metrics.sound import level_dbfs
+from tasks.registry import kind_module
 from tasks.render import film_frames, read_notes
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
 from tasks.store.audio import write_flac
-from tasks.store.ensembles import EnsembleSet
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import write_table
 from tasks.store.views import ViewSet
@@ -46,8 +45,7 @@ def synthesize_family(
     amplitudes.parquet too when the system says how loud it sees each note. The video is the camera's own file. How loud
     it is on films that show nothing, all black and all white, is written to ``levels.json``.
 
-    A family that separates is handed the test takes' mixes: `tasks.families.separated` says what it leaves, and what
-    ``causality.json`` holds of the systems that look.
+    What is written of ensembles: `tasks.kinds.ensembles.synthesize`.
 
     So many ``workers`` write files while the family performs on.
 
@@ -60,8 +58,10 @@ def synthesize_family(
         ToolError: the disk is full.
     """
     family = load_family(name)
-    if isinstance(family, SeparationFamily):
-        yield from _synthesize_ensembles(family, data=data, trained=trained, out=out, accelerator=accelerator)
+    if family.data == "ensembles":
+        yield from kind_module(family.data, "synthesize").synthesize(
+            family, data=data, trained=trained, out=out, accelerator=accelerator, workers=workers
+        )
     elif family.data == "captures":
         yield from _synthesize_captures(
             family, data=data, trained=trained, out=out, accelerator=accelerator, workers=workers
@@ -129,58 +129,6 @@ def _synthesize_captures(
             found = levels.setdefault(performance.system, {})
             found[figure] = max(level, found.get(figure, level))
         (half / LEVELS).write_text(json.dumps(levels, indent=1, sort_keys=True) + "\n")
-
-
-def _synthesize_ensembles(
-    family: SeparationFamily[Any], *, data: Path, trained: Path, out: Path, accelerator: str
-) -> Iterator[Separation]:
-    """Take the test mixes apart; of duets that a system looks at, also with their views exchanged and blanked.
-
-    Sounds are kept in memory only until a duet's probes are done.
-    """
-    ensembles = EnsembleSet(data)
-    probed = probes(ensembles) if family.sighted else {}
-    names = {name: take for take in ensembles.takes("test") for name in (take, *probed.get(take, ()))}
-    kept: dict[tuple[str, str], dict[str, NDArray[np.float32]]] = {}
-    figures: dict[str, dict[str, dict[str, float]]] = {}
-    with whole_folder(out) as half:
-        separations = family.separate(
-            trained,
-            Lazy(names, lambda name: probe_mixture(ensembles, name)),
-            accelerator=accelerator,
-            truth=Lazy(names, lambda name: ensembles.stems(names[name])),
-        )
-        for made in separations:
-            take = names[made.take]
-            if take == made.take:
-                folder = half / made.system / take
-                folder.mkdir(parents=True)
-                write_separation(
-                    folder,
-                    made,
-                    mix=ensembles.mix(take),
-                    sample_rate=ensembles.sample_rate,
-                    instruments=ensembles.instruments(take),
-                    truth=ensembles.stems(take) if made.system in family.unordered else None,
-                )
-            if take in probed and made.system in family.sighted - family.unordered:
-                stems = ensembles.stems(take)
-                sounds = kept.setdefault((made.system, take), {})
-                sounds[made.take] = at_rate(made.stems, made.sample_rate, ensembles.sample_rate, stems.shape[2])
-                swapped, blanked = probed[take]
-                if len(sounds) == 3:
-                    figures.setdefault(made.system, {})[take] = causality(
-                        stems,
-                        ensembles.instruments(take),
-                        sounds=sounds[take],
-                        swapped=sounds[swapped],
-                        blanked=sounds[blanked],
-                    )
-                    del kept[made.system, take]
-            if take == made.take:
-                yield made
-        if family.sighted:
-            (half / CAUSALITY).write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
 
 
 def _written(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.separated import MIX_FILE, read_separation, stem_file
+from tasks.families.stems import MIX_FILE, read_separation, stem_file
 from tasks.instruments.orchestra import ORCHESTRA
 from tasks.page.figures import draw_spectrograms, draw_stills
 from tasks.page.page import CatalogRow, Parted, Picture, Separated, Voice, picture_at
@@ -75,7 +75,7 @@ def figures_of(system: Path, take: str, evaluations: Sequence[Evaluation]) -> tu
 
 
 def _views(out: Path, folder: Path, ensembles: EnsembleSet, row: CatalogRow, names: Sequence[str]) -> Picture | None:
-    seen = ensembles.seen(row.take)
+    seen = ensembles.has_video(row.take)
     if not any(seen):
         return None
     pictures = ensembles.pictures(row.take)

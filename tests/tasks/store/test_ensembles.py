@@ -83,7 +83,7 @@ def test_the_mix_is_on_the_stems_scale(data):
 
 
 def test_a_player_nobody_sees_has_zeros_and_his_place(data):
-    assert data.seen("trio") == (True, False, True)
+    assert data.has_video("trio") == (True, False, True)
     assert data.motion("trio").shape == (3, N_FRAMES, N_MOTION)
     assert data.motion("trio")[:, 0, 0].tolist() == [1, 0, 3]
     assert data.pictures("trio").shape == (3, N_FRAMES, 48, 48)
