@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from models.player_reader import PlayerReader, PlayerReaderConfig
+from models.video_transcriber import VideoTranscriber, VideoTranscriberConfig
 
-CONFIG = PlayerReaderConfig(n_instruments=13, n_pitches=128, n_motion=4, n_filters=2, n_hidden=6, kernel=3)
+CONFIG = VideoTranscriberConfig(n_instruments=13, n_pitches=128, n_motion=4, n_filters=2, n_hidden=6, kernel=3)
 
 
 @pytest.fixture
-def reader():
+def transcriber():
     torch.manual_seed(0)
-    return PlayerReader(CONFIG).eval()
+    return VideoTranscriber(CONFIG).eval()
 
 
 def views(n_players=2, n_pictures=12):
@@ -18,41 +18,41 @@ def views(n_players=2, n_pictures=12):
     return pictures, portraits, torch.randn(n_players, n_pictures, 4)
 
 
-def test_it_names_an_instrument_a_player_and_notes_a_picture(reader):
-    instruments, notes = reader(*views())
+def test_it_predicts_an_instrument_a_player_and_notes_a_picture(transcriber):
+    instruments, notes = transcriber(*views())
     assert instruments.shape == (2, 13)
     assert notes.shape == (2, 12, 130)
 
 
-def test_untrained_it_hears_hardly_any_note(reader):
-    _, notes = reader(*views())
+def test_untrained_it_predicts_hardly_any_note(transcriber):
+    _, notes = transcriber(*views())
     assert torch.sigmoid(notes).mean() < 0.05
 
 
-def test_one_player_is_read_as_if_the_other_were_not_there(reader):
+def test_a_player_is_transcribed_as_if_the_other_were_not_there(transcriber):
     pictures, portraits, motion = views()
-    both = reader(pictures, portraits, motion)
-    alone = reader(pictures[:1], portraits[:1], motion[:1])
+    both = transcriber(pictures, portraits, motion)
+    alone = transcriber(pictures[:1], portraits[:1], motion[:1])
     for found, expected in zip(both, alone, strict=True):
         torch.testing.assert_close(found[:1], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_another_lamp_changes_nothing_much(reader):
+def test_another_lamp_changes_nothing_much(transcriber):
     pictures, portraits, motion = views()
     pictures = pictures.float()
     lamp = torch.tensor([10.0, 0.0])[:, None, None]  # makes nothing move
-    bright = reader(pictures * 1.5 + 10, portraits * 1.5 + lamp, motion)
-    plain = reader(pictures, portraits, motion)
-    other = reader(255 - pictures, 255 - portraits, motion)
-    for found, expected, unlike in zip(bright, plain, other, strict=True):
-        assert (found - expected).abs().max() < 0.2 * (unlike - expected).abs().max()
+    bright = transcriber(pictures * 1.5 + 10, portraits * 1.5 + lamp, motion)
+    plain = transcriber(pictures, portraits, motion)
+    other = transcriber(255 - pictures, 255 - portraits, motion)
+    for found, expected, different in zip(bright, plain, other, strict=True):
+        assert (found - expected).abs().max() < 0.2 * (different - expected).abs().max()
 
 
-def test_notes_follow_from_pictures_nearby_alone_once_the_instrument_is_known(reader):
+def test_notes_follow_from_pictures_nearby_alone_once_the_instrument_is_known(transcriber):
     pictures, portraits, motion = views(1, 40)
-    _, before = reader(pictures, portraits, motion)
+    _, before = transcriber(pictures, portraits, motion)
     moved = motion.clone()
     moved[:, 30:] += 1
-    _, after = reader(pictures, portraits, moved)
+    _, after = transcriber(pictures, portraits, moved)
     assert torch.equal(before[:, : 30 - 2], after[:, : 30 - 2])  # two layers reach a picture each
     assert not torch.equal(before[:, 30:], after[:, 30:])

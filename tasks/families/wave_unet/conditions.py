@@ -42,7 +42,7 @@ def conditions_of(
         name: of the mix, for errors.
 
     Raises:
-        BadInput: ``UNSEEN``, the mix has no video, or no score, of its players.
+        BadInput: ``NO_CONDITION``, the mix has no video, or no score, of its players.
         ValueError: a condition is `TRANSCRIBED` and there is no transcriber.
     """
     needed = {
@@ -57,7 +57,7 @@ def conditions_of(
             source = "score" if condition == "score" else "video"
             raise BadInput(
                 f"{name} has no {source} of its players, expected one: the network is conditioned on {condition}",
-                kind="UNSEEN",
+                kind="NO_CONDITION",
             )
     known = next((found for found in (mixture.motion, mixture.pictures, mixture.rolls) if found is not None), None)
     n_frames = 1 if known is None else known.shape[1]

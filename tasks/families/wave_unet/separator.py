@@ -59,7 +59,7 @@ class Separator:
         """Return the estimated sounds of a mix (K, C, n), in the order of the players unless the network is blind.
 
         Raises:
-            BadInput: ``OTHER_RATE``, ``OTHER_CHANNELS``, ``TOO_SHORT``, or ``UNSEEN``, a condition is not known.
+            BadInput: ``OTHER_RATE``, ``OTHER_CHANNELS``, ``TOO_SHORT``, or ``NO_CONDITION``, a condition is not known.
         """
         config = self.network.config
         self._check(mixture, name)
