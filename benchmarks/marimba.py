@@ -44,13 +44,14 @@ from tasks.errors import DamagedData, ParamsError  # noqa: E402
 from tasks.evaluate import EvaluateParams, played_scores  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
-from tasks.families.note_regression import n_windows_of  # noqa: E402
+from tasks.families.note_regression.inputs import n_windows_of  # noqa: E402
+from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402
 from tasks.store.arrays import write_arrays  # noqa: E402
-from tasks.store.segments import ScoreSet, segment_rows, write_segments  # noqa: E402
+from tasks.store.segments import segment_rows, write_segments  # noqa: E402
 from tasks.store.views import View, ViewSet  # noqa: E402
-from tasks.synthesize import Lazy, true_amplitudes  # noqa: E402
+from tasks.synthesize import Lazy  # noqa: E402
 from tasks.takes import captures, read_catalog  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
@@ -72,14 +73,14 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no noise": {"augment.noise_luma": 0.0},
     "not mirrored": {"augment.mirror": 0.0},
     "stills not subtracted": {"subtract_still": False},
-    "whole picture": {"sees": "picture", "augment.mirror": 0.0},
-    "whole picture not rectified": {"sees": "picture", "augment.mirror": 0.0},
+    "whole picture": {"input": "picture", "augment.mirror": 0.0},
+    "whole picture not rectified": {"input": "picture", "augment.mirror": 0.0},
     "onsets weigh as the rest": {"onset_weight": 0.0},
     "no loss of rises": {"rise_weight": 0.0},
     "notes as often as they come": {"rare_notes": 0.0},
     "amplitudes as they are": {"target_power": 1.0},
     "sees no future": {"bidirectional": False},
-    "not told ages": {"sees_age": False},
+    "not told ages": {"picture_age": False},
     "sequences of 8": {"sequence_length": 8},
 }
 CAMERA = "cam_top"  # what the published networks were trained on
@@ -194,7 +195,7 @@ class Bench:
             out.mkdir(parents=True)
             start = process_time()
             resume = self.keep / "resume" / key
-            adapter.fit(ScoreSet(data), out, params=params, resume=resume, accelerator="cpu")
+            adapter.fit(ViewSet(data), out, params=params, resume=resume, accelerator="cpu")
             shutil.rmtree(resume, ignore_errors=True)
             took.write_text(json.dumps({"fit_cpu_s": process_time() - start}))
         return out, float(json.loads(took.read_text())["fit_cpu_s"])

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData
 from tasks.families import load_family
-from tasks.families.base import LEVELS, Family
+from tasks.families.base import LEVELS, CodeFamily, VideoFamily
 from tasks.families.probes import read_causality
 from tasks.families.separated import Evaluation as SeparationEvaluation
 from tasks.families.separated import score_separation, summed_up, write_evaluations
@@ -106,7 +106,7 @@ def evaluate_family(
     family = load_family(name)
     if isinstance(family, SeparationFamily):
         return _evaluate_ensembles(family, data, synthesized, out, params=params, workers=workers)
-    if family.data == "captures":
+    if family.data == "captures" and isinstance(family, VideoFamily):
         found = _evaluate_captures(
             family, data, trained, synthesized, params=params, transcribe_params=transcribe_params, workers=workers
         )
@@ -116,7 +116,7 @@ def evaluate_family(
         return {system: _means(own, _first(found, family.systems), params) for system, own in by_system.items() if own}
     scores = ScoreSet(data)
     rows = scores.segments("test")
-    nats = family.nats(trained, scores, rows, accelerator=accelerator)
+    nats = family.nats(trained, scores, rows, accelerator=accelerator) if isinstance(family, CodeFamily) else {}
 
     def nats_of(system: str, take: str) -> dict[str, float]:
         chosen = np.array([row.take == take for row in rows], bool)
@@ -152,7 +152,7 @@ def evaluate_family(
 
 
 def _evaluate_captures(
-    family: Family[Any],
+    family: VideoFamily[Any, Any],
     data: Path,
     trained: Path,
     synthesized: Path,

@@ -30,7 +30,7 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def load_family(name: str) -> "Family[Any]":
+def load_family(name: str) -> "Family[Any, Any]":
     """Import and make the family called ``name``.
 
     Raises:
@@ -39,5 +39,5 @@ def load_family(name: str) -> "Family[Any]":
     if name not in FAMILIES:
         raise ParamsError(f"family {name!r} is unknown, expected one of {', '.join(FAMILIES)}")
     module, _, class_name = FAMILIES[name].partition(":")
-    family: Family[Any] = getattr(importlib.import_module(module), class_name)()
+    family: Family[Any, Any] = getattr(importlib.import_module(module), class_name)()
     return family

@@ -1,6 +1,5 @@
-"""What every family is to the stages: fitted, heard on silent films, scored in nats if it makes codes."""
+"""What a family is to the stages, and what films, performances and roles are."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.families.trained import load_facts
 from tasks.instruments.notes import Notes
 from tasks.params import Section
 
 if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+    from tasks.store.segments import Segment
     from tasks.store.views import View, ViewSet
 
 Role = Literal["model", "reference", "bound", "idle"]
@@ -26,9 +26,11 @@ mix as it is. ``bound``: handed the truth, shown and never ranked. ``idle``: doe
 """
 
 LEVELS = "levels.json"
-"""How loud each system was on a black and on a white film: beside its performances of captures."""
+"""The level of each system's sound for a black and for a white film: beside its performances of captures."""
 
 P = TypeVar("P", bound=Section)
+D = TypeVar("D")
+"""A data set: ``ScoreSet``, ``ViewSet`` or ``EnsembleSet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Film:
             begin before its master (below 0) or after it.
         duration_s: how long the sound must be, from 0.0 on.
         camera: the device, where a camera took the film.
-        instrument: what is seen, where it is known.
+        instrument: what the film shows, where it is known.
         margins: shares of width and height beside a rectified instrument, where it is one.
     """
 
@@ -62,7 +64,7 @@ class Film:
 
 @dataclass(frozen=True, kw_only=True)
 class NoteAmplitudes:
-    """How loud each note of an instrument is, window by window.
+    """The amplitude of each note of an instrument, window by window.
 
     Attributes:
         values: (F, n) at least 0, as ``extract`` measures them; window k covers frames k to k + 2.
@@ -88,9 +90,9 @@ class Performance:
         take: the film's name.
         audio: (n,) in [-1, 1], mono, ``round(duration_s * sample_rate)`` samples.
         sample_rate: of ``audio``, in Hz.
-        notes: what the system says was played; None where it makes sound only.
-        camera: the device whose film it saw, where there are several of one take.
-        amplitudes: of the notes, as the system sees them; None where it does not say.
+        notes: that the system detected; None where it predicts sound only.
+        camera: the device that took the film, where there are several of one take.
+        amplitudes: of the notes, as the system predicts them; None where it predicts none.
     """
 
     system: str
@@ -102,33 +104,46 @@ class Performance:
     amplitudes: NoteAmplitudes | None = None
 
 
-class Family(ABC, Generic[P]):
+class Family(ABC, Generic[P, D]):
     """A kind of model: one or more systems that share data, parameters and code.
 
     Attributes:
         params_class: its section of params.yaml.
         systems: its rows in the tables, in order.
         roles: of the systems that are no models.
-        data: the data set that it learns from and is tested on: drawn scores, captures of several cameras, ensembles.
+        data: the kind of data that it learns from and is tested on.
     """
 
     params_class: ClassVar[type[Section]]
     systems: ClassVar[tuple[str, ...]]
     roles: ClassVar[Mapping[str, Role]] = {}
-    data: ClassVar[Literal["scores", "captures", "ensembles"]] = "scores"
+    data: ClassVar[Literal["scores", "captures", "ensembles"]]
 
     @abstractmethod
-    def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:
+    def fit(self, data: D, out: Path, *, params: P, resume: Path, accelerator: str) -> None:
         """Train every system and write ``SYSTEM.safetensors``, ``SYSTEM.json`` and ``curves/SYSTEM.csv``.
 
         Args:
-            data: the training and validation takes; test takes are never opened here.
+            data: the data set of the family's kind. Takes for testing are never opened here.
             out: an empty folder.
             params: typed values of the family's section.
             resume: a folder outside the stage's outputs, named by the stage's key, where checkpoints survive
                 a kill; made when needed, and deleted by the caller once the stage is finished.
             accelerator: Lightning's word: ``cpu``, ``gpu`` or ``auto``.
+
+        Raises:
+            ParamsError: values do not go together, or not with the data.
+            DamagedData: the data set is not whole.
         """
+
+    @classmethod
+    def role(cls, system: str) -> Role:
+        """Return what a system of the family is in a table."""
+        return cls.roles.get(system, "model")
+
+
+class VideoFamily(Family[P, D]):
+    """A family that gives silent videos their sound."""
 
     @abstractmethod
     def perform(
@@ -139,39 +154,33 @@ class Family(ABC, Generic[P]):
         accelerator: str,
         truth: Mapping[str, Any] | None,
     ) -> Iterator[Performance]:
-        """Give whole silent films their sound: every system of every film.
+        """Make the sound of whole silent films: every system, every film of an instrument that it was trained on.
 
         Args:
             trained: what `fit` wrote.
             films: by take; those of captures by ``TAKE/CAMERA``.
             accelerator: as in `fit`.
-            truth: for bounds alone, by film: the `Notes` really played of a score, the `NoteAmplitudes` of
-                a capture; with None those are left out.
+            truth: for bounds alone, by film: the reference `Notes` of a score, the measured `NoteAmplitudes` of
+                a capture; with None those systems are left out.
+
+        Raises:
+            DamagedData: what was trained is missing or damaged.
         """
 
-    @classmethod
-    def role(cls, system: str) -> Role:
-        """Return what a system of the family is in a table."""
-        return cls.roles.get(system, "model")
-
     def frame_rate(self, trained: Path, system: str) -> Fraction | None:
-        """Return at how many frames a second a trained system makes its sound; None where it does not say."""
-        described = trained / f"{system}.json"
-        if not described.exists():
-            return None
-        facts = json.loads(described.read_text(encoding="utf-8"))
-        told = facts.get("frame_rate", facts.get("asked", {}).get("frame_rate"))
-        return None if told is None else Fraction(told)
+        """Return at how many frames a second a trained system makes its sound; None where it has no such rate."""
+        rate = load_facts(trained / system, {}).get("frame_rate")
+        return None if rate is None else Fraction(rate)
 
+
+class CodeFamily(VideoFamily[P, D]):
+    """A family with systems that give the next mu-law code a probability."""
+
+    @abstractmethod
     def nats(
-        self,
-        trained: Path,  # noqa: ARG002 - for those that make codes
-        data: "ScoreSet",  # noqa: ARG002
-        rows: Sequence["Segment"],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
+        self, trained: Path, data: D, rows: Sequence["Segment"], *, accelerator: str
     ) -> dict[str, NDArray[np.float64]]:
-        """Return each system's negative log likelihood of the true codes, teacher-forced.
+        """Return the negative log likelihood of the reference codes, teacher-forced.
 
         Args:
             trained: what `fit` wrote.
@@ -180,14 +189,15 @@ class Family(ABC, Generic[P]):
             accelerator: as in `fit`.
 
         Returns:
-            Mean nats per sample of each segment, by system; systems that make no codes are not in it, and most
-            families have none that do.
+            Mean nats per sample of each segment, by system; systems that make no codes are not in it.
+
+        Raises:
+            DamagedData: what was trained is missing or damaged.
         """
-        return {}
 
 
 def film_of_view(views: "ViewSet", view: "View") -> Film:
-    """Return what a camera saw of a captured take, as a silent film."""
+    """Return a camera's pictures of a captured take, as a silent film."""
     attributes = views.open(view.take).attributes
     across, down = attributes["camera_margins"]
     return Film(

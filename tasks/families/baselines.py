@@ -9,23 +9,21 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
 from tasks.errors import ParamsError
-from tasks.families.base import Family, Film, Performance, Role, n_samples_of
+from tasks.families.base import CodeFamily, Film, Performance, Role, n_samples_of
 from tasks.families.trained import load_facts, load_trained, save_trained, write_curve
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import read_keyboard
 from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+from tasks.store.segments import ScoreSet, Segment
 
 MEAN, SILENCE, NEAREST, UNIGRAM, UPPER_BOUND = "mean", "silence", "nearest", "unigram", "upper_bound"
 SYNTHESIZER_RATE = 48_000  # Hz, of the upper bound
@@ -48,16 +46,17 @@ class BaselinesParams(Section):
     seed: int
 
 
-class Baselines(Family[BaselinesParams]):
+class Baselines(CodeFamily[BaselinesParams, ScoreSet]):
     """All baselines: fitted by counting."""
 
     params_class: ClassVar[type[Section]] = BaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MEAN, SILENCE, NEAREST, UNIGRAM, UPPER_BOUND)
     roles: ClassVar[Mapping[str, Role]] = {MEAN: "reference", SILENCE: "idle", UPPER_BOUND: "bound"}
+    data = "scores"
 
     def fit(
         self,
-        data: "ScoreSet",
+        data: ScoreSet,
         out: Path,
         *,
         params: BaselinesParams,
@@ -127,8 +126,8 @@ class Baselines(Family[BaselinesParams]):
     def nats(
         self,
         trained: Path,
-        data: "ScoreSet",
-        rows: Sequence["Segment"],
+        data: ScoreSet,
+        rows: Sequence[Segment],
         *,
         accelerator: str,  # noqa: ARG002
     ) -> dict[str, NDArray[np.float64]]:
@@ -264,7 +263,7 @@ def _read_keys(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _bank(
-    data: "ScoreSet", takes: Sequence[str], params: BaselinesParams, *, rate: int, silence: int
+    data: ScoreSet, takes: Sequence[str], params: BaselinesParams, *, rate: int, silence: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return key states (N, 88) as the pictures show them, and the codes (N, L) that follow each picture."""
     n_of_take = {take: len(data.open(take)["picture_time_s"]) for take in takes}
@@ -292,7 +291,7 @@ def _bank(
     return np.concatenate(keys), np.concatenate(sounds)
 
 
-def _mean_nats(data: "ScoreSet", takes: Sequence[str], chance: NDArray[np.float64]) -> float:
+def _mean_nats(data: ScoreSet, takes: Sequence[str], chance: NDArray[np.float64]) -> float:
     """Return the mean nats per sample over whole takes."""
     counts = sum(np.bincount(data.open(take)["codes"][:], minlength=len(chance)) for take in takes)
     return float(-(counts * np.log(chance)).sum() / np.sum(counts))

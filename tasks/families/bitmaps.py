@@ -27,7 +27,7 @@ from fractions import Fraction
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -36,15 +36,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, Performance, n_samples_of
+from tasks.families.base import Film, Performance, VideoFamily, n_samples_of
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.resample import resample
 from tasks.params import Section
 from tasks.sound.frames import frame_boundaries
 from tasks.store.views import ViewSet, pictures_at
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 ORIGINAL_FRAME_RATE = Fraction(30)  # that every video was taken to have
 PICTURES_AT_A_TIME = 256
@@ -473,10 +470,10 @@ class Player(nn.Module):
         return torch.cat(said).numpy()
 
 
-class BitmapFamily(Family[Q]):
+class BitmapFamily(VideoFamily[Q, ViewSet]):
     """An adapter whose one system regresses the sound of a frame on its picture."""
 
-    data: ClassVar[Literal["scores", "captures"]] = "captures"
+    data = "captures"
 
     @abstractmethod
     def asked(self, params: Q) -> Q:
@@ -490,7 +487,7 @@ class BitmapFamily(Family[Q]):
     def make_network(self, params: Q, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network, its weights drawn at random."""
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: Q, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ViewSet, out: Path, *, params: Q, resume: Path, accelerator: str) -> None:
         """Train on the captures' cameras, and fit the loudness on those of validation.
 
         Regression on what pictures do not tell makes its answers small: those that should be loud far more than those
@@ -506,7 +503,7 @@ class BitmapFamily(Family[Q]):
         system = self.systems[0]
         params = self.asked(params)
         check(params, f"train.{system}")
-        views = ViewSet(data.folder, cameras=params.cameras)
+        views = data.only(cameras=params.cameras)
         with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
             voice = self.make_voice(params)
             strips, _ = gather(views, "train", voice.cut, params, n_frames=params.n_frames)
@@ -542,7 +539,8 @@ class BitmapFamily(Family[Q]):
         facts = {
             "gain_db": round(gain_db, 6),
             "n_bank": player.voice.n_bank,
-            "sight": {"width": width, "height": height},
+            "pictures": {"width": width, "height": height},
+            "frame_rate": params.frame_rate,
         }
         save_network(out / system, player.state_dict(), {"asked": params.model_dump(mode="json"), **facts})
 

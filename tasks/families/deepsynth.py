@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,16 +22,14 @@ from torch.nn import functional
 from models.deepsynth import SILENCE, DeepSynth, DeepSynthConfig
 from models.generation import Generator, Kernel, Precision
 from tasks.errors import ParamsError
-from tasks.families.base import Family, Film, Performance, n_samples_of
+from tasks.families.base import CodeFamily, Film, Performance, n_samples_of
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import HEIGHT, N_KEYS, WIDTH, draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.arrays import StoredArray
-    from tasks.store.segments import ScoreSet, Segment
+from tasks.store.arrays import StoredArray
+from tasks.store.segments import ScoreSet, Segment
 
 SEEING, BLIND = "deepsynth", "deepsynth_blind"
 SEGMENTS_AT_A_TIME = 4  # when a loss is only measured
@@ -74,13 +72,14 @@ class DeepSynthParams(Section):
     generation_precision: Precision
 
 
-class DeepSynthFamily(Family[DeepSynthParams]):
+class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
     """DeepSynth's adapter: the network and its blind twin."""
 
     params_class: ClassVar[type[Section]] = DeepSynthParams
     systems: ClassVar[tuple[str, ...]] = (SEEING, BLIND)
+    data = "scores"
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
         """Train both for the same steps on the same segments, and keep what does best on validation.
 
         Raises:
@@ -123,7 +122,7 @@ class DeepSynthFamily(Family[DeepSynthParams]):
                         )
 
     def nats(
-        self, trained: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str
+        self, trained: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str
     ) -> dict[str, NDArray[np.float64]]:
         """Return both systems' mean nats per sample of each segment, each from a fresh start.
 
@@ -134,7 +133,7 @@ class DeepSynthFamily(Family[DeepSynthParams]):
 
 
 def fit_system(
-    system: str, data: "ScoreSet", out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str
+    system: str, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str
 ) -> None:
     """Train one system and write its weights, its config and its curve; the arguments are those of `fit`.
 
@@ -165,7 +164,7 @@ def fit_system(
     save_network(out / system, best, {"network": asdict(config), "code_rate": data.code_rate, **voice})
 
 
-def measure_nats(stem: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str) -> NDArray[np.float64]:
+def measure_nats(stem: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str) -> NDArray[np.float64]:
     """Return a trained system's mean nats per sample of each segment, each from a fresh start.
 
     Raises:
@@ -230,13 +229,13 @@ class _Take:
 
     codes: NDArray[np.uint8]
     picture_time_s: NDArray[np.float64]
-    pictures: "StoredArray"
+    pictures: StoredArray
 
 
 class _Crops:
     """Reads stretches of takes: codes, those heard before them, and the pictures shown."""
 
-    def __init__(self, data: "ScoreSet", *, with_pictures: bool) -> None:
+    def __init__(self, data: ScoreSet, *, with_pictures: bool) -> None:
         self._data = data
         self._with_pictures = with_pictures
         self._rate = Fraction(data.code_rate)
@@ -276,7 +275,7 @@ class _Crops:
         return self._takes[name]
 
 
-def _batch_maker(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> Any:
+def _batch_maker(data: ScoreSet, crops: _Crops, params: DeepSynthParams) -> Any:
     segments = data.segments("train")
     if not segments:
         raise ParamsError("the training takes have no segment: each is shorter than segments.length_s")
@@ -291,7 +290,7 @@ def _batch_maker(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> An
     return make_batch
 
 
-def _crop_length(data: "ScoreSet", params: DeepSynthParams, n_samples: int) -> int:
+def _crop_length(data: ScoreSet, params: DeepSynthParams, n_samples: int) -> int:
     if params.crop_s is None:
         return n_samples
     length = round(params.crop_s * data.code_rate)
@@ -300,7 +299,7 @@ def _crop_length(data: "ScoreSet", params: DeepSynthParams, n_samples: int) -> i
     return length
 
 
-def _validation(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> list[dict[str, Tensor]]:
+def _validation(data: ScoreSet, crops: _Crops, params: DeepSynthParams) -> list[dict[str, Tensor]]:
     """Return random validation segments, the same ones every time."""
     segments = data.segments("validation")
     if not segments:

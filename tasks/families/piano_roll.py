@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,15 +18,13 @@ from torch.nn import functional
 
 from models.piano_roll import KeyReader, KeyReaderConfig
 from tasks.errors import ParamsError
-from tasks.families.base import Family, Film, Performance
+from tasks.families.base import Film, Performance, VideoFamily
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, WIDTH, key_columns
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
+from tasks.store.segments import ScoreSet
 
 SYSTEM = "piano_roll"
 SAMPLE_RATE = 48_000  # Hz, of the synthesizer
@@ -56,13 +54,14 @@ class PianoRollParams(Section):
     seed: int
 
 
-class PianoRollFamily(Family[PianoRollParams]):
+class PianoRollFamily(VideoFamily[PianoRollParams, ScoreSet]):
     """The piano roll's adapter: one system."""
 
     params_class: ClassVar[type[Section]] = PianoRollParams
     systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
+    data = "scores"
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: PianoRollParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ScoreSet, out: Path, *, params: PianoRollParams, resume: Path, accelerator: str) -> None:
         """Train the key reader on single pictures and fit the threshold of a pressed key on validation.
 
         Raises:
@@ -152,7 +151,7 @@ def _optimizer(
 
 
 def sample_pictures(
-    data: "ScoreSet", part: str, n_pictures: int, *, seed: int
+    data: ScoreSet, part: str, n_pictures: int, *, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read up to ``n_pictures`` pictures of a part and their key states, whole chunks drawn at random.
 
@@ -255,7 +254,7 @@ def _config(params: PianoRollParams) -> KeyReaderConfig:
     )
 
 
-def _validation_batches(data: "ScoreSet", params: PianoRollParams) -> list[tuple[Tensor, Tensor]]:
+def _validation_batches(data: ScoreSet, params: PianoRollParams) -> list[tuple[Tensor, Tensor]]:
     """Return validation pictures, every other batch as clean as drawn, the rest degraded once and for all."""
     pictures, velocities = sample_pictures(data, "validation", params.n_validation_pictures, seed=params.seed)
     rng = np.random.default_rng((params.seed, 1))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Separation:
     sample_rate: int
 
 
-class SeparationFamily(Family[P]):
+class SeparationFamily(Family[P, EnsembleSet]):
     """One or more systems that separate mixes.
 
     Attributes:
@@ -107,9 +107,6 @@ class SeparationFamily(Family[P]):
             accelerator: as in `fit`.
             truth: for bounds alone, the true stems (K, C, n) by take; with None those are left out.
         """
-
-    def perform(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError  # TEMPORARY until the protocols are merged
 
 
 def mixture_of(data: EnsembleSet, take: str) -> Mixture:

@@ -1,4 +1,4 @@
-"""Separation of one mix by hand: its players and their videos, from files or from a take of the data set.
+"""Verb ``separate`` for ensembles: its players and their videos, from files or from a take of the data set.
 
 Shapes: K players, C channels, n samples, T pictures, H rows and W columns of a picture, F motion features.
 """

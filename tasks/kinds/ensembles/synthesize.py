@@ -1,4 +1,4 @@
-"""Synthesis for ensembles: the mixes of the test takes, separated by every system of a family."""
+"""Verb ``synthesize`` for ensembles: the mixes of the test takes, separated by every system of a family."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Families as the stages see them, and what they keep on disk."""
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -9,15 +10,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tasks.errors import ParamsError
+from tasks.errors import DamagedData, ParamsError
 from tasks.families import FAMILIES, load_family
 from tasks.families.base import (
+    CodeFamily,
     Family,
     Film,
     NoteAmplitudes,
+    VideoFamily,
     n_samples_of,
 )
 from tasks.params import Section
+from tasks.registry import kind_module
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -52,11 +56,27 @@ def test_a_family_brings_lightning_only_where_it_is_trained():
     assert ran.stdout.strip() == b""
 
 
-def test_a_system_says_at_how_many_frames_a_second_it_makes_sound(tmp_path):
-    for name, facts in (("top", {"frame_rate": "25"}), ("asked", {"asked": {"frame_rate": "30000/1001"}}), ("no", {})):
+def test_a_system_has_the_frame_rate_of_its_facts_or_none(tmp_path):
+    for name, facts in (("one", {"frame_rate": "30000/1001"}), ("no", {})):
         (tmp_path / f"{name}.json").write_text(json.dumps(facts))
-    told = [load_family("baselines").frame_rate(tmp_path, name) for name in ("top", "asked", "no", "missing")]
-    assert told == [25, Fraction(30000, 1001), None, None]
+    family = load_family("baselines")
+    assert [family.frame_rate(tmp_path, name) for name in ("one", "no")] == [Fraction(30000, 1001), None]
+    with pytest.raises(DamagedData, match="train the family first"):
+        family.frame_rate(tmp_path, "missing")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_family_of_each_kind_does_what_that_kind_needs_and_no_more(name):
+    family = load_family(name)
+    is_video = isinstance(family, VideoFamily)
+    assert is_video == (family.data in ("scores", "captures"))
+    assert hasattr(family, "perform") == is_video
+    assert hasattr(family, "separate") == (family.data == "ensembles")
+    assert hasattr(family, "nats") == isinstance(family, CodeFamily)
+    assert not isinstance(family, CodeFamily) or family.data == "scores"
+    data_set = inspect.signature(type(family).fit, eval_str=True).parameters["data"].annotation
+    opened = inspect.signature(kind_module(family.data, "train").open_data, eval_str=True).return_annotation
+    assert data_set is opened
 
 
 @pytest.mark.parametrize(

@@ -18,27 +18,17 @@ from tasks.families.capture_baselines import CaptureBaselines, CaptureBaselinesP
 from tasks.families.cnn_lstm import CnnLstmFamily, CnnLstmParams
 from tasks.families.conv_lstm import ConvLstmFamily, ConvLstmParams
 from tasks.families.fc_lstm import FcLstmFamily, FcLstmParams, image_encoder
-from tasks.families.note_regression import (
-    KERAS_LEARNING_RATE,
-    AugmentParams,
-    Sampler,
-    Sight,
-    augmented,
-    examples_of,
-    fidelity_of,
-    filmed_span_s,
-    make_optimizer,
-    onset_f1,
-    see,
-    targets_of,
-    true_notes,
-    within,
-)
+from tasks.families.note_regression.adapter import make_optimizer
+from tasks.families.note_regression.batches import Sampler, augmented
+from tasks.families.note_regression.examples import examples_of, targets_of
+from tasks.families.note_regression.inputs import PictureFormat, stack_film
+from tasks.families.note_regression.notes import filmed_span_s, onset_f1, reference_notes, within
+from tasks.families.note_regression.params import KERAS_LEARNING_RATE, AugmentParams, fidelity_of
 from tasks.features.note_picking import CAREFUL
 from tasks.instruments.notes import sorted_notes
 from tasks.metrics.notes import note_scores
 from tasks.store.arrays import write_arrays
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 from tasks.store.views import ViewSet
 
 PITCHES = (70, 74, 77, 81)
@@ -54,7 +44,7 @@ SHARED = {
     "cameras": ".*",
     "height": HEIGHT,
     "width": WIDTH,
-    "sees": "bars",
+    "input": "bars",
     "window_width": 8,
     "subtract_still": True,
     "sequence_length": 20,
@@ -82,7 +72,7 @@ CNN = SHARED | {
     "init_std": 0.0,
     "bidirectional": True,
     "normalize": False,
-    "sees_age": True,
+    "picture_age": True,
 }
 CONV = SHARED | {
     "layers": [[6, 4, 4], [6, 3, 2]],
@@ -90,8 +80,8 @@ CONV = SHARED | {
     "dropout": 0.0,
     "init_std": 0.0,
     "normalize": False,
-    "sees_age": True,
-    "remembered_kernel": 3,
+    "picture_age": True,
+    "recurrent_kernel": 3,
     "n_ahead": 1,
 }
 
@@ -167,7 +157,7 @@ def captures(tmp_path_factory):
 
 def fit(family, params, folder, out):
     out.mkdir(parents=True)
-    family.fit(ScoreSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
+    family.fit(ViewSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
@@ -184,7 +174,7 @@ def scored(performances, films, folder):
     for one in performances:
         film = films[f"{one.take}/{one.camera}"]
         span_s = filmed_span_s(film)
-        truth.append(within(true_notes(views, one.take, maximum=1.0, picker=CAREFUL), *span_s))
+        truth.append(within(reference_notes(views, one.take, maximum=1.0, picker=CAREFUL), *span_s))
         found.append(within(one.notes, *span_s))
         rows = slice(int(span_s[0] * RATE) + 1, int(span_s[1] * RATE) - 2)
         pairs.append((views.amplitudes(one.take)[rows].ravel(), one.amplitudes.values[rows].ravel()))
@@ -295,10 +285,10 @@ def test_corrected_targets_neither_lead_nor_lack_the_last_window():
 
 def test_a_stack_shows_the_frames_that_its_window_hears(captures):
     views = ViewSet(captures)
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
     for view in views.views("train"):
         target = views.amplitudes(view.take)
-        seen = see(film_of_view(views, view), sight, n_windows=len(target), frame_rate=RATE)
+        seen = stack_film(film_of_view(views, view), sight, n_windows=len(target), frame_rate=RATE)
         assert len(seen.shown) == len(target) + 2
         light = np.array([seen.frames(k, k + 1)[:, 3:9].max() for k in range(len(target))]) > 0.5
         rising = (np.diff(target.max(axis=1), prepend=target[0].max()) > 0.001) & seen.is_filmed
@@ -310,21 +300,21 @@ def examples(folder, **changes):
     """What is learned from of the training views."""
     params = CnnLstmParams.model_validate(CNN | changes)
     views = ViewSet(folder)
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
     about = {"sight": sight, "maximum": 0.01, "fidelity": fidelity_of(params), "onset_weight": 1.0}
     return examples_of(views, views.views("train"), **about)
 
 
 def late_by(example):
     """How many windows later than its target a stroke is seen, beyond what the pictures' own times are late by."""
-    light = np.stack([example.seen.frames(k, k + 1) > 0.5 for k in range(len(example.target))])  # (F, C, H, W)
+    light = np.stack([example.inputs.frames(k, k + 1) > 0.5 for k in range(len(example.target))])  # (F, C, H, W)
     lit = light[:, :, 3:9].sum(axis=(1, 2)).reshape(len(light), len(PITCHES), -1).sum(axis=2)  # (F, n)
     seen, heard = (np.maximum(np.diff(values.astype(float), axis=0), 0) for values in (lit, example.target))
     lags = np.arange(-4, 5)
     fits = np.array([(seen[4 + lag : len(seen) - 4 + lag] * heard[4:-4]).sum() for lag in lags])
     fits = fits - fits.min()
     # A stroke falls between two frames and is first shown at the second one, by a picture that has its own age.
-    return (lags * fits).sum() / fits.sum() - 0.5 - example.seen.ages[example.seen.ages > 0].mean()
+    return (lags * fits).sum() / fits.sum() - 0.5 - example.inputs.ages[example.inputs.ages > 0].mean()
 
 
 def test_the_originals_targets_run_a_frame_ahead_of_its_pictures_and_the_corrected_ones_do_not(captures):
@@ -340,7 +330,7 @@ def test_the_rate_that_was_asked_for_is_used(captures):
     family = CnnLstmFamily()
     config = {"n_notes": 4, "n_pictures": 3, "height": HEIGHT, "width": WIDTH, "columns": (4.0, 12.0, 20.0, 28.0)}
     config |= {name: getattr(params, name) for name in ("layers", "n_hidden", "n_recurrent", "dropout", "init_std")}
-    config |= {"sees": "bars", "window_width": 8, "bidirectional": True, "normalize": False, "sees_age": True}
+    config |= {"input": "bars", "window_width": 8, "bidirectional": True, "normalize": False, "picture_age": True}
     network = family.make_network(config)
     schedule = make_optimizer(network.parameters(), params)[1]
     highest = 0.0
@@ -374,8 +364,8 @@ def test_training_never_opens_a_test_take(captures, tmp_path):
 
 
 def test_the_original_runs_and_remembers_nothing(captures, tmp_path):
-    changes = {"fidelity": "original", "sees": "picture", "augment": AUGMENT | {"mirror": 0.0}, "bidirectional": False}
-    params = CnnLstmParams.model_validate(CNN | changes | {"n_steps": 4, "steps_per_epoch": 2, "sees_age": False})
+    changes = {"fidelity": "original", "input": "picture", "augment": AUGMENT | {"mirror": 0.0}, "bidirectional": False}
+    params = CnnLstmParams.model_validate(CNN | changes | {"n_steps": 4, "steps_per_epoch": 2, "picture_age": False})
     fit(CnnLstmFamily(), params, captures, tmp_path / "out")
     family = CnnLstmFamily()
     network, facts = family.load(tmp_path / "out" / "cnn_lstm")
@@ -385,7 +375,7 @@ def test_the_original_runs_and_remembers_nothing(captures, tmp_path):
     other = Film(
         **(vars(film) | {"pictures": np.where(film.time_s[:, None, None] < 8, 255 - film.pictures, film.pictures)})
     )
-    facts["sight"]["subtract_still"] = False
+    facts["pictures"]["subtract_still"] = False
     first, second = family.amplitudes(network, facts, film), family.amplitudes(network, facts, other)
     np.testing.assert_allclose(first[220:], second[220:], atol=1e-6)  # what was seen before 8 s is forgotten
     assert whole.shape == (N_WINDOWS, len(PITCHES))
@@ -396,7 +386,7 @@ def test_the_corrected_network_remembers_what_the_original_forgets(cnn, captures
     network, facts = family.load(cnn / "cnn_lstm")
     views = ViewSet(captures)
     film = film_of_view(views, views.view("d", "cam_left"))
-    facts["sight"]["subtract_still"] = False
+    facts["pictures"]["subtract_still"] = False
     before = (film.time_s >= 7) & (film.time_s < 7.9)
     other = Film(**(vars(film) | {"pictures": np.where(before[:, None, None], 255 - film.pictures, film.pictures)}))
     at = slice(int(8 * RATE), int(8 * RATE) + 5)  # windows whose own frames are the same in both
@@ -419,7 +409,7 @@ def test_the_corrected_network_is_chosen_on_validation_and_the_original_on_what_
     shape = {"chunk_lengths": dict.fromkeys(kept, 64), "attributes": arrays.attributes}
     write_arrays(silent / "c" / "arrays.zarr", kept, **shape)
     alone = {"n_steps": 2, "steps_per_epoch": 2, "cameras": "cam_left"}
-    changes = {"fidelity": "original", "sees": "picture", "augment": AUGMENT | {"mirror": 0.0}}
+    changes = {"fidelity": "original", "input": "picture", "augment": AUGMENT | {"mirror": 0.0}}
 
     def losses(folder, **more):
         out = tmp_path / f"{folder.name}-{len(list(tmp_path.iterdir()))}"
@@ -436,9 +426,9 @@ def test_the_corrected_network_is_chosen_on_validation_and_the_original_on_what_
 def test_rare_notes_are_drawn_as_often_as_the_others(captures):
     views = ViewSet(captures)
     params = CnnLstmParams.model_validate(CNN | {"rare_notes": 1.0})
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
     examples = examples_of(
-        views, views.views("train"), sight=sight, maximum=0.01, fidelity=fidelity_of(params), onset_weight=1.0
+        views, views.views("train"), pictures=sight, maximum=0.01, fidelity=fidelity_of(params), onset_weight=1.0
     )
     sampler = Sampler(examples, params)
     chance = np.bincount(sampler._stroke[:, 1], weights=sampler._chance)
@@ -492,7 +482,7 @@ def test_augmentation_changes_what_it_is_told_to_and_nothing_else():
         ({"instrument": "gong"}, "no train take of gong"),
         ({"cameras": "cam_back"}, "has a camera like 'cam_back'"),
         ({"sequence_length": 1000}, "sequence_length is 1000, expected at most"),
-        ({"sees": "picture"}, "expected 0 with sees: picture"),
+        ({"input": "picture"}, "expected 0 with input: picture"),
     ],
 )
 def test_values_that_make_no_sense_are_named(captures, tmp_path, changes, message):
@@ -599,7 +589,7 @@ def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
         "n_recurrent": [8],
         "dropout": 0.2,
         "bidirectional": False,
-        "sees": "picture",
+        "input": "picture",
         "subtract_still": False,
         "augment": AUGMENT | {"mirror": 0.0},
         "cameras": "cam_left",
@@ -612,7 +602,7 @@ def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
     assert "its features are those of random weights" in caplog.text
     assert json.loads((tmp_path / "out" / "fc_lstm.json").read_text())["encoding"]["weights"] is None
     with pytest.raises(ParamsError, match="sees is bars, expected picture"):
-        family.check_more(params.model_copy(update={"sees": "bars"}))
+        family.check_more(params.model_copy(update={"input": "bars"}))
 
 
 def test_every_family_is_in_the_table():

@@ -144,7 +144,6 @@ def test_a_performance_is_as_long_as_its_film_and_comes_with_its_notes(music, tr
         *(("piano_roll", take, 6 * 48_000, 48_000) for take in ("c", "d"))
     ]
     assert all(p.notes is not None and np.isfinite(p.audio).all() for p in found)
-    assert PianoRollFamily().nats(trained, music.scores, music.scores.segments("test"), accelerator="cpu") == {}
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_the_state_is_the_networks_own_and_a_loop_without_lightning_finds_the_sa
                 adam.step()
                 schedule.step()
             states.append({name: tensor.clone() for name, tensor in line.state_dict().items()})
-            losses.append(float(squared_error(line, batch_of(99, 0))))
+            losses.append(squared_error(line, batch_of(99, 0)).item())
     best = states[int(np.argmin(losses))]
     assert undisturbed[0].keys() == {"weight", "bias"}
     assert all(torch.equal(undisturbed[0][name], best[name]) for name in best)
