@@ -39,12 +39,13 @@ import yaml  # noqa: E402
 
 from flows.presets import preset_text  # noqa: E402
 from models.cnn_lstm import POSTER_LAYERS  # noqa: E402
-from tasks.chunk import ChunkParams, chunk_capture  # noqa: E402
+from tasks.chunk import ChunkParams  # noqa: E402
 from tasks.errors import DamagedData, ParamsError  # noqa: E402
 from tasks.evaluate import EvaluateParams, played_scores  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
 from tasks.families.note_regression.inputs import n_windows_of  # noqa: E402
+from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
 from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402
@@ -381,7 +382,7 @@ def unrectified(folder: Path, out: Path, parts: Sequence[str] = ("train", "valid
             for view in facts["cameras"].values():
                 view.pop("corners", None)
             path.write_text(json.dumps(facts), encoding="utf-8")
-            chunk_capture(take, CAPTURES / take.name, params)
+            chunk_take(take, CAPTURES / take.name, params)
         shutil.copy(folder / CAPTURES / "segments.parquet", CAPTURES / "segments.parquet")
         write_whole(CAPTURES / "takes.json", json.dumps(index))
     return done.parent

@@ -42,6 +42,14 @@ def options(
 
 
 @app.command()
+def code(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Record which code each stage rests on: data/code.json."""
+    _repro("code", as_json=as_json, force=force, dry=dry_run)
+    if as_json and not dry_run:
+        typer.echo(Path("data/code.json").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
     """Record scores with virtual cameras and microphones, whose truth is known."""
     _stage("film", as_json=as_json, force=force, dry=dry_run)
@@ -654,9 +662,12 @@ def _section(name: str, section: "type[S]") -> "S":
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    from tasks.families import families_of
+    from tasks.params import read_params
     from tasks.versions.repro import repro
 
-    repro([stage], force=force, dry=dry, quiet=as_json)
+    families_of(read_params())  # an old params.yaml is one line here, and a page of DVC's words there
+    repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
 
 
 def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool, dry: bool) -> None:

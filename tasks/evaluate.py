@@ -37,17 +37,18 @@ from tasks.features.polyphony import TranscribeParams, transcribe
 from tasks.features.resample import resample
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes, sorted_notes
+from tasks.intake.notes import read_notes
 from tasks.metrics.amplitudes import amplitude_scores, onset_sweep
 from tasks.metrics.frames import WINDOW_FRAMES, frame_rate_comb_db
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.notes import fundamental_hz, note_scores, pitch_counts
 from tasks.metrics.sound import scores_of_sounds
 from tasks.params import Section
-from tasks.render import RENDERED, read_notes
 from tasks.rig.truth import read_truth
 from tasks.step import whole_folder, write_whole
 from tasks.store.audio import read_audio
 from tasks.store.ensembles import EnsembleSet
+from tasks.store.rendered import read_rendered_sound
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 from tasks.store.views import View, ViewSet
@@ -123,7 +124,7 @@ def evaluate_family(
         return {"nats_per_sample": float(nats[system][chosen].mean())} if system in nats and chosen.any() else {}
 
     def score(take: str, systems: Sequence[str]) -> list[Evaluation]:
-        true_audio = _at(scores.code_rate, *read_audio(RENDERED / take / "audio.flac"))
+        true_audio = _at(scores.code_rate, *read_rendered_sound(take))
         sounds = [_at(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
         distances = _distances(true_audio, sounds, sample_rate=scores.code_rate)
         return [
@@ -425,7 +426,7 @@ def _score(
     params: EvaluateParams,
     transcribe_params: TranscribeParams,
 ) -> Evaluation:
-    truth, _ = read_notes(take)
+    truth = read_notes(take)
     said = folder / "notes.parquet"
     notes = Notes(**read_table(said)) if said.exists() else _hear(audio, code_rate, transcribe_params)
     limits: dict[str, Any] = {"onset_tolerance_s": params.onset_tolerance_s, "max_frequency_hz": code_rate / 2}

@@ -175,11 +175,15 @@ def _runs(stage: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict
         return {}
     over = _looked_up(stage["foreach"], params)
     if isinstance(over, Mapping):
-        return {
-            str(key): {"key": str(key), **{f"item.{name}": str(value) for name, value in item.items()}}
-            for key, item in over.items()
-        }
+        return {str(key): {"key": str(key), **_fields(item)} for key, item in over.items()}
     return {str(item): {"item": str(item)} for item in over}
+
+
+def _fields(item: Any) -> dict[str, str]:
+    """Return what a run puts in place of ``${item}``, or of its fields where it has some."""
+    if not isinstance(item, Mapping):
+        return {"item": str(item)}
+    return {f"item.{name}": str(value) for name, value in item.items()}
 
 
 def _looked_up(values: Any, params: Mapping[str, Any]) -> Any:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tasks.clock.fit import ClockFit, Span, WindowTable
+from tasks.clock.record import Placed
 from tasks.evaluate import EvaluateParams, evaluate_family, write_metrics
 from tasks.features.polyphony import TranscribeParams
 from tasks.report import ReportParams, write_report
 from tasks.store.audio import read_audio
-from tasks.synchronize import Placed, write_clocks
+from tasks.synchronize import write_clocks
 
 PARAMS = ReportParams(frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=6, zoom_s=0.05, n_resamples=50, seed=1)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.families.base import Film, Performance, VideoFamily
+from tasks.instruments.keyboard import film_frames
+from tasks.intake.notes import read_notes
 from tasks.media.encode import encode_film, replace_sound
-from tasks.render import film_frames, read_notes
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
 from tasks.store.segments import ScoreSet
@@ -33,7 +34,7 @@ def synthesize(
     scores = ScoreSet(data)
     takes = scores.takes("test")
     films = {take: film_of(scores.open(take)) for take in takes}
-    truth = {take: read_notes(take)[0] for take in takes}
+    truth = {take: read_notes(take) for take in takes}
     with whole_folder(out) as half, ThreadPoolExecutor(workers) as pool:
         silent = {take: pool.submit(_silent_video, scores.open(take), half / f"{take}.mp4") for take in takes}
 

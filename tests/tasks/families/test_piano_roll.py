@@ -17,12 +17,11 @@ from tasks.families.piano_roll import (
     notes_of_keys,
     sample_pictures,
 )
-from tasks.instruments.keyboard import draw_keyboard, key_states
+from tasks.instruments.keyboard import draw_keyboard, film_frames, key_states
 from tasks.instruments.notes import sorted_notes
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy
 from tasks.perform import PerformParams, perform_video
-from tasks.render import film_frames
 
 PARAMS = PianoRollParams(
     n_rows=6,
