@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.separated import MIX_FILE, read_separation, stem_file
+from tasks.families.stems import MIX_FILE, read_separation, stem_file
 from tasks.instruments.orchestra import ORCHESTRA
 from tasks.metrics.table import metric
 from tasks.page.figures import draw_spectrograms, draw_stills
