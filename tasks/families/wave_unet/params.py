@@ -210,7 +210,7 @@ def segment_samples(params: WaveUnetParams, config: WaveUnetConfig, sample_rate:
     return config.lengths(round(params.segment_s * sample_rate))[1]
 
 
-def _dictionary_sizes(params: WaveUnetParams, n_motion: int) -> dict[str, int]:
+def _dictionary_sizes(params: WaveUnetParams, n_motion: int) -> dict[str, Any]:
     """Return the dictionary's sizes for `WaveUnetConfig`; nothing without one, or without an instrument condition."""
     at = {name: n_features(params.conditioned_on[:place], n_motion) for place, name in enumerate(params.conditioned_on)}
     instruments, pitches, onsets = (

@@ -165,7 +165,7 @@ def _reference_card(
 def _stills(
     source: Source, folder: Path, ensembles: EnsembleSet, row: CatalogRow, names: Sequence[str]
 ) -> Iterator[Picture]:
-    filmed = ensembles.seen(row.take)
+    filmed = ensembles.has_video(row.take)
     if not any(filmed):
         return
     pictures = ensembles.pictures(row.take)
