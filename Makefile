@@ -14,8 +14,8 @@ repro: setup
 
 test: setup
 	@./setup.sh browser
-	timeout --signal=INT --kill-after=60 30m python -m pytest -q --durations=10 -m "not slow"
-	timeout --signal=INT --kill-after=60 55m python -m pytest -q --durations=10 -m slow
+	timeout --signal=INT --kill-after=60 20m python -m pytest -q -n 2 --dist loadscope --durations=10 -m "not slow"
+	timeout --signal=INT --kill-after=60 50m python -m pytest -q -n 2 --dist loadscope --durations=10 -m slow
 
 lint: setup
 	ruff check .

@@ -40,10 +40,11 @@ from numpy.typing import NDArray  # noqa: E402
 
 from flows.presets import preset_text  # noqa: E402
 from tasks.families import load_family  # noqa: E402
-from tasks.families.base import Film, film_of_view, load_network  # noqa: E402
+from tasks.families.base import Film, film_of_view  # noqa: E402
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice  # noqa: E402
 from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumVoice  # noqa: E402
 from tasks.families.bitmaps import Player, play  # noqa: E402
+from tasks.families.trained import load_trained  # noqa: E402
 from tasks.features.resample import resample  # noqa: E402
 from tasks.metrics.frames import frame_rate_comb_db, level_dbfs  # noqa: E402
 from tasks.metrics.sound import sound_scores  # noqa: E402
@@ -66,7 +67,7 @@ SINGLE_STEPS = 99
 # --- speed ---
 
 
-def fit_timed(data: ScoreSet, params: BitmapMlpParams) -> tuple[list[tuple[int, float]], float]:
+def fit_timed(data: ViewSet, params: BitmapMlpParams) -> tuple[list[tuple[int, float]], float]:
     """Return the training error of each epoch, of samples in [-1, 1], and the CPU seconds of the whole `fit`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -74,8 +75,8 @@ def fit_timed(data: ScoreSet, params: BitmapMlpParams) -> tuple[list[tuple[int, 
         start = time.process_time()
         BitmapMlpFamily().fit(data, out, params=params, resume=Path(folder) / "resume", accelerator="cpu")
         used_s = time.process_time() - start
-        state, facts = load_network(out / "bitmap_mlp")
-        n_weights = sum(tensor.numel() for name, tensor in state.items() if name.startswith("network."))
+        state, facts = load_trained(out / "bitmap_mlp", {})
+        n_weights = sum(array.size for name, array in state.items() if name.startswith("network."))
         print(f"  {facts['asked']['fidelity']}: {n_weights:,} parameters, {used_s:.1f} s of CPU", flush=True)
         # Unsigned samples are half as large; corrected ones are scaled.
         unit = 4.0 if params.fidelity == "original" else float(state["voice.scale"]) ** -2
@@ -144,7 +145,7 @@ def params_of(name: str, params_class: type, **changes: object) -> BitmapMlpPara
     return params_class.parse({**values, **changes}, name)
 
 
-def with_one_take(source: Path, take: str, folder: Path, *, hears_itself: bool = False) -> ScoreSet:
+def with_one_take(source: Path, take: str, folder: Path, *, hears_itself: bool = False) -> ViewSet:
     """Make a data set that learns from one take. Nothing is copied.
 
     Loudness is fitted on the takes of validation, or with ``hears_itself`` on the same take under another name, as the
@@ -161,7 +162,7 @@ def with_one_take(source: Path, take: str, folder: Path, *, hears_itself: bool =
     whole = ScoreSet(source)
     rows = [row for part in ("train", "validation", "test") for row in whole.segments(part) if row.take in kept]
     write_segments(folder / "segments.parquet", [row._replace(part=kept[row.take]["part"]) for row in rows])
-    return ScoreSet(folder)
+    return ViewSet(folder)
 
 
 def even_film(luma: int, like: Film) -> Film:
@@ -191,7 +192,7 @@ class Network:
         return np.clip(play(self.player, film, self.params) * self.gain, -1, 1)
 
 
-def train(name: str, data: ScoreSet, family: BitmapMlpFamily | BitmapStftFamily, params: object) -> Network:
+def train(name: str, data: ViewSet, family: BitmapMlpFamily | BitmapStftFamily, params: object) -> Network:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         out.mkdir()
@@ -239,7 +240,7 @@ def baselines(captures: Path, films: dict[str, Film], views: ViewSet) -> None:
         out = Path(folder) / "out"
         out.mkdir()
         params = family.params_class.parse(values, "capture_baselines")
-        family.fit(ScoreSet(captures), out, params=params, resume=Path(folder) / "resume", accelerator="cpu")
+        family.fit(ViewSet(captures), out, params=params, resume=Path(folder) / "resume", accelerator="cpu")
         for performance in family.perform(out, films, accelerator="cpu", truth=None):
             truth, rate = views.sound(performance.take)
             sound = performance.audio
@@ -395,7 +396,7 @@ def inference(captures: Path) -> dict[str, object]:
             out.mkdir()
             params = params_of(name, params_class, n_steps=10, steps_per_epoch=10)
             resume = Path(folder) / "resume"
-            family.fit(ScoreSet(captures), out, params=params, resume=resume, accelerator="cpu")
+            family.fit(ViewSet(captures), out, params=params, resume=resume, accelerator="cpu")
             done = subprocess.run(
                 [sys.executable, "-c", PERFORM, name, str(out), str(captures)],
                 check=True,

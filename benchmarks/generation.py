@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.deepsynth import DeepSynth, DeepSynthConfig, heard_before, receptive_field
 from models.generation import Generator, Kernel, Precision
-from tasks.families.base import fill_network, load_network
+from tasks.families.networks import load_network
 from tasks.store.segments import ScoreSet
 
 N_LAYERS, N_CHANNELS = 27, 256
@@ -128,10 +128,8 @@ def main() -> None:
 
 def measure_trained(trained: Path, scores: ScoreSet) -> None:
     """Print what rounding to bf16 costs a trained network on test codes."""
-    state, facts = load_network(trained / "deepsynth_blind")
-    sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in facts["network"].items()}
-    network = DeepSynth(DeepSynthConfig(**sizes)).eval()
-    fill_network(network, state, source=trained)
+    stem = trained / "deepsynth_blind"
+    network, _ = load_network(stem, lambda facts: DeepSynth(DeepSynthConfig(**facts["network"])), {})
     rows = scores.segments("test")[:32]
     codes = np.stack([scores.open(row.take)["codes"][row.start_sample :][:1000] for row in rows])
     nothing = {"pictures": torch.empty(0), "shown": torch.zeros(codes.shape, dtype=torch.long)}

@@ -39,19 +39,21 @@ import yaml  # noqa: E402
 
 from flows.presets import preset_text  # noqa: E402
 from models.cnn_lstm import POSTER_LAYERS  # noqa: E402
-from tasks.chunk import ChunkParams, chunk_capture  # noqa: E402
+from tasks.chunk import ChunkParams  # noqa: E402
 from tasks.errors import DamagedData, ParamsError  # noqa: E402
 from tasks.evaluate import EvaluateParams  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
 from tasks.families.note_regression import n_windows_of  # noqa: E402
+from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
 from tasks.kinds.captures.evaluate import played_scores  # noqa: E402
+from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402
 from tasks.store.arrays import write_arrays  # noqa: E402
-from tasks.store.segments import ScoreSet, segment_rows, write_segments  # noqa: E402
+from tasks.store.segments import segment_rows, write_segments  # noqa: E402
 from tasks.store.views import View, ViewSet  # noqa: E402
-from tasks.synthesize import Lazy, true_amplitudes  # noqa: E402
+from tasks.synthesize import Lazy  # noqa: E402
 from tasks.takes import captures, read_catalog  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
@@ -195,7 +197,7 @@ class Bench:
             out.mkdir(parents=True)
             start = process_time()
             resume = self.keep / "resume" / key
-            adapter.fit(ScoreSet(data), out, params=params, resume=resume, accelerator="cpu")
+            adapter.fit(ViewSet(data), out, params=params, resume=resume, accelerator="cpu")
             shutil.rmtree(resume, ignore_errors=True)
             took.write_text(json.dumps({"fit_cpu_s": process_time() - start}))
         return out, float(json.loads(took.read_text())["fit_cpu_s"])
@@ -381,7 +383,7 @@ def unrectified(folder: Path, out: Path, parts: Sequence[str] = ("train", "valid
             for view in facts["cameras"].values():
                 view.pop("corners", None)
             path.write_text(json.dumps(facts), encoding="utf-8")
-            chunk_capture(take, CAPTURES / take.name, params)
+            chunk_take(take, CAPTURES / take.name, params)
         shutil.copy(folder / CAPTURES / "segments.parquet", CAPTURES / "segments.parquet")
         write_whole(CAPTURES / "takes.json", json.dumps(index))
     return done.parent

@@ -34,7 +34,6 @@ from tasks.families.wave_unet import BLIND, SYSTEM, Separator, WaveUnetParams, o
 from tasks.kinds.ensembles.evaluate import score_separation
 from tasks.metrics.intervals import paired_interval
 from tasks.store.ensembles import EnsembleSet
-from tasks.store.segments import ScoreSet
 from tasks.synthesize import Lazy
 
 ENSEMBLES = Path("data/chunked/ensembles")
@@ -86,7 +85,7 @@ def fitted(data: EnsembleSet, name: str, section: Mapping[str, Any], out: Path) 
         out.mkdir(parents=True, exist_ok=True)
         began, cpu_s = time.monotonic(), time.process_time()
         params = family.params_class.model_validate(section)
-        family.fit(ScoreSet(data.folder), out, params=params, resume=out / "resume", accelerator="auto")
+        family.fit(EnsembleSet(data.folder), out, params=params, resume=out / "resume", accelerator="auto")
         spent = {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu_s}
         (out / "seconds.json").write_text(json.dumps(spent))
     spent = json.loads((out / "seconds.json").read_text())

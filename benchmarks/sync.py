@@ -40,9 +40,8 @@ from tasks.errors import BadInput  # noqa: E402
 from tasks.features.resample import resample  # noqa: E402
 from tasks.media.encode import encode_sound  # noqa: E402
 from tasks.media.probe import NO_LIMITS  # noqa: E402
-from tasks.media.sound import read_sound  # noqa: E402
+from tasks.media.sound import read_pcm, read_sound  # noqa: E402
 from tasks.params import read_params, section_values  # noqa: E402
-from tasks.synchronize import read_compact  # noqa: E402
 
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / "audiate-sync"
@@ -90,7 +89,7 @@ def write(device: Device, folder: Path, name: str) -> Path:
 
 
 def read(path: Path) -> NDArray[np.int16]:
-    return read_compact(path, RATE, NO_LIMITS)
+    return read_pcm(path, sample_rate=RATE, policy=NO_LIMITS)
 
 
 def cpu_s() -> float:

@@ -131,6 +131,7 @@ class Shift:
         (self.project / "dvc.yaml").write_text(DVC_YAML)
         self.inbox.mkdir()
         shutil.copy(ROOT / "data" / "tools.json", self.project / "data")
+        self.run(sys.executable, "-m", "flows.code")
         self.run("git", "init", "-q")
         self.run("dvc", "init", "-q")
         self.run("dvc", "remote", "add", "-q", "-d", "shelf", str(self.folder / "remote"))

@@ -5,6 +5,10 @@ import gc
 import os
 from pathlib import Path
 
+from tasks.numerics import pin
+
+pin()  # before anything of this package can import numpy
+
 # Prefect reads these when it is imported, so they are set before any module of this package can import it. Its files
 # stay inside the project, its server on this machine, and its log lines on its server: a stage says itself what it did.
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))

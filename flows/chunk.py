@@ -1,4 +1,4 @@
-"""Stage ``chunk``: everything before it -> data/chunked, and the figures of the data version."""
+"""Stage ``chunk``: everything before it -> data/chunked, data/truth.json, and the figures of the data version."""
 
 import json
 import sys
@@ -6,78 +6,42 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Sections, Summary, TakeWork, for_each_take, one_at_a_time, run_stage
-from tasks.chunk import (
-    ChunkParams,
-    SegmentParams,
-    chunk_capture,
-    chunk_ensemble,
-    chunk_take,
-    data_metrics,
-    index_takes,
-)
-from tasks.intake.ensemble import read_ensemble
-from tasks.intake.record import read_capture
-from tasks.step import write_whole
-from tasks.takes import SplitParams, Take, captures, ensembles, read_catalog, scores, takes_of
-from tasks.tools import check_tools
+from flows.run import STATE, Sections, Summary, for_each_take, kind_work, one_at_a_time, run_stage
+from tasks.chunk import ChunkParams, SegmentParams, data_metrics, index_takes, truth_digest
+from tasks.registry import KINDS
+from tasks.step import Verified, write_whole
+from tasks.takes import SplitParams, read_catalog, takes_of
 
-SCORES, CAPTURES = Path("data/chunked/scores"), Path("data/chunked/captures")
-ENSEMBLES = Path("data/chunked/ensembles")
-INGESTED, RENDERED, EXTRACTED = Path("data/ingested"), Path("data/rendered"), Path("data/extracted")
-SYNCHRONIZED = Path("data/synchronized")
-METRICS = Path("data/metrics/data.json")
+CHUNKED, INGESTED = Path("data/chunked"), Path("data/ingested")
+TRUTH, METRICS = Path("data/truth.json"), Path("data/metrics/data.json")
 
 
 @flow(name="chunk", flow_run_name="chunk")
 def chunk(params: ChunkParams, segments: SegmentParams, split: SplitParams) -> Summary:
     """Store every take's arrays once, then index the segments over them."""
+    summaries: list[Summary] = []
+    truth: dict[str, str] = {}
     with one_at_a_time("chunk"):
-        tools = check_tools(["ffmpeg"])
-        takes = takes_of(RENDERED, SYNCHRONIZED, EXTRACTED)
-        of_scores = for_each_take(
-            lambda _: TakeWork(run=chunk_take, inputs=lambda take: [RENDERED / take.name, EXTRACTED / take.name]),
-            scores(takes),
-            stage="chunk",
-            out_dir=SCORES,
-            params=params,
-        )
-        index_takes(SCORES, scores(takes), split, segments)
-        of_captures = for_each_take(
-            lambda _: TakeWork(run=chunk_capture, inputs=_inputs, tools=tools),
-            captures(takes),
-            stage="chunk",
-            out_dir=CAPTURES,
-            params=params,
-        )
-        index_takes(CAPTURES, captures(takes), split, segments)
-        of_ensembles = for_each_take(
-            lambda _: TakeWork(run=chunk_ensemble, inputs=_inputs_of_ensemble, tools=tools),
-            ensembles(takes),
-            stage="chunk",
-            out_dir=ENSEMBLES,
-            params=params,
-        )
-        refused = {outcome.name for outcome in of_ensembles.outcomes if outcome.state == "quarantined"}
-        index_takes(ENSEMBLES, [take for take in ensembles(takes) if take.name not in refused], split, segments)
+        takes = takes_of(Path("data/rendered"), Path("data/synchronized"), Path("data/extracted"))
+        verified = Verified(STATE / "verified" / "truth.json")
+        for kind in KINDS:
+            own = [take for take in takes if take.data_set == kind]
+            done = for_each_take(kind_work("chunk"), own, stage="chunk", out_dir=CHUNKED / kind, params=params)
+            whole = set(done.names())
+            kept = [take for take in own if take.name in whole]
+            parts = index_takes(CHUNKED / kind, kept, split, segments)
+            truth[kind] = truth_digest([take for take in kept if parts[take.name] == "test"], verified)
+            summaries.append(done)
+        verified.save()
+        write_whole(TRUTH, json.dumps(truth, indent=1, sort_keys=True) + "\n")
         n_quarantined = len(json.loads((INGESTED / "quarantine.json").read_text()))
         METRICS.parent.mkdir(parents=True, exist_ok=True)
-        figures = data_metrics(SCORES, CAPTURES, ENSEMBLES, read_catalog(), n_quarantined)
-        write_whole(METRICS, json.dumps(figures, indent=1) + "\n")
+        write_whole(METRICS, json.dumps(data_metrics(CHUNKED, read_catalog(), n_quarantined), indent=1) + "\n")
     return Summary(
         stage="chunk",
-        outcomes=(*of_scores.outcomes, *of_captures.outcomes, *of_ensembles.outcomes),
-        pruned=(*of_scores.pruned, *of_captures.pruned, *of_ensembles.pruned),
+        outcomes=tuple(outcome for done in summaries for outcome in done.outcomes),
+        pruned=tuple(name for done in summaries for name in done.pruned),
     )
-
-
-def _inputs(take: Take) -> list[Path]:
-    cameras = [device.path for device in read_capture(take.name).devices if device.role == "camera"]
-    return [INGESTED / take.name, SYNCHRONIZED / take.name, EXTRACTED / take.name, *cameras]
-
-
-def _inputs_of_ensemble(take: Take) -> list[Path]:
-    return [INGESTED / take.name, EXTRACTED / take.name, *read_ensemble(take.name).sound_paths]
 
 
 def main() -> int:

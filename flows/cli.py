@@ -42,6 +42,14 @@ def options(
 
 
 @app.command()
+def code(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Record which code each stage rests on: data/code.json."""
+    _repro("code", as_json=as_json, force=force, dry=dry_run)
+    if as_json and not dry_run:
+        typer.echo(Path("data/code.json").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
     """Record scores with virtual cameras and microphones, whose truth is known."""
     _stage("film", as_json=as_json, force=force, dry=dry_run)
@@ -188,7 +196,7 @@ def perform(
         typer.Option(metavar="X,Y,...", help="Four corners of the instrument, far left first, clockwise; as there."),
     ] = None,
     notes_out: Annotated[
-        Path | None, typer.Option("--notes", metavar="OUT.mid", help="Write what was seen being played.")
+        Path | None, typer.Option("--notes", metavar="OUT.mid", help="Write the detected notes.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -199,19 +207,19 @@ def perform(
 
     from flows.run import Settings
     from tasks.chunk import ChunkParams
-    from tasks.perform import PerformParams, perform_video, sight_of
+    from tasks.perform import PerformParams, perform_video, region_of
 
     params = _section("perform", PerformParams)
     family = family or params.family
-    sight = sight_of(video, margins=_section("chunk", ChunkParams).camera_margins)
+    region = region_of(video, margins=_section("chunk", ChunkParams).camera_margins)
     if crop is not None:
         x, y, width, height = _numbers(crop, 4, "--crop")
         if min(x, y) < 0 or min(width, height) < 1:
             raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
-        sight = replace(sight, crop=(int(x), int(y), int(width), int(height)), corners=None)
+        region = replace(region, crop=(int(x), int(y), int(width), int(height)), corners=None)
     if corners is not None:
         at = _numbers(corners, 8, "--corners")
-        sight = replace(sight, corners=tuple(zip(at[::2], at[1::2], strict=True)))
+        region = replace(region, corners=tuple(zip(at[::2], at[1::2], strict=True)))
     with Console(stderr=True).status("reading the video") as status:
         done = perform_video(
             video,
@@ -221,7 +229,7 @@ def perform(
             params=params,
             accelerator=Settings().accelerator,
             progress=status.update,
-            sight=sight,
+            region=region,
             notes_out=notes_out,
         )
     n_notes = None if done.notes is None else len(done.notes)
@@ -230,7 +238,7 @@ def perform(
         _print_json({**facts, "n_pictures": done.n_pictures, "n_decoded": done.n_decoded})
         return
     played = "" if n_notes is None else f", {n_notes} notes"
-    typer.echo(f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures seen{played}")
+    typer.echo(f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures used{played}")
 
 
 @app.command()
@@ -654,9 +662,12 @@ def _section(name: str, section: "type[S]") -> "S":
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    from tasks.families import families_of
+    from tasks.params import read_params
     from tasks.versions.repro import repro
 
-    repro([stage], force=force, dry=dry, quiet=as_json)
+    families_of(read_params())  # an old params.yaml is one line here, and a page of DVC's words there
+    repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
 
 
 def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool, dry: bool) -> None:

@@ -1,4 +1,4 @@
-"""How every stage runs: one Prefect task a stale take, every result asked for, a summary that people see."""
+"""How every stage runs: one Prefect task a stale take, every result waited for, a summary for people."""
 
 import fcntl
 import json
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.server import prefect_server
+from tasks.code import check_code
 from tasks.errors import ParamsError, PipelineError
+from tasks.families import check_kind, families_of
 from tasks.params import Section, read_params, section_values
 from tasks.registry import kind_module
 from tasks.step import (
@@ -46,8 +49,9 @@ STATE = Path(".audiate")
 EXIT_INTERRUPTED = 130  # as shells say it
 
 
-# A flow's keyword argument -> name of the section in params.yaml, and its class.
-Sections = Mapping[str, tuple[str, type[Section]]]
+# A flow's keyword argument -> name of the section in params.yaml, and its class, or what finds the class once the
+# family is known to be one.
+Sections = Mapping[str, tuple[str, type[Section] | Callable[[], type[Section]]]]
 
 
 class Settings(BaseSettings):
@@ -281,7 +285,10 @@ def progress_bar() -> Progress:
 
 
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
-    """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, say what was done.
+    """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, report what was done.
+
+    The stage's code is held against ``data/code.json`` before and after, so that an edit in the middle of it, or
+    ``dvc repro --single-item`` after one, cannot pass for a result of either.
 
     Args:
         flow: the stage's flow.
@@ -295,9 +302,17 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
     started, cpu = time.perf_counter(), time.process_time()
     try:
         params = read_params()
-        typed = {key: cls.parse(section_values(params, name), name) for key, (name, cls) in sections.items()}
+        families = families_of(params)
+        check_code(stage, families)
+        if "@" in stage:
+            check_kind(stage.partition("@")[2], families)
+        typed = {
+            key: (cls if isclass(cls) else cls()).parse(section_values(params, name), name)
+            for key, (name, cls) in sections.items()
+        }
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
             done = flow.with_options(task_runner=runner())(*arguments, **typed)
+        check_code(stage, families)
     except KeyboardInterrupt:
         print(f"{stage}: stopped; what was finished is kept, run it again to go on", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
@@ -307,14 +322,14 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
             raise
         print(f"{stage}: {named}" if not str(named).startswith(f"{stage}:") else named, file=sys.stderr)  # noqa: T201
         return 1
-    _tell(stage, done, wall_s=time.perf_counter() - started, cpu_s=time.process_time() - cpu)
+    _report(stage, done, wall_s=time.perf_counter() - started, cpu_s=time.process_time() - cpu)
     return 0
 
 
-def _tell(stage: str, done: object, *, wall_s: float, cpu_s: float) -> None:
+def _report(stage: str, done: object, *, wall_s: float, cpu_s: float) -> None:
     counts = done.counts() if isinstance(done, Summary) else {}
-    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "pruned") or "done"
-    print(f"{stage}: {said} in {wall_s:.1f} s")  # noqa: T201
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "pruned") or "done"
+    print(f"{stage}: {words} in {wall_s:.1f} s")  # noqa: T201
     if isinstance(done, Summary):
         for outcome in done.outcomes:
             if outcome.state == "quarantined":

@@ -1,40 +1,28 @@
-"""Stage ``synchronize``: data/ingested, the captures' and the ensembles' media -> data/synchronized."""
+"""Stage ``synchronize``: data/ingested, the files of recorded takes -> data/synchronized."""
 
 import sys
 from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
-from tasks.intake.ensemble import read_ensemble
-from tasks.intake.record import read_capture
-from tasks.synchronize import SynchronizeParams, synchronize_take
-from tasks.takes import Take, captures, ensembles, read_catalog
-from tasks.tools import check_tools
+from flows.run import Summary, for_each_take, kind_work, one_at_a_time, run_stage
+from tasks.registry import kinds_of
+from tasks.synchronize import SynchronizeParams
+from tasks.takes import read_catalog
 
 
 @flow(name="synchronize", flow_run_name="synchronize")
 def synchronize(params: SynchronizeParams) -> Summary:
-    """Place the devices of every capture and of every ensemble on one clock."""
-    work = TakeWork(run=synchronize_take, inputs=_inputs, tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]))
+    """Place the devices of every recorded take on one clock."""
+    kinds = kinds_of("synchronize")
     with one_at_a_time("synchronize"):
-        takes = read_catalog()
         return for_each_take(
-            lambda _: work,
-            [*captures(takes), *ensembles(takes)],
+            kind_work("synchronize"),
+            [take for take in read_catalog() if take.data_set in kinds],
             stage="synchronize",
             out_dir=Path("data/synchronized"),
             params=params,
         )
-
-
-def _inputs(take: Take) -> list[Path]:
-    ingested = Path("data/ingested") / take.name
-    if take.kind == "capture":
-        return [ingested, *read_capture(take.name).paths]
-    ensemble = read_ensemble(take.name)
-    free = [device.path for device in ensemble.devices if device.name not in ensemble.genlocked]
-    return [ingested, *(sorted({*free, *ensemble.master_paths}) if free else [])]
 
 
 def main() -> int:

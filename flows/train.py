@@ -36,7 +36,7 @@ def train(family: str, params: Section) -> None:
 
 def main(family: str) -> int:
     """Run the stage of one family as dvc.yaml calls it."""
-    sections: Sections = {"params": (f"train.{family}", load_family(family).params_class)}
+    sections: Sections = {"params": (f"train.{family}", lambda: load_family(family).params_class)}
     return run_stage(train, f"train@{family}", sections, [family])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import DamagedData, PipelineError
+from tasks.registry import KINDS
 from tasks.step import RECEIPT, Verified, read_receipt
 from tasks.tools import TOOLS, check_tools
 from tasks.versions.history import damaged_objects
@@ -20,8 +21,7 @@ TAKE_FOLDERS = (
     "rendered",
     "synchronized",
     "extracted",
-    "chunked/scores",
-    "chunked/captures",
+    *(f"chunked/{kind}" for kind in KINDS),
 )
 REMEMBERED = Path(".audiate/verified/doctor.json")
 

@@ -4,7 +4,7 @@ A verb reaches a kind by this table alone: importing the verb, or one kind, neit
 on them. A module's name follows from both words: ``tasks.kinds.KIND.VERB``.
 """
 
-import importlib
+import importlib.util
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,11 @@ KINDS: tuple[str, ...] = ("scores", "captures", "ensembles")
 def kind_module_name(kind: str, verb: str) -> str:
     """Return the dotted name of the module that does ``verb``'s work on ``kind``."""
     return f"tasks.kinds.{kind}.{verb}"
+
+
+def kinds_of(verb: str) -> tuple[str, ...]:
+    """Return the kinds that ``verb`` does something with: those that have a module for it, in the table's order."""
+    return tuple(kind for kind in KINDS if importlib.util.find_spec(kind_module_name(kind, verb)) is not None)
 
 
 def kind_module(kind: str, verb: str) -> Any:

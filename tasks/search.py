@@ -23,13 +23,15 @@ from optuna.trial import Trial, TrialState
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from tasks.code import stage_digest
 from tasks.errors import DamagedData, ParamsError
-from tasks.families import FAMILIES, load_family
+from tasks.families import load_family
 from tasks.page.figures import draw_search
 from tasks.params import PARAMS_FILE, Section, read_params, section_values
-from tasks.step import Verified, code_digest, contents_digest, json_sha256, write_whole
+from tasks.step import Verified, contents_digest, json_sha256, write_whole
 from tasks.versions.experiments import experiment_refs, forget_failed, queue_experiment, run_experiments
 from tasks.versions.history import read_version
+from tasks.versions.repro import repro
 
 FOUND = Path(".audiate/search")
 OBJECTIVE = "validation_loss"
@@ -144,12 +146,13 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
         n_steps=int(own[STEPS]),
         steps_per_epoch=int(own["steps_per_epoch"]),
         about={
-            "code": code_digest(FAMILIES[family].partition(":")[0]),
+            "code": stage_digest(f"train@{family}", {family: adapter.data}),
             "params": own,
             "data": contents_digest(data / "takes.json", Verified(Path("/dev/null"))),
         },
         n_at_once=params.n_at_once,
     )
+    repro(["code"])  # an experiment refuses code that data/code.json does not know
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=params.seed, n_startup_trials=8))
     ranges = {name: found.distribution() for name, found in params.ranges[family].items()}

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tasks.clock.fit import ClockFit
 from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
-from tasks.families.base import load_network
 from tasks.families.separated import at_rate
 from tasks.families.separation import Mixture, SeparationFamily, mixture_of
+from tasks.families.trained import load_facts
 from tasks.features.cuts import cut_squares
 from tasks.features.motion import motion_features
 from tasks.features.players import find_players
@@ -286,11 +286,8 @@ def _learned(stem: Path) -> tuple[int, int]:
     Raises:
         DamagedData: it is not trained, or does not say.
     """
-    _, facts = load_network(stem)
-    try:
-        rate, channels = int(facts["sample_rate"]), int(facts.get("n_channels", 1))
-    except (KeyError, TypeError, ValueError):
-        raise DamagedData(f"{stem}.json does not say at what sample_rate it was trained") from None
+    facts = load_facts(stem, {"sample_rate": int, "n_channels": int})
+    rate, channels = facts["sample_rate"], facts["n_channels"]
     if rate < 1 or channels < 1:
         raise DamagedData(f"{stem}.json says {channels} channels at {rate} Hz, expected at least 1 of both")
     return rate, channels

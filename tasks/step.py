@@ -1,20 +1,18 @@
 """The step: how one take's folder is made, proven whole, and reused.
 
 A take's folder is valid only with its ``_receipt.json``, which holds a key and every output's size and sha256.
-The key names all that the outputs follow from: the stage, the digest of every project module that its work
-imports, its parameters, the contents of its inputs, and the tools and libraries it used. Work happens in a
+The key names all that the outputs follow from: the stage, the digest of every project file that its work rests on
+(`tasks.modules`), its parameters, the contents of its inputs, and the tools and libraries it used. Work happens in a
 sibling folder; outputs are flushed, the receipt is written last, and a rename makes the folder valid. So a kill
 at any moment leaves either the old folder, the new one, or none.
 """
 
-import ast
 import errno
 import hashlib
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -24,14 +22,10 @@ from typing import Any, Literal, Protocol
 from threadpoolctl import threadpool_limits
 
 from tasks.errors import BadInput, DamagedData, PipelineError, ToolError
+from tasks.modules import LOCK_FILE, Project, check_unchanged, code_digest
 from tasks.params import Section
 
 RECEIPT = "_receipt.json"
-LOCK_FILE = Path("constraints.txt")
-PACKAGES = ("flows", "tasks", "models")
-PROJECT = Path(__file__).resolve().parents[1]
-
-_PARSING = threading.Lock()  # Python 3.11 cannot parse in two threads at once (CPython issue 106905)
 
 
 class Item(Protocol):
@@ -170,51 +164,6 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-@cache
-def imported_modules(module: str) -> tuple[str, ...]:
-    """Return the project modules that ``module`` imports, itself included, however deep, sorted by name.
-
-    Imports inside functions count: what runs late runs all the same. Modules loaded by a computed name do not
-    show here; whoever loads one so adds it to its key (a family's adapter does).
-    """
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in found or module_file(name) is None:
-            continue
-        found.add(name)
-        waiting.extend(_imports_of(name))
-        waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
-    return tuple(sorted(found))
-
-
-def module_file(module: str) -> Path | None:
-    """Return the file of a project module, or None when there is no such module in the project."""
-    if module.split(".", 1)[0] not in PACKAGES:
-        return None
-    stem = PROJECT.joinpath(*module.split("."))
-    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-@cache
-def code_digest(*modules: str) -> str:
-    """Return one digest of every project file that the modules import, themselves included.
-
-    Raises:
-        ValueError: one of them is not a module of the project.
-    """
-    names = sorted({name for module in modules for name in imported_modules(module)})
-    for module in modules:
-        if module not in names:
-            raise ValueError(f"{module} is not a module of {', '.join(PACKAGES)}")
-    files = {name: module_file(name) for name in names}
-    return json_sha256({name: file_sha256(file) for name, file in files.items() if file is not None})
-
-
 def contents_digest(path: Path, verified: Verified) -> str:
     """Return the digest of an input: a file's bytes, or a take folder's outputs (its receipt left out).
 
@@ -238,7 +187,7 @@ def job_key(job: Job, verified: Verified) -> str:
             "params": job.params.model_dump(mode="json"),
             "inputs": {path.as_posix(): contents_digest(path, verified) for path in job.inputs},
             "tools": dict(job.tools),
-            "libraries": file_sha256(PROJECT / LOCK_FILE),
+            "libraries": Project().file_digest(LOCK_FILE),
         }
     )
 
@@ -292,6 +241,7 @@ def compute(job: Job, key: str) -> Outcome:
     try:
         half.mkdir(parents=True)
         job.work(job.item, half, job.params)
+        check_unchanged(job.work.__module__)
         _commit(half, job, key)
     except BadInput as error:
         _remove(half)
@@ -378,18 +328,3 @@ def named_error(error: OSError, path: Path) -> Exception:
 def _single_thread() -> None:
     # One take a thread already fills the cores, and a product summed by two threads has other last bits than by one.
     threadpool_limits(limits=1)
-
-
-def _imports_of(module: str) -> Sequence[str]:
-    path = module_file(module)
-    if path is None:
-        return ()
-    found = []
-    with _PARSING:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found

@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from tasks.families import FAMILIES, load_family
+from tasks.code import stage_digest
+from tasks.families import load_family
 from tasks.params import Section
-from tasks.step import code_digest, file_sha256, json_sha256, whole_folder
-from tasks.store.segments import ScoreSet
+from tasks.registry import kind_module
+from tasks.step import file_sha256, json_sha256, whole_folder
 
 
 def train_family(name: str, params: Section, *, data: Path, out: Path, resume_root: Path, accelerator: str) -> None:
@@ -21,10 +22,10 @@ def train_family(name: str, params: Section, *, data: Path, out: Path, resume_ro
         ToolError: the disk is full.
     """
     family = load_family(name)
-    scores = ScoreSet(data)
+    opened = kind_module(family.data, "train").open_data(data)
     key = json_sha256(
         {
-            "code": code_digest(FAMILIES[name].partition(":")[0]),
+            "code": stage_digest(f"train@{name}", {name: family.data}),
             "params": params.model_dump(mode="json"),
             "takes": file_sha256(data / "takes.json"),
             "segments": file_sha256(data / "segments.parquet"),
@@ -32,6 +33,6 @@ def train_family(name: str, params: Section, *, data: Path, out: Path, resume_ro
     )
     resume = resume_root / f"{name}-{key[:16]}"
     with whole_folder(out) as half:
-        family.fit(scores, half, params=params, resume=resume, accelerator=accelerator)
+        family.fit(opened, half, params=params, resume=resume, accelerator=accelerator)
     for stale in resume_root.glob(f"{name}-*"):
         shutil.rmtree(stale)

@@ -3,6 +3,8 @@
 import os
 import signal
 
+from hypothesis import settings
+
 # Started in the background of a shell that has no job control, this process would ignore SIGINT, and every program
 # that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -11,3 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # together. Without these names it goes by the command line there, as it does everywhere else.
 for name in ("CI", "BUILD_NUMBER"):
     os.environ.pop(name, None)
+
+# How long an example takes says how busy the machine is; a test that hangs has its own limit.
+settings.register_profile("audiate", deadline=None)
+settings.load_profile("audiate")

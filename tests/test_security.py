@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import TrainingModule, load_network, save_network
-from tasks.families.training import fit_module
+from tasks.families.trained import load_trained, save_trained
+from tasks.families.training import fit_network
 from tasks.features.decision_trees import DecisionTrees
 from tasks.params import read_params
 from tasks.store.arrays import open_arrays, write_arrays
@@ -129,27 +129,12 @@ def test_the_hostile_files_are_hostile(tmp_path):
 
 def test_a_trained_model_is_never_unpickled(tmp_path):
     for content in hostile_files(tmp_path / "canary"):
-        save_network(tmp_path / "model", {"w": torch.zeros(3)}, {})
+        save_trained(tmp_path / "model", {"w": np.zeros(3)}, {})
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(DamagedData, match=r"model\.safetensors is not a whole safetensors file: ") as caught:
-            load_network(tmp_path / "model")
+            load_trained(tmp_path / "model", {})
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "canary").exists()
-
-
-class Line(TrainingModule):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-
-    def training_step(self, batch, step):
-        return self.layer(batch).square().mean()
-
-    def validation_step(self, batch, step):
-        self.log("validation_loss", self.training_step(batch, step))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def test_the_checkpoint_of_an_interrupted_training_is_never_unpickled(tmp_path):
@@ -157,8 +142,10 @@ def test_the_checkpoint_of_an_interrupted_training_is_never_unpickled(tmp_path):
     checkpoint.parent.mkdir(parents=True)
     for number, content in enumerate(hostile_files(tmp_path / "canary")):
         checkpoint.write_bytes(content)
-        state = fit_module(
-            Line(),
+        state = fit_network(
+            torch.nn.Linear(1, 1),
+            lambda line, batch: line(batch).square().mean(),
+            lambda parameters: torch.optim.SGD(parameters, lr=0.1),
             lambda epoch, step: torch.ones(2, 1),
             [torch.ones(2, 1)],
             system="line",
@@ -168,7 +155,7 @@ def test_the_checkpoint_of_an_interrupted_training_is_never_unpickled(tmp_path):
             resume=tmp_path / "resume",
             accelerator="cpu",
         )
-        assert set(state) == {"layer.weight", "layer.bias"}
+        assert set(state) == {"weight", "bias"}
     assert not (tmp_path / "canary").exists()
 
 
@@ -235,4 +222,4 @@ def test_an_array_lies_in_its_own_folder(tmp_path, name):
 def test_a_media_path_of_a_take_is_read_in_one_place_that_refuses_what_leads_outside():
     # tests/tasks/intake/test_record.py has the paths.
     readers = [path for path in SOURCES if '["media"]' in path.read_text() or '.get("media"' in path.read_text()]
-    assert readers == [PROJECT / "tasks" / "captures" / "record.py"]
+    assert readers == [PROJECT / "tasks" / "intake" / "record.py"]

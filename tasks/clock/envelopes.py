@@ -1,8 +1,8 @@
 """Two clocks by when something happens, where signals cannot be compared: a film and sound, or notes and sound.
 
-Onset functions at 100 Hz are held against each other as sound is (`onsets`), then in windows; the windows' lags are
-fitted with a line. That is good to some milliseconds, so the error bar is wide, and the guards are those of sound:
-the best place must stand out from chance and from its rivals, and the windows must agree with it.
+Onset functions at 100 Hz are correlated as a whole, as those of sound are (`onsets`), then in windows; the windows'
+lags are fitted with a line. That is good to some milliseconds, so the error bar is wide. The conditions of a lock are
+those of sound: the best place must stand out from chance and from its rivals, and the windows must agree with it.
 """
 
 from typing import Annotated
@@ -20,7 +20,7 @@ _N_PLACES = 8
 _WINDOW_S, _HOP_S = 8.0, 4.0
 _REACH_S = 0.15  # around the place, in which a window's own lag is looked for
 _AGREES_S = 0.05
-_SPEAKS = 3.0  # standard deviations over a window's own correlations; a lower peak says nothing
+_SIGNIFICANT = 3.0  # standard deviations of a window's own correlations; a lower peak is no evidence
 _DRIFT_SPREAD = 150e-6  # of clocks, before anything is known
 
 
@@ -32,7 +32,7 @@ class EnvelopeParams(Section):
         min_overlap_s: shortest shared time that is looked for.
         min_margin: evidence of the best place over the next, under which the answer is ambiguous; above 1.
         min_peak: height of the best place over chance, in standard deviations, under which nothing is related.
-        min_agreement: part of the windows that say something, 0 to 1, that must agree with the fit.
+        min_agreement: part of the significant windows, 0 to 1, that must agree with the fit.
     """
 
     max_drift_ppm: Annotated[float, Field(gt=0, le=2000)]
@@ -58,7 +58,7 @@ def fit_envelopes(
         other: (bands, m) of the device.
         method: what is compared, for the record.
         systematic_ms: by how much onsets of one kind may lie beside those of the other; part of the error bar.
-        params: what is looked for and believed.
+        params: what is searched for, and what evidence a lock needs.
         fine: (bands, m) of the device too, where other onsets of it are better in time than those that it is found by.
 
     Returns:
@@ -98,17 +98,19 @@ def fit_envelopes(
     if margin < params.min_margin:
         return refused("ambiguous", "onsets agree as well at other places", margin=margin, rivals=rivals)
     time_s, lag_s, height = _windows(reference, other if fine is None else fine, best.delay_s, best.drift_ppm * 1e-6)
-    speaks = height > _SPEAKS
-    if not speaks.any():
+    significant = height > _SIGNIFICANT
+    if not significant.any():
         return refused("unrelated", "no window shows the onsets of both", margin=margin)
-    middle_s = float(time_s[speaks].mean())
+    middle_s = float(time_s[significant].mean())
     basis = np.stack([np.ones(len(time_s)), time_s - middle_s], axis=1)
-    # A drift is believed as far as it is usual for clocks; a line through few windows would be anything.
+    # The prior is a drift that is usual for clocks: a line through few windows could have any.
     usual = np.diag([0.0, (0.01 / _DRIFT_SPREAD) ** 2])
-    values = robust_line(lag_s[speaks], height[speaks], basis[speaks], tolerance_s=_AGREES_S, prior=usual)
+    values = robust_line(
+        lag_s[significant], height[significant], basis[significant], tolerance_s=_AGREES_S, prior=usual
+    )
     residual_s = lag_s - basis @ values
-    used = speaks & (np.abs(residual_s) < _AGREES_S)
-    agreement = float(used.sum() / speaks.sum())
+    used = significant & (np.abs(residual_s) < _AGREES_S)
+    agreement = float(used.sum() / significant.sum())
     if agreement < params.min_agreement:
         found = f"{agreement:.0%} of the windows agree with the best place, expected {params.min_agreement:.0%}"
         return refused("unrelated", found, margin=margin)
@@ -130,8 +132,8 @@ def fit_envelopes(
         rivals=rivals[1:],
         windows=WindowTable(
             time_s=time_s,
-            residual_ms=np.where(speaks, 1e3 * residual_s, np.nan),
-            weight=np.clip(height / (2 * _SPEAKS), 0, 1),
+            residual_ms=np.where(significant, 1e3 * residual_s, np.nan),
+            weight=np.clip(height / (2 * _SIGNIFICANT), 0, 1),
             used=used,
         ),
     )

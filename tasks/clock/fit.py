@@ -49,7 +49,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """Another place of the device on the reference's clock that the recordings speak for.
+    """Another place of the device on the reference's clock that the recordings are evidence for.
 
     Attributes:
         delay_s: the reference's time at the device's time zero, as if the rival were the answer.
@@ -62,12 +62,12 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowTable:
-    """Windows of the recordings held against the fit, in order of time; arrays of one length.
+    """Windows of the recordings against the fit, in order of time; arrays of one length.
 
     Attributes:
         time_s: middle of the window, in the device's time.
-        residual_ms: what the window alone says, minus the fit; NaN when it says nothing.
-        weight: how much it says, 0 to 1.
+        residual_ms: the delay by the window alone minus that of the fit; NaN when the window is no evidence.
+        weight: of it as evidence, 0 to 1.
         used: whether the fit rests on it; the others are silent, or disagree with it.
     """
 
@@ -91,8 +91,8 @@ class ClockFit:
     """A device's clock against the reference's.
 
     Attributes:
-        verdict: ``locked``: the spans say where the device stands. ``ambiguous``: it stands at one of the rivals.
-            ``unrelated``: nothing says that both recorded the same event.
+        verdict: ``locked``: the spans give the device's place. ``ambiguous``: it stands at one of the rivals.
+            ``unrelated``: there is no evidence that both recorded the same event.
         reason: one line for people.
         method: by which evidence.
         reference_duration_s: length of the reference.
@@ -185,7 +185,7 @@ class ClockFit:
         return np.asarray(self._starts[number] + (inside - begin[number]) / (1 + drift))
 
     def inverse(self) -> "ClockFit":
-        """Return the reference's clock against the device's: the same knowledge, seen from the other side."""
+        """Return the reference's clock against the device's: the same knowledge, in the other direction."""
         if not self.spans:
             return replace(
                 self,
@@ -230,3 +230,40 @@ class ClockFit:
         if not self.spans:
             raise ValueError(f"the clocks are {self.verdict}: {self.reason}")
         return self.spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFit:
+    """A score's time against the recording's.
+
+    Attributes:
+        verdict: ``followed``: the recording is a performance of the score, of which every moment is known.
+            ``unrelated``: there is no evidence of that.
+        reason: one line for people.
+        score_s: moments of the score that rise; none unless followed.
+        reference_s: their times in the recording, never falling.
+        lag_s: of each note, by how much later than expected its own onset was found; NaN where none was.
+        margin: cost of the best control over the score's own.
+        agreement: part of the notes that were found within 50 ms.
+    """
+
+    verdict: Literal["followed", "unrelated"]
+    reason: str
+    score_s: Times
+    reference_s: Times
+    lag_s: Times
+    margin: float
+    agreement: float
+
+    def to_reference(self, time_s: NDArray[np.float64]) -> Times:
+        """Return the recording's time at moments of the score; beyond its ends by the tempo of the whole.
+
+        Raises:
+            ValueError: the score was not followed.
+        """
+        if self.verdict != "followed":
+            raise ValueError(f"the score is {self.verdict}: {self.reason}")
+        inside = np.interp(time_s, self.score_s, self.reference_s)
+        tempo = (self.reference_s[-1] - self.reference_s[0]) / (self.score_s[-1] - self.score_s[0])
+        outside = np.minimum(time_s - self.score_s[0], 0) + np.maximum(time_s - self.score_s[-1], 0)
+        return np.asarray(inside + tempo * outside)

@@ -1,6 +1,6 @@
-"""Lines, steps and slow curves through what windows say of a clock.
+"""Lines, steps and slow curves through the evidence of windows for a clock.
 
-A window's say is its correlation over lags (search), or its cross-spectrum (polish). A model of the clock's
+A window's evidence is its correlation over lags (search), or its cross-spectrum (polish). A model of the clock's
 distance from a map is linear: ``basis @ values``, a row of the basis a window. A line has the columns 1 and t; a
 dropped block adds a column that is 1 after it; a wandering clock has a column a knot and a penalty on bends.
 """
@@ -126,7 +126,7 @@ def find_path(heights: NDArray[np.float32], *, max_step: int, step_cost: float, 
 def robust_line(
     lag_s: Times, weight: Times, basis: NDArray[np.float64], *, tolerance_s: float, prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Fit a linear model to windows' lags so that a few wild ones do no harm (Tukey's weights).
+    """Fit a linear model to windows' lags so that a few outliers do no harm (Tukey's weights).
 
     Args:
         lag_s: (n,).
@@ -158,7 +158,7 @@ class Polished:
         values: of the model.
         covariance: of the values, if the windows' errors are as large as they look and independent.
         variance: of a window's lag, times its stiffness.
-        stiffness: (n,) how sharply each window's correlation peaks, per s^2; 0 for one that says nothing.
+        stiffness: (n,) how sharply each window's correlation peaks, per s^2; 0 for one that is no evidence.
         lag_s: (n,) each window's own lag, to first order around the model.
     """
 

@@ -1,7 +1,7 @@
 """When something happens in a film: where motion begins and where it ends, block by block.
 
-Before a stroke a mallet or a finger sets off, and at the stroke it stops or turns. That it sets off is seen best, and
-tells which stroke it is; that it stops is on time.
+Before a stroke a mallet or a finger starts to move, and at the stroke it stops or turns. The start shows most clearly
+and identifies the stroke; the stop gives its time.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.clock.onsets import FLUX_RATE
 
-WIDTH, HEIGHT = 160, 90  # pixels of the pictures that are looked at
+WIDTH, HEIGHT = 160, 90  # pixels of the pictures that are analyzed
 _BLOCK = 5  # pixels on a side
 _STILL = 1.5  # luma levels that noise changes a block's mean by
 _SMOOTH_S = 0.02

@@ -33,8 +33,8 @@ class Place:
 
     Attributes:
         delay_s: at the device's time 0.
-        drift_ppm: as far as it can be told.
-        score: evidence, in standard deviations of what chance gives.
+        drift_ppm: to the step that drifts are tried in.
+        score: evidence, in standard deviations of chance.
     """
 
     delay_s: float
@@ -111,7 +111,7 @@ def find_places(
         n_places: most places returned.
 
     Returns:
-        Best first; at most ``n_places``, none when a recording is shorter than the shared time asked for.
+        Best first; at most ``n_places``, none when a recording is shorter than the shortest shared time.
     """
     n, m = reference.shape[1], other.shape[1]
     min_overlap = round(min_overlap_s * FLUX_RATE)

@@ -1,8 +1,8 @@
 """A score against its performance by a person: the tempo is the player's, so no line relates the clocks.
 
 Both are sound, the score's by a synthesizer. Pitch classes and where they set in are aligned by dynamic programming,
-coarsely over all of both, then finely beside the coarse path; each note is then looked for on its own. What tells
-that it is the same piece is how much worse controls align that share its keys, its rhythms or its colours: the score
+coarsely over all of both, then finely beside the coarse path; each note is then looked for on its own. The
+evidence for the same piece is how much worse controls align that share its keys, its rhythms or its colours: the score
 in each of the 11 other transpositions, and the score backwards.
 
 Source:
@@ -10,15 +10,12 @@ Source:
     onset features, ICASSP 2009. The controls, and that every step goes on by one step of the score, are our own.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
 
-from tasks.clock.fit import Times
+from tasks.clock.fit import ScoreFit, Times
 from tasks.clock.spectra import Samples
 
 _RATE = 50  # Hz, of the features
@@ -36,47 +33,10 @@ _REACH_S = 0.08  # around where the path puts a note, in which it is looked for
 _AGREES_S = 0.05
 _APART_S = 0.25  # two onsets of a pitch that are nearer could be taken for each other
 _STIFFNESS = 1e4  # (0.03 s that a path errs by, over what a tempo changes by in a step: 10 % in a second)^2
-_FAINT = 1e-6  # weight of what says nothing
+_FAINT = 1e-6  # weight of a moment without evidence
 _USUAL_S = 0.05  # what lies farther from the curve counts less
 _REWEIGHTINGS = 6
 _LONGEST_COARSE = 100_000_000  # pairs of moments: 33 minutes each
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreFit:
-    """A score's time against the recording's.
-
-    Attributes:
-        verdict: ``followed``: the recording is a performance of the score, of which every moment is known.
-            ``unrelated``: nothing says so.
-        reason: one line for people.
-        score_s: moments of the score that rise; none unless followed.
-        reference_s: when they are heard, never falling.
-        lag_s: of each note, by how much later than expected its own onset was found; NaN where none was.
-        margin: cost of the best control over the score's own.
-        agreement: part of the notes that were found within 50 ms.
-    """
-
-    verdict: Literal["followed", "unrelated"]
-    reason: str
-    score_s: Times
-    reference_s: Times
-    lag_s: Times
-    margin: float
-    agreement: float
-
-    def to_reference(self, time_s: NDArray[np.float64]) -> Times:
-        """Return when moments of the score are heard; beyond its ends by the tempo of the whole.
-
-        Raises:
-            ValueError: the score was not followed.
-        """
-        if self.verdict != "followed":
-            raise ValueError(f"the score is {self.verdict}: {self.reason}")
-        inside = np.interp(time_s, self.score_s, self.reference_s)
-        tempo = (self.reference_s[-1] - self.reference_s[0]) / (self.score_s[-1] - self.score_s[0])
-        outside = np.minimum(time_s - self.score_s[0], 0) + np.maximum(time_s - self.score_s[-1], 0)
-        return np.asarray(inside + tempo * outside)
 
 
 def follow_score(
@@ -95,7 +55,7 @@ def follow_score(
 
     Args:
         reference: (n,) samples of the recording.
-        score: (m,) samples of the score as a synthesizer plays it.
+        score: (m,) samples of the score, rendered by a synthesizer.
         sample_rate: Hz, of both, at least 16,000.
         onset_s: (notes,) in the score's time.
         pitch: (notes,) MIDI numbers.
@@ -116,42 +76,42 @@ def follow_score(
             agreement=agreement,
         )
 
-    heard, played = _rises(reference, sample_rate), _rises(score, sample_rate)
-    for name, rises in (("recording", heard), ("score", played)):
+    recorded, rendered = _rises(reference, sample_rate), _rises(score, sample_rate)
+    for name, rises in (("recording", recorded), ("score", rendered)):
         if len(rises) < 4 * _COARSE or not rises.max() > 0:
             return refused(f"the {name} shows no onset")
-    coarse_heard, coarse_played = _coarse(_features(heard)), _coarse(_features(played))
-    if len(coarse_heard) * len(coarse_played) > _LONGEST_COARSE:
+    coarse_recorded, coarse_score = _coarse(_features(recorded)), _coarse(_features(rendered))
+    if len(coarse_recorded) * len(coarse_score) > _LONGEST_COARSE:
         return refused("score and recording are too long to be followed")
-    path, cost = _align(coarse_heard, coarse_played)
-    controls = [_align(coarse_heard, _transposed(coarse_played, k))[1] for k in range(1, 12)]
-    controls.append(_align(coarse_heard, coarse_played[::-1])[1])
+    path, cost = _align(coarse_recorded, coarse_score)
+    controls = [_align(coarse_recorded, _transposed(coarse_score, k))[1] for k in range(1, 12)]
+    controls.append(_align(coarse_recorded, coarse_score[::-1])[1])
     margin = min(controls) / max(cost, 1e-9)
     if margin < min_margin:
         return refused(f"the score aligns {margin:.2f} times as well as what it is not, expected {min_margin}", margin)
 
-    centre = np.interp(np.arange(len(played)) / _COARSE, np.arange(len(path)) + 0.5, (path + 0.5) * _COARSE)
-    features = _features(played)
-    fine = _align_near(_features(heard), features, np.rint(centre).astype(np.int64))
+    centre = np.interp(np.arange(len(rendered)) / _COARSE, np.arange(len(path)) + 0.5, (path + 0.5) * _COARSE)
+    features = _features(rendered)
+    fine = _align_near(_features(recorded), features, np.rint(centre).astype(np.int64))
     # Inside a long note or a roll one path is as good as the other: there the tempo goes on as around it.
     curve_s = _curve(fine / _RATE, _news(features))
-    at = np.clip(np.rint(onset_s * _RATE).astype(np.int64), 0, len(played) - 1)
+    at = np.clip(np.rint(onset_s * _RATE).astype(np.int64), 0, len(rendered) - 1)
     alone = _stand_alone(onset_s, pitch)
-    lag_s = _lags(heard, played, curve_s[at], onset_s, pitch)
+    lag_s = _lags(recorded, rendered, curve_s[at], onset_s, pitch)
     found = np.isfinite(lag_s)
-    n_found = np.bincount(at[found], minlength=len(played)).astype(np.float64)
-    sums = np.bincount(at[found], lag_s[found], minlength=len(played))
+    n_found = np.bincount(at[found], minlength=len(rendered)).astype(np.float64)
+    sums = np.bincount(at[found], lag_s[found], minlength=len(rendered))
     correction = _curve(sums / np.maximum(n_found, 1), n_found)
     reference_s = np.maximum.accumulate(curve_s + correction)
     lag_s -= correction[at]
     agreement = float((np.abs(lag_s[alone]) < _AGREES_S).mean()) if alone.any() else 0.0
     if agreement < min_agreement:
-        told = f"{agreement:.0%} of the notes are heard where the score has them, expected {min_agreement:.0%}"
-        return refused(told, margin, agreement)
+        reason = f"{agreement:.0%} of the notes are found where the score has them, expected {min_agreement:.0%}"
+        return refused(reason, margin, agreement)
     return ScoreFit(
         verdict="followed",
-        reason="its notes are heard in their order",
-        score_s=np.arange(len(played)) / _RATE,
+        reason="its notes are found in their order",
+        score_s=np.arange(len(rendered)) / _RATE,
         reference_s=reference_s,
         lag_s=lag_s,
         margin=float(margin),
@@ -172,7 +132,7 @@ def note_lags(
 
     Args:
         reference: (n,) samples of the recording.
-        score: (m,) samples of the score as a synthesizer plays it.
+        score: (m,) samples of the score, rendered by a synthesizer.
         sample_rate: Hz, of both.
         expected_s: (notes,) when the recording should have them.
         onset_s: (notes,) when the score has them.
@@ -182,15 +142,15 @@ def note_lags(
 
 
 def _lags(
-    heard: NDArray[np.float32],
-    played: NDArray[np.float32],
+    recorded: NDArray[np.float32],
+    rendered: NDArray[np.float32],
     expected_s: Times,
     onset_s: Times,
     pitch: NDArray[np.integer],
 ) -> Times:
-    # A window feels an onset before its middle does, the earlier the less noise there is, and instruments speak
-    # slowly or at once: only the difference between two recordings says something.
-    lag_s = _note_lags(heard, expected_s, pitch) - _note_lags(played, onset_s, pitch)
+    # A window contains an onset before its middle does, the earlier the less noise there is, and instruments have slow
+    # or fast attacks: only the difference between two recordings is meaningful.
+    lag_s = _note_lags(recorded, expected_s, pitch) - _note_lags(rendered, onset_s, pitch)
     return np.where(_stand_alone(onset_s, pitch), lag_s, np.nan)
 
 
@@ -242,32 +202,32 @@ def _transposed(features: NDArray[np.float32], semitones: int) -> NDArray[np.flo
     return np.concatenate([np.roll(features[:, :12], semitones, axis=1), features[:, 12:]], axis=1)
 
 
-def _align(heard: NDArray[np.float32], played: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
+def _align(recorded: NDArray[np.float32], rendered: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
     """Return for each step of the score its step of the recording, and the mean cost of a step."""
-    n = len(heard)
-    came = np.zeros((len(played), n), np.uint8)
-    total = 1 - heard @ played[0]
-    for k in range(1, len(played)):
-        total, came[k] = _step(total, 1 - heard @ played[k])
-    path = np.empty(len(played), np.int64)
+    n = len(recorded)
+    came = np.zeros((len(rendered), n), np.uint8)
+    total = 1 - recorded @ rendered[0]
+    for k in range(1, len(rendered)):
+        total, came[k] = _step(total, 1 - recorded @ rendered[k])
+    path = np.empty(len(rendered), np.int64)
     path[-1] = int(np.argmin(total))
-    for k in range(len(played) - 1, 0, -1):
+    for k in range(len(rendered) - 1, 0, -1):
         path[k - 1] = path[k] - came[k, path[k]]
-    return path, float(total[path[-1]]) / len(played)
+    return path, float(total[path[-1]]) / len(rendered)
 
 
 def _align_near(
-    heard: NDArray[np.float32], played: NDArray[np.float32], centre: NDArray[np.int64]
+    recorded: NDArray[np.float32], rendered: NDArray[np.float32], centre: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return a path as `_align` does, among those in a band around a path known coarsely."""
     half = round(_BAND_S * _RATE)
     columns = np.arange(-half, half + 1)
-    came = np.zeros((len(played), len(columns)), np.int8)
+    came = np.zeros((len(rendered), len(columns)), np.int8)
     total = np.zeros(len(columns), np.float32)
-    for k in range(len(played)):
+    for k in range(len(rendered)):
         at = centre[k] + columns
-        outside = (at < 0) | (at >= len(heard))
-        cost = np.where(outside, 10.0, 1 - heard[np.clip(at, 0, len(heard) - 1)] @ played[k]).astype(np.float32)
+        outside = (at < 0) | (at >= len(recorded))
+        cost = np.where(outside, 10.0, 1 - recorded[np.clip(at, 0, len(recorded) - 1)] @ rendered[k]).astype(np.float32)
         if k:
             # Before, the band stood elsewhere: its columns are moved to where they stand now.
             shift = int(centre[k] - centre[k - 1])
@@ -278,9 +238,9 @@ def _align_near(
             total, came[k] = _step(moved, cost)
         else:
             total = cost
-    path = np.empty(len(played), np.int64)
+    path = np.empty(len(rendered), np.int64)
     path[-1] = centre[-1] + columns[int(np.argmin(total))]
-    for k in range(len(played) - 1, 0, -1):
+    for k in range(len(rendered) - 1, 0, -1):
         path[k - 1] = path[k] - came[k, int(path[k] - centre[k]) + half]
     return path
 
@@ -312,18 +272,18 @@ def _curve(values: Times, weight: Times) -> Times:
     n = len(values)
     bend = _STIFFNESS * np.array([np.r_[0, 0, np.ones(n - 2)], np.r_[0, -2, np.full(n - 3, -4.0), -2], np.zeros(n)])
     bend[2] = _STIFFNESS * np.r_[1, 5, np.full(n - 4, 6.0), 5, 1]
-    believed = weight
+    trusted = weight
     curve = values
     for _ in range(_REWEIGHTINGS):
         banded = bend.copy()
-        banded[2] += believed + _FAINT
-        curve = scipy.linalg.solveh_banded(banded, (believed + _FAINT) * values)
-        believed = weight * np.minimum(1, _USUAL_S / np.maximum(np.abs(values - curve), 1e-9))
+        banded[2] += trusted + _FAINT
+        curve = scipy.linalg.solveh_banded(banded, (trusted + _FAINT) * values)
+        trusted = weight * np.minimum(1, _USUAL_S / np.maximum(np.abs(values - curve), 1e-9))
     return np.asarray(curve)
 
 
 def _stand_alone(onset_s: Times, pitch: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Say which notes no other onset of their pitch is near to, so that they are not taken for it."""
+    """Return which notes have no other onset of their pitch nearby that could be taken for theirs."""
     alone = np.ones(len(onset_s), bool)
     for note in np.unique(pitch):
         rows = np.flatnonzero(pitch == note)
@@ -333,22 +293,22 @@ def _stand_alone(onset_s: Times, pitch: NDArray[np.integer]) -> NDArray[np.bool_
     return alone
 
 
-def _note_lags(heard: NDArray[np.float32], expected_s: Times, pitch: NDArray[np.integer]) -> Times:
+def _note_lags(recorded: NDArray[np.float32], expected_s: Times, pitch: NDArray[np.integer]) -> Times:
     """Return by how much later than expected each note's own pitch rises; NaN where it does not."""
     reach = round(_REACH_S * _RATE)
     lags = np.full(len(pitch), np.nan)
-    strong = np.quantile(heard, 0.9, axis=0)
+    strong = np.quantile(recorded, 0.9, axis=0)
     for k, (moment_s, note) in enumerate(zip(expected_s, pitch, strict=True)):
         row = int(note) - _LOWEST_PITCH
         middle = round(moment_s * _RATE)
-        if not (0 <= row < _N_PITCHES and reach < middle < len(heard) - reach - 1):
+        if not (0 <= row < _N_PITCHES and reach < middle < len(recorded) - reach - 1):
             continue
-        near = heard[middle - reach : middle + reach + 1, row]
+        near = recorded[middle - reach : middle + reach + 1, row]
         top = int(np.argmax(near))
         if near[top] < strong[row]:
             continue
         at = middle - reach + top
-        left, peak, right = heard[at - 1, row], heard[at, row], heard[at + 1, row]
+        left, peak, right = recorded[at - 1, row], recorded[at, row], recorded[at + 1, row]
         bend = min(float(left - 2 * peak + right), -1e-9)
         lags[k] = (at + 0.5 * float(np.clip(float(left - right) / bend, -1, 1))) / _RATE - moment_s
     return lags

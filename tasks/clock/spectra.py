@@ -1,6 +1,6 @@
-"""Pieces of two recordings side by side: whitened cross-spectra along a map of their clocks, and what they say.
+"""Pieces of two recordings side by side: whitened cross-spectra along a map of their clocks.
 
-A cross-spectrum's phase tells how far the map is from the truth at its moment: the reference is late by tau where
+A cross-spectrum's phase gives the error of the map at its moment: the reference is late by tau where
 the phase at f is ``-2 pi f tau``. All later work (search, lines, splines) turns phases of spectra made once.
 
 Source:

@@ -9,38 +9,28 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.signal
-import torch
 from numpy.typing import NDArray
 
-from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import (
-    Family,
-    Film,
-    Performance,
-    Role,
-    load_network,
-    n_samples_of,
-    save_network,
-    write_curve,
-)
+from tasks.errors import ParamsError
+from tasks.families.base import CodeFamily, Film, Performance, Role, n_samples_of
+from tasks.families.trained import load_facts, load_trained, save_trained, write_curve
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import read_keyboard
 from tasks.instruments.notes import Notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet, Segment
+from tasks.store.segments import ScoreSet, Segment
 
 MEAN, SILENCE, NEAREST, UNIGRAM, UPPER_BOUND = "mean", "silence", "nearest", "unigram", "upper_bound"
 SYNTHESIZER_RATE = 48_000  # Hz, of the upper bound
 STATES_AT_A_TIME = 256
+NEEDED = {"sample_rate": int, "n_classes": int, "seed": int}
 
-State = Mapping[str, torch.Tensor]
+State = Mapping[str, NDArray[Any]]
 Facts = Mapping[str, Any]
 
 
@@ -56,16 +46,17 @@ class BaselinesParams(Section):
     seed: int
 
 
-class Baselines(Family[BaselinesParams]):
+class Baselines(CodeFamily[BaselinesParams, ScoreSet]):
     """All baselines: fitted by counting."""
 
     params_class: ClassVar[type[Section]] = BaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MEAN, SILENCE, NEAREST, UNIGRAM, UPPER_BOUND)
     roles: ClassVar[Mapping[str, Role]] = {MEAN: "reference", SILENCE: "idle", UPPER_BOUND: "bound"}
+    data = "scores"
 
     def fit(
         self,
-        data: "ScoreSet",
+        data: ScoreSet,
         out: Path,
         *,
         params: BaselinesParams,
@@ -92,18 +83,18 @@ class Baselines(Family[BaselinesParams]):
             power += windows_power
             n_windows += n_more
         amplitude = np.sqrt(power / max(n_windows, 1))
-        save_network(out / MEAN, {"amplitude": torch.from_numpy(amplitude)}, facts)
-        save_network(out / SILENCE, {}, facts)
+        save_trained(out / MEAN, {"amplitude": amplitude}, facts)
+        save_trained(out / SILENCE, {}, facts)
 
         keys, sounds = _bank(data, takes, params, rate=rate, silence=n_classes // 2)
-        bank = {"keys": torch.from_numpy(keys), "codes": torch.from_numpy(sounds)}
-        save_network(out / NEAREST, bank, {**facts, "grain_s": params.grain_s})
+        bank = {"keys": keys, "codes": sounds}
+        save_trained(out / NEAREST, bank, {**facts, "grain_s": params.grain_s})
 
         chance = counts / counts.sum()
-        save_network(out / UNIGRAM, {"chance": torch.from_numpy(chance)}, facts)
+        save_trained(out / UNIGRAM, {"chance": chance}, facts)
         nats = [_mean_nats(data, data.takes(part), chance) for part in ("train", "validation")]
         write_curve(out / "curves" / f"{UNIGRAM}.csv", ("step", "train_nats", "validation_loss"), [(0, *nats)])
-        save_network(out / UPPER_BOUND, {}, {"gain": params.gain, "program": params.program})
+        save_trained(out / UPPER_BOUND, {}, {"gain": params.gain, "program": params.program})
 
     def perform(
         self,
@@ -125,7 +116,7 @@ class Baselines(Family[BaselinesParams]):
             UNIGRAM: _unigram_sound,
         }
         for system, make in makers.items():
-            state, facts = _load(trained / system, {"sample_rate", "n_classes", "seed"})
+            state, facts = load_trained(trained / system, NEEDED)
             for take, film in films.items():
                 audio = make(film, state, facts, _generator(facts["seed"], system, take))
                 yield Performance(system=system, take=take, audio=audio, sample_rate=facts["sample_rate"], notes=None)
@@ -135,8 +126,8 @@ class Baselines(Family[BaselinesParams]):
     def nats(
         self,
         trained: Path,
-        data: "ScoreSet",
-        rows: Sequence["Segment"],
+        data: ScoreSet,
+        rows: Sequence[Segment],
         *,
         accelerator: str,  # noqa: ARG002
     ) -> dict[str, NDArray[np.float64]]:
@@ -145,8 +136,8 @@ class Baselines(Family[BaselinesParams]):
         Raises:
             DamagedData: what was fitted is missing or damaged.
         """
-        state, _ = _load(trained / UNIGRAM, {"n_classes"})
-        nats_of_code = -np.log(state["chance"].numpy())
+        state, _ = load_trained(trained / UNIGRAM, NEEDED)
+        nats_of_code = -np.log(state["chance"])
         codes: dict[str, NDArray[np.uint8]] = {}
         found = np.empty(len(rows))
         for number, row in enumerate(rows):
@@ -167,13 +158,6 @@ def _check(params: BaselinesParams) -> None:
         raise ParamsError(
             f"train.baselines.grain_s is {params.grain_s}, expected above 0 and at most kept_s, {params.kept_s}"
         )
-
-
-def _load(stem: Path, needed: set[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    state, facts = load_network(stem)
-    if missing := sorted(needed - facts.keys()):
-        raise DamagedData(f"{stem}.json lacks {missing[0]}, expected what the baselines write")
-    return state, facts
 
 
 def _generator(seed: int, system: str, take: str) -> np.random.Generator:
@@ -204,7 +188,7 @@ def _power(audio: NDArray[np.float32], n_fft: int) -> tuple[NDArray[np.float64],
 
 def _mean_sound(film: Film, state: State, facts: Facts, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return noise with the mean spectrum of the training sound: white noise through a filter of that amplitude."""
-    amplitude = state["amplitude"].numpy()
+    amplitude = state["amplitude"]
     taps = np.fft.irfft(amplitude)
     taps = np.roll(taps, len(taps) // 2)  # the filter's middle, and so its peak, away from its ends
     n_samples = n_samples_of(film, facts["sample_rate"])
@@ -224,7 +208,7 @@ def _silence(
 
 def _unigram_sound(film: Film, state: State, facts: Facts, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return sound whose codes are drawn one by one, each by its share of the training codes."""
-    edges = np.cumsum(state["chance"].numpy())
+    edges = np.cumsum(state["chance"])
     drawn = np.searchsorted(edges, rng.random(n_samples_of(film, facts["sample_rate"])) * edges[-1], side="right")
     return mu_law_decode(drawn.astype(np.uint8), facts["n_classes"])
 
@@ -236,8 +220,8 @@ def _nearest_sound(
     rng: np.random.Generator,  # noqa: ARG001
 ) -> NDArray[np.float32]:
     """Return windows of training sound, each from the picture whose keys are most alike, and as long after it."""
-    sample_rate, sounds = facts["sample_rate"], state["codes"].numpy()
-    keys, known = _key_vectors(_read_keys(film.pictures)), _key_vectors(state["keys"].numpy())
+    sample_rate, sounds = facts["sample_rate"], state["codes"]
+    keys, known = _key_vectors(_read_keys(film.pictures)), _key_vectors(state["keys"])
     nearest = np.concatenate(
         [_nearest(keys[start : start + STATES_AT_A_TIME], known) for start in range(0, len(keys), STATES_AT_A_TIME)]
     )
@@ -279,7 +263,7 @@ def _read_keys(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _bank(
-    data: "ScoreSet", takes: Sequence[str], params: BaselinesParams, *, rate: int, silence: int
+    data: ScoreSet, takes: Sequence[str], params: BaselinesParams, *, rate: int, silence: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return key states (N, 88) as the pictures show them, and the codes (N, L) that follow each picture."""
     n_of_take = {take: len(data.open(take)["picture_time_s"]) for take in takes}
@@ -307,7 +291,7 @@ def _bank(
     return np.concatenate(keys), np.concatenate(sounds)
 
 
-def _mean_nats(data: "ScoreSet", takes: Sequence[str], chance: NDArray[np.float64]) -> float:
+def _mean_nats(data: ScoreSet, takes: Sequence[str], chance: NDArray[np.float64]) -> float:
     """Return the mean nats per sample over whole takes."""
     counts = sum(np.bincount(data.open(take)["codes"][:], minlength=len(chance)) for take in takes)
     return float(-(counts * np.log(chance)).sum() / np.sum(counts))
@@ -315,7 +299,7 @@ def _mean_nats(data: "ScoreSet", takes: Sequence[str], chance: NDArray[np.float6
 
 def _play_truth(trained: Path, films: Mapping[str, Film], truth: Mapping[str, Notes]) -> Iterator[Performance]:
     """Play the notes that were really played, each for as long as it sounded."""
-    _, facts = _load(trained / UPPER_BOUND, {"gain", "program"})
+    facts = load_facts(trained / UPPER_BOUND, {"gain": float, "program": int})
     synthesizer = Synthesizer(
         find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=SYNTHESIZER_RATE, gain=facts["gain"]
     )

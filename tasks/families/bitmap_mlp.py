@@ -176,7 +176,7 @@ class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
             raise ParamsError(f"{SECTION}.playback_rate is {params.playback_rate}, expected above 0")
         return params
 
-    def make_voice(self, params: BitmapMlpParams) -> Voice:
+    def make_voice(self, params: BitmapMlpParams, *, n_bank: int = 0) -> Voice:  # noqa: ARG002 - it keeps none
         """Return samples."""
         return PcmVoice(params)
 

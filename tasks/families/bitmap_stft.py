@@ -65,7 +65,7 @@ class SpectrumVoice(Voice):
     bank: Tensor
     window: Tensor
 
-    def __init__(self, params: BitmapStftParams) -> None:
+    def __init__(self, params: BitmapStftParams, *, n_bank: int = 0) -> None:
         super().__init__(params.win_length // 2 + 1)
         frame_rate = frame_rate_of(params, SECTION)
         in_frames = params.win_length * frame_rate / params.sample_rate
@@ -80,8 +80,13 @@ class SpectrumVoice(Voice):
         self.quietest = 10 ** (QUIETEST_DBFS / 20) * params.win_length / 4  # under a Hann window
         self._params = params
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("bank", torch.zeros(0, dtype=torch.int16))  # training sound to borrow phases from
+        self.register_buffer("bank", torch.zeros(n_bank, dtype=torch.int16))  # training sound to borrow phases from
         self.register_buffer("window", torch.hann_window(params.win_length), persistent=False)
+
+    @property
+    def n_bank(self) -> int:  # type: ignore[override]
+        """Samples of the training sound that phases are borrowed from."""
+        return len(self.bank)
 
     def fit(self, strips: Strips, *, seed: int) -> None:
         """Find the scale of the magnitudes, and keep training sound to borrow phases from."""
@@ -182,9 +187,9 @@ class BitmapStftFamily(BitmapFamily[BitmapStftParams]):
             raise ParamsError(f"{SECTION}.bank_s is {params.bank_s}, expected at least a window of {params.win_length}")
         return params
 
-    def make_voice(self, params: BitmapStftParams) -> Voice:
+    def make_voice(self, params: BitmapStftParams, *, n_bank: int = 0) -> Voice:
         """Return magnitudes."""
-        return SpectrumVoice(params)
+        return SpectrumVoice(params, n_bank=n_bank)
 
     def make_network(self, params: BitmapStftParams, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network."""

@@ -21,12 +21,13 @@ the network, L samples of a frame.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -35,25 +36,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import (
-    Family,
-    Film,
-    Performance,
-    TrainingModule,
-    deterministic_torch,
-    fill_network,
-    load_network,
-    n_samples_of,
-    save_network,
-    torch_device,
-)
+from tasks.families.base import Film, Performance, VideoFamily, n_samples_of
+from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.resample import resample
 from tasks.params import Section
 from tasks.sound.frames import frame_boundaries
 from tasks.store.views import ViewSet, pictures_at
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 ORIGINAL_FRAME_RATE = Fraction(30)  # that every video was taken to have
 PICTURES_AT_A_TIME = 256
@@ -381,6 +369,7 @@ class Voice(nn.Module):
     Attributes:
         cut: how the sound that it learns from is cut.
         n_outputs: numbers of a frame.
+        n_bank: samples of the training sound that are kept with the weights.
         quietest: the magnitude, in a frame's spectrum, of a partial at `QUIETEST_DBFS`.
         ratio: by which the levels of a spectrum are spread, away from that one; 1 leaves sound as it is said.
         loudest: (K,) the magnitudes that no spectrum exceeds: the largest of training.
@@ -388,6 +377,7 @@ class Voice(nn.Module):
 
     cut: Cut
     n_outputs: int
+    n_bank: int = 0
     quietest: float
     ratio: Tensor
     loudest: Tensor
@@ -480,24 +470,24 @@ class Player(nn.Module):
         return torch.cat(said).numpy()
 
 
-class BitmapFamily(Family[Q]):
+class BitmapFamily(VideoFamily[Q, ViewSet]):
     """An adapter whose one system regresses the sound of a frame on its picture."""
 
-    data: ClassVar[Literal["scores", "captures"]] = "captures"
+    data = "captures"
 
     @abstractmethod
     def asked(self, params: Q) -> Q:
         """Return what holds: published values in place of those that ``fidelity: original`` replaces."""
 
     @abstractmethod
-    def make_voice(self, params: Q) -> Voice:
-        """Return what the network's numbers mean."""
+    def make_voice(self, params: Q, *, n_bank: int = 0) -> Voice:
+        """Return what the network's numbers mean; ``n_bank`` is `Voice.n_bank` of a trained one."""
 
     @abstractmethod
     def make_network(self, params: Q, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network, its weights drawn at random."""
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: Q, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ViewSet, out: Path, *, params: Q, resume: Path, accelerator: str) -> None:
         """Train on the captures' cameras, and fit the loudness on those of validation.
 
         Regression on what pictures do not tell makes its answers small: those that should be loud far more than those
@@ -508,12 +498,12 @@ class BitmapFamily(Family[Q]):
             ParamsError: a value makes no sense.
             DamagedData: there are no pictures with sound, or the data set is not whole.
         """
-        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+        from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
         system = self.systems[0]
         params = self.asked(params)
         check(params, f"train.{system}")
-        views = ViewSet(data.folder, cameras=params.cameras)
+        views = data.only(cameras=params.cameras)
         with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
             voice = self.make_voice(params)
             strips, _ = gather(views, "train", voice.cut, params, n_frames=params.n_frames)
@@ -523,8 +513,11 @@ class BitmapFamily(Family[Q]):
             voice.fit(strips, seed=params.seed)
             if params.silent_clip_s:
                 strips = with_silent_clips(strips, clip_s=params.silent_clip_s, frame_rate=voice.cut.frame_rate)
-            best = fit_module(
-                _Training(player, params),
+            even = player.nothing()
+            best = fit_network(
+                player,
+                lambda player, batch: player.voice.loss(player.say(batch[0], even), batch[1]),
+                partial(_optimizer, params=params),
                 batches(strips, player.eye, params),
                 _validation(checked, player.eye, params),
                 system=system,
@@ -533,8 +526,9 @@ class BitmapFamily(Family[Q]):
                 out=out,
                 resume=resume,
                 accelerator=accelerator,
+                validation_loss=lambda player, batch: player.voice.judged(player.say(batch[0], even), batch[1]),
             )
-            player.load_state_dict({name.removeprefix("player."): tensor for name, tensor in best.items()})
+            player.load_state_dict(best)
             player.cpu()
             gain_db = 0.0
             if params.fidelity == "corrected":
@@ -542,7 +536,12 @@ class BitmapFamily(Family[Q]):
                 player.voice.ratio.fill_(fit_ratio(player, checked, spans))
                 gain_db = fit_gain_db(player, checked, spans)
         height, width = views.pictures(views.views("train")[0]).shape[1:]
-        facts = {"gain_db": round(gain_db, 6), "sight": {"width": width, "height": height}}
+        facts = {
+            "gain_db": round(gain_db, 6),
+            "n_bank": player.voice.n_bank,
+            "pictures": {"width": width, "height": height},
+            "frame_rate": params.frame_rate,
+        }
         save_network(out / system, player.state_dict(), {"asked": params.model_dump(mode="json"), **facts})
 
     def perform(
@@ -578,20 +577,17 @@ class BitmapFamily(Family[Q]):
         Raises:
             DamagedData: a file is missing, or not what `fit` writes.
         """
-        stem = trained / self.systems[0]
-        state, facts = load_network(stem)
-        try:
-            params: Any = self.params_class.parse(facts["asked"], f"train.{self.systems[0]}")
-            player = self._player(params, self.make_voice(params))
-            gain_db = float(facts["gain_db"])
-        except (KeyError, TypeError, ValueError, ParamsError) as error:
-            raise DamagedData(f"{stem}.json does not describe a trained network: {error!r}") from None
-        # What is kept of the training sound is as long as it was.
-        for name, kept in player.voice.named_buffers():
-            if (found := state.get(f"voice.{name}")) is not None and found.ndim == kept.ndim == 1:
-                setattr(player.voice, name, torch.zeros_like(kept).new_zeros(found.shape))
-        fill_network(player, state, source=stem.with_name(f"{stem.name}.safetensors"))
-        return player.eval(), params, gain_db
+        section = f"train.{self.systems[0]}"
+        player, facts = load_network(
+            trained / self.systems[0],
+            lambda facts: self._player(facts["asked"], self.make_voice(facts["asked"], n_bank=facts["n_bank"])),
+            {
+                "asked": lambda found: self.params_class.parse(found, section),
+                "gain_db": float,
+                "n_bank": int,
+            },
+        )
+        return player, facts["asked"], facts["gain_db"]
 
     def _player(self, params: Q, voice: Voice) -> Player:
         eye = Eye(
@@ -603,32 +599,13 @@ class BitmapFamily(Family[Q]):
         return Player(eye, self.make_network(params, n_inputs=eye.n_inputs, n_outputs=voice.n_outputs), voice)
 
 
-class _Training(TrainingModule):
-    """What Lightning needs to train a player."""
-
-    def __init__(self, player: Player, params: BitmapParams) -> None:
-        super().__init__()
-        self.player = player
-        self._params = params
-        self._nothing = player.nothing()
-
-    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:  # noqa: ARG002
-        inputs, frames = batch
-        return self.player.voice.loss(self.player.say(inputs, self._nothing), frames)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:  # noqa: ARG002
-        inputs, frames = batch
-        loss = self.player.voice.judged(self.player.say(inputs, self._nothing), frames)
-        self.log("validation_loss", loss, batch_size=len(inputs))
-
-    def configure_optimizers(self) -> Any:
-        if self._params.fidelity == "original":
-            return torch.optim.SGD(
-                self.parameters(), lr=self._params.learning_rate, momentum=ORIGINAL_MOMENTUM, nesterov=True
-            )
-        optimizer = torch.optim.Adam(self.parameters(), lr=self._params.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._params.n_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def _optimizer(
+    parameters: Iterable[nn.Parameter], params: BitmapParams
+) -> torch.optim.Optimizer | tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    if params.fidelity == "original":
+        return torch.optim.SGD(parameters, lr=params.learning_rate, momentum=ORIGINAL_MOMENTUM, nesterov=True)
+    optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.n_steps)
 
 
 def batches(strips: Strips, eye: Eye, params: BitmapParams) -> Callable[[int, int], tuple[Tensor, Tensor]]:

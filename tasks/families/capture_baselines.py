@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Family, Film, NoteAmplitudes, Performance, Role, load_network, save_network, write_curve
+from tasks.families.base import Film, NoteAmplitudes, Performance, Role, VideoFamily
 from tasks.families.note_regression import (
     CORRECTED,
     Count,
@@ -30,12 +30,10 @@ from tasks.families.note_regression import (
     performance_of,
     see,
 )
+from tasks.families.trained import Arrays, load_trained, save_trained, write_curve
 from tasks.features.note_picking import CAREFUL, Picker
 from tasks.params import Section
 from tasks.store.views import ViewSet
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 MEAN, NEAREST, TRUE = "mean_features", "nearest_features", "true_features"
 COMPARED_AT_A_TIME = 256
@@ -61,7 +59,7 @@ class CaptureBaselinesParams(Section):
     seed: int
 
 
-class CaptureBaselines(Family[CaptureBaselinesParams]):
+class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
     """Three systems: nothing is trained in steps."""
 
     params_class: ClassVar[type[Section]] = CaptureBaselinesParams
@@ -71,7 +69,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
 
     def fit(
         self,
-        data: "ScoreSet",
+        data: ViewSet,
         out: Path,
         *,
         params: CaptureBaselinesParams,
@@ -83,7 +81,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         Raises:
             ParamsError: no view is left to learn from, or all is silent.
         """
-        views = ViewSet(data.folder, instrument=params.instrument, cameras=params.cameras)
+        views = data.only(instrument=params.instrument, cameras=params.cameras)
         train, validation = views.views("train"), views.views("validation")
         if not train or not validation:
             raise ParamsError(
@@ -113,7 +111,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         mean = np.asarray(amplitudes.mean(axis=0) / maximum, np.float32)
         facts = {
             "maximum": maximum,
-            "sight": asdict(sight),
+            "pictures": asdict(sight),
             "pitches": list(views.pitches),
             "frame_rate": str(views.frame_rate),
             "instrument": views.instrument,
@@ -125,8 +123,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
         }
         pickers = {MEAN: CAREFUL, NEAREST: picker, TRUE: true_picker}
         for system in self.systems:
-            state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in states[system].items()}
-            save_network(out / system, state, {**facts, "picker": asdict(pickers[system])})
+            save_trained(out / system, states[system], {**facts, "picker": asdict(pickers[system])})
         errors = {
             MEAN: [one.target - mean for one in held_out],
             NEAREST: [one.target - seen_there for one, seen_there in zip(held_out, found, strict=True)],
@@ -154,7 +151,7 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                 state, facts = loaded[system]
                 if film.instrument not in (None, facts["instrument"]):
                     continue
-                frame_rate, pitches = Fraction(facts["frame_rate"]), tuple(facts["pitches"])
+                frame_rate, pitches = facts["frame_rate"], facts["pitches"]
                 n_windows = n_windows_of(film.duration_s, frame_rate)
                 if system == TRUE:
                     measured = None if truth is None else truth[name]
@@ -162,17 +159,17 @@ class CaptureBaselines(Family[CaptureBaselinesParams]):
                         continue
                     amplitudes = np.asarray(measured.values / np.float32(facts["maximum"]), np.float32)
                 elif system == MEAN:
-                    amplitudes = np.tile(state["amplitudes"].numpy(), (n_windows, 1))
+                    amplitudes = np.tile(state["amplitudes"], (n_windows, 1))
                 else:
-                    seen = see(film, Sight(**facts["sight"]), n_windows=n_windows, frame_rate=frame_rate)
-                    amplitudes = nearest_amplitudes(seen, state["pictures"].numpy(), state["amplitudes"].numpy())
+                    seen = see(film, facts["pictures"], n_windows=n_windows, frame_rate=frame_rate)
+                    amplitudes = nearest_amplitudes(seen, state["pictures"], state["amplitudes"])
                 yield performance_of(
                     amplitudes,
                     system=system,
                     name=name,
                     film=film,
                     maximum=facts["maximum"],
-                    picker=Picker(**facts["picker"]),
+                    picker=facts["picker"],
                     pitches=pitches,
                     frame_rate=frame_rate,
                 )
@@ -199,19 +196,25 @@ def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDAr
     return found
 
 
-def _load(stem: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load(stem: Path) -> tuple[Arrays, dict[str, Any]]:
     """Read what `CaptureBaselines.fit` wrote of a system.
 
     Raises:
         DamagedData: a file is missing, or not what is written there.
     """
-    state, facts = load_network(stem)
-    try:
-        Picker(**facts["picker"]), Sight(**facts["sight"]), Fraction(facts["frame_rate"])
-        facts["maximum"] = float(facts["maximum"])
-        n_notes = len(facts["pitches"])
-        if any(state[name].shape[-1] != n_notes for name in state if name == "amplitudes"):
-            raise ValueError(f"amplitudes of {n_notes} notes expected")  # noqa: TRY301
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedData(f"{stem}.json does not describe a baseline: {error!r}") from None
-    return state, facts
+    arrays, facts = load_trained(
+        stem,
+        {
+            "picker": lambda found: Picker(**found),
+            "pictures": lambda found: Sight(**found),
+            "frame_rate": Fraction,
+            "maximum": float,
+            "pitches": tuple,
+        },
+    )
+    n_notes = len(facts["pitches"])
+    if "amplitudes" in arrays and arrays["amplitudes"].shape[-1] != n_notes:
+        raise DamagedData(
+            f"{stem}.safetensors has amplitudes of shape {arrays['amplitudes'].shape}, of {n_notes} notes"
+        )
+    return arrays, facts

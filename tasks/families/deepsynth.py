@@ -5,44 +5,31 @@ trained for as many steps on as many segments, tells what the pictures are worth
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.deepsynth import SILENCE, DeepSynth, DeepSynthConfig
 from models.generation import Generator, Kernel, Precision
-from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import (
-    VALIDATION_LOSS,
-    Family,
-    Film,
-    Performance,
-    TrainingModule,
-    deterministic_torch,
-    fill_network,
-    load_network,
-    n_samples_of,
-    save_network,
-    torch_device,
-)
+from tasks.errors import ParamsError
+from tasks.families.base import CodeFamily, Film, Performance, n_samples_of
+from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import HEIGHT, N_KEYS, WIDTH, draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.arrays import StoredArray
-    from tasks.store.segments import ScoreSet, Segment
+from tasks.store.arrays import StoredArray
+from tasks.store.segments import ScoreSet, Segment
 
 SEEING, BLIND = "deepsynth", "deepsynth_blind"
 SEGMENTS_AT_A_TIME = 4  # when a loss is only measured
@@ -85,13 +72,14 @@ class DeepSynthParams(Section):
     generation_precision: Precision
 
 
-class DeepSynthFamily(Family[DeepSynthParams]):
+class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
     """DeepSynth's adapter: the network and its blind twin."""
 
     params_class: ClassVar[type[Section]] = DeepSynthParams
     systems: ClassVar[tuple[str, ...]] = (SEEING, BLIND)
+    data = "scores"
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
         """Train both for the same steps on the same segments, and keep what does best on validation.
 
         Raises:
@@ -134,7 +122,7 @@ class DeepSynthFamily(Family[DeepSynthParams]):
                         )
 
     def nats(
-        self, trained: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str
+        self, trained: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str
     ) -> dict[str, NDArray[np.float64]]:
         """Return both systems' mean nats per sample of each segment, each from a fresh start.
 
@@ -145,19 +133,21 @@ class DeepSynthFamily(Family[DeepSynthParams]):
 
 
 def fit_system(
-    system: str, data: "ScoreSet", out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str
+    system: str, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str
 ) -> None:
     """Train one system and write its weights, its config and its curve; the arguments are those of `fit`.
 
     The curve's training loss has the L2 term in it, its validation loss has not.
     """
-    from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+    from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
     with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
         config = replace(_config(params), use_video=system == SEEING)
         crops = _Crops(data, with_pictures=config.use_video)
-        best = fit_module(
-            _Training(_network(config), params),
+        best = fit_network(
+            _network(config),
+            partial(training_loss, l2=params.l2),
+            partial(_optimizer, params=params),
             _batch_maker(data, crops, params),
             _validation(data, crops, params),
             system=system,
@@ -168,13 +158,13 @@ def fit_system(
             accelerator=accelerator,
             precision=params.precision,
             gradient_clip_norm=params.clip_norm,
+            validation_loss=mean_nats,
         )
-    state = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     voice = {name: getattr(params, name) for name in _VOICE}
-    save_network(out / system, state, {"network": asdict(config), "code_rate": data.code_rate, **voice})
+    save_network(out / system, best, {"network": asdict(config), "code_rate": data.code_rate, **voice})
 
 
-def measure_nats(stem: Path, data: "ScoreSet", rows: Sequence["Segment"], *, accelerator: str) -> NDArray[np.float64]:
+def measure_nats(stem: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str) -> NDArray[np.float64]:
     """Return a trained system's mean nats per sample of each segment, each from a fresh start.
 
     Raises:
@@ -194,24 +184,21 @@ def measure_nats(stem: Path, data: "ScoreSet", rows: Sequence["Segment"], *, acc
     return np.concatenate(losses)
 
 
-class _Training(TrainingModule):
-    """What Lightning needs to train a DeepSynth."""
+def mean_nats(network: DeepSynth, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the mean negative log likelihood of a batch's codes, in nats."""
+    return _nats(network, batch).mean()
 
-    def __init__(self, network: DeepSynth, params: DeepSynthParams) -> None:
-        super().__init__()
-        self.network = network
-        self._params = params
 
-    def training_step(self, batch: Mapping[str, Tensor], step: int) -> Tensor:  # noqa: ARG002
-        return _nats(self.network, batch).mean() + self._params.l2 * half_square_sum(self.network)
+def training_loss(network: DeepSynth, batch: Mapping[str, Tensor], *, l2: float) -> Tensor:
+    """Return the mean nats of a batch's codes, and the L2 term."""
+    return mean_nats(network, batch) + l2 * half_square_sum(network)
 
-    def validation_step(self, batch: Mapping[str, Tensor], step: int) -> None:  # noqa: ARG002
-        self.log(VALIDATION_LOSS, _nats(self.network, batch).mean(), batch_size=len(batch["codes"]))
 
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self._params.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, self._params))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def _optimizer(
+    parameters: Iterable[nn.Parameter], params: DeepSynthParams
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, params=params))
 
 
 def learning_rate_factor(step: int, params: DeepSynthParams) -> float:
@@ -242,13 +229,13 @@ class _Take:
 
     codes: NDArray[np.uint8]
     picture_time_s: NDArray[np.float64]
-    pictures: "StoredArray"
+    pictures: StoredArray
 
 
 class _Crops:
     """Reads stretches of takes: codes, those heard before them, and the pictures shown."""
 
-    def __init__(self, data: "ScoreSet", *, with_pictures: bool) -> None:
+    def __init__(self, data: ScoreSet, *, with_pictures: bool) -> None:
         self._data = data
         self._with_pictures = with_pictures
         self._rate = Fraction(data.code_rate)
@@ -288,7 +275,7 @@ class _Crops:
         return self._takes[name]
 
 
-def _batch_maker(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> Any:
+def _batch_maker(data: ScoreSet, crops: _Crops, params: DeepSynthParams) -> Any:
     segments = data.segments("train")
     if not segments:
         raise ParamsError("the training takes have no segment: each is shorter than segments.length_s")
@@ -303,7 +290,7 @@ def _batch_maker(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> An
     return make_batch
 
 
-def _crop_length(data: "ScoreSet", params: DeepSynthParams, n_samples: int) -> int:
+def _crop_length(data: ScoreSet, params: DeepSynthParams, n_samples: int) -> int:
     if params.crop_s is None:
         return n_samples
     length = round(params.crop_s * data.code_rate)
@@ -312,7 +299,7 @@ def _crop_length(data: "ScoreSet", params: DeepSynthParams, n_samples: int) -> i
     return length
 
 
-def _validation(data: "ScoreSet", crops: _Crops, params: DeepSynthParams) -> list[dict[str, Tensor]]:
+def _validation(data: ScoreSet, crops: _Crops, params: DeepSynthParams) -> list[dict[str, Tensor]]:
     """Return random validation segments, the same ones every time."""
     segments = data.segments("validation")
     if not segments:
@@ -412,17 +399,7 @@ def _check(params: DeepSynthParams) -> None:
 
 
 def _load(stem: Path) -> tuple[DeepSynth, dict[str, Any]]:
-    """Read a trained network and what is needed to hear it.
-
-    Raises:
-        DamagedData: a file is missing, or not what `DeepSynthFamily.fit` writes.
-    """
-    state, facts = load_network(stem)
-    try:
-        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["network"].items()}
-        network = DeepSynth(DeepSynthConfig(**sizes))
-        facts = {name: facts[name] for name in ("code_rate", *_VOICE)}
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DamagedData(f"{stem}.json does not describe a DeepSynth: {error!r}") from None
-    fill_network(network, state, source=stem.with_name(f"{stem.name}.safetensors"))
-    return network.eval(), facts
+    """Read a trained network and what its sampling needs; raises DamagedData."""
+    needed: dict[str, Any] = dict.fromkeys(("code_rate", "n_streams", "n_threads", "seed"), int)
+    needed |= {"temperature": float, "kernel": str, "generation_precision": str}
+    return load_network(stem, lambda facts: DeepSynth(DeepSynthConfig(**facts["network"])), needed)

@@ -19,7 +19,7 @@ from torch import nn
 
 from models.fc_lstm import N_FEATURES, FcLstm, FcLstmConfig, ImageEncoder
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import torch_device
+from tasks.families.networks import torch_device
 from tasks.families.note_regression import (
     Count,
     Encoded,

@@ -12,11 +12,12 @@ Source:
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -26,20 +27,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import (
-    Family,
-    Film,
-    NoteAmplitudes,
-    Performance,
-    TrainingModule,
-    deterministic_torch,
-    fill_network,
-    film_of_view,
-    load_network,
-    n_samples_of,
-    save_network,
-    torch_device,
-)
+from tasks.families.base import Film, NoteAmplitudes, Performance, VideoFamily, film_of_view, n_samples_of
+from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.features.amplitudes import note_frequencies_hz
 from tasks.features.bleed import fit_bleed
 from tasks.features.note_picking import CAREFUL, PickedNotes, Picker, fit_picker, pick_notes
@@ -49,9 +38,6 @@ from tasks.metrics.notes import ONSET_TOLERANCE_S
 from tasks.params import Section
 from tasks.sound.additive import render_additive
 from tasks.store.views import View, ViewSet, check_disjoint_views, pictures_of_frames
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 SAMPLE_RATE = 22_050
 KERAS_LEARNING_RATE = 0.001
@@ -472,44 +458,38 @@ def augmented(frames: Tensor, rng: np.random.Generator, params: AugmentParams) -
     return seen
 
 
-class NoteTraining(TrainingModule):
-    """What Lightning needs to train a network from stacks to amplitudes: weighted squared error."""
+def amplitude_loss(
+    network: nn.Module, batch: Mapping[str, Tensor], *, target_power: float, rise_weight: float
+) -> Tensor:
+    """Return the weighted squared error of a batch's amplitudes, raised to a power, and of their rises.
 
-    def __init__(self, network: nn.Module, params: NoteRegressionParams) -> None:
-        super().__init__()
-        self.network = network
-        self._params = params
+    Args:
+        network: from stacks to amplitudes.
+        batch: as `Sampler.batch` returns it.
+        target_power: that the targets are raised to.
+        rise_weight: of the error of differences from one window to the next, which the picker of notes goes by.
+    """
+    found = network(batch["frames"], batch["ages"], batch["notes"], batch["mirrored"])  # (B, T, m)
+    wrong = found - batch["target"] ** target_power
+    weight = batch["weight"]
+    loss: Tensor = (weight * wrong.square()).sum() / weight.sum()
+    if rise_weight and wrong.shape[1] > 1:
+        loss = loss + rise_weight * (weight[:, 1:] * wrong.diff(dim=1).square()).sum() / weight.sum()
+    return loss
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> Tensor:  # noqa: ARG002
-        """Return the loss of a batch."""
-        return self._loss(batch)
 
-    def validation_step(self, batch: dict[str, Tensor], step: int) -> None:  # noqa: ARG002
-        """Log the loss of a batch."""
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch["frames"]))
-
-    def configure_optimizers(self) -> Any:
-        """Return Adam with decoupled weight decay, and its rate over the steps."""
-        params = self._params
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=fidelity_of(params).learning_rate, weight_decay=params.weight_decay
-        )
-        if params.fidelity == "original":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=params.learning_rate, total_steps=params.n_steps, pct_start=0.15
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        found = self.network(batch["frames"], batch["ages"], batch["notes"], batch["mirrored"])  # (B, T, m)
-        wrong = found - batch["target"] ** self._params.target_power
-        weight = batch["weight"]
-        loss: Tensor = (weight * wrong.square()).sum() / weight.sum()
-        if self._params.rise_weight and wrong.shape[1] > 1:
-            # What the picker of notes goes by: from one window to the next.
-            loss = loss + self._params.rise_weight * (weight[:, 1:] * wrong.diff(dim=1).square()).sum() / weight.sum()
-        return loss
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], params: NoteRegressionParams
+) -> torch.optim.Optimizer | tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return Adam with decoupled weight decay and its rate over the steps; the original's rate is constant."""
+    rate = fidelity_of(params).learning_rate
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=params.weight_decay)
+    if params.fidelity == "original":
+        return optimizer
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=params.learning_rate, total_steps=params.n_steps, pct_start=0.15
+    )
+    return optimizer, schedule
 
 
 @torch.inference_mode()
@@ -635,10 +615,10 @@ class Instrument:
     columns: tuple[float, ...]
 
 
-class NoteRegressionFamily(Family[P], Generic[P]):
+class NoteRegressionFamily(VideoFamily[P, ViewSet], Generic[P]):
     """The adapter that these families share; one gives its systems, its stack and its network."""
 
-    data: ClassVar[Literal["scores", "captures"]] = "captures"
+    data = "captures"
     n_pictures: ClassVar[int] = 3
 
     @abstractmethod
@@ -654,19 +634,19 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             ValueError: a value makes no sense.
         """
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: P, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ViewSet, out: Path, *, params: P, resume: Path, accelerator: str) -> None:
         """Train on the training views, keep the best on the validation views, fit the picker of notes there.
 
         Raises:
             ParamsError: a value makes no sense, or no view is left to learn from.
         """
-        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+        from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
         system = self.systems[0]
         section = f"train.{system}"
         check(params, section)
         self.check_more(params)
-        views = ViewSet(data.folder, instrument=params.instrument, cameras=params.cameras)
+        views = data.only(instrument=params.instrument, cameras=params.cameras)
         parts = {part: views.views(part) for part in ("train", "validation")}
         check_disjoint_views(list(parts.values()))
         for part, found in parts.items():
@@ -710,8 +690,10 @@ class NoteRegressionFamily(Family[P], Generic[P]):
             instrument = Instrument(name=views.instrument, pitches=pitches, columns=tuple(map(float, columns)))
             config = asdict(self.network_config(params, instrument))
             network = self.make_network(config)
-            best = fit_module(
-                NoteTraining(network, params),
+            best = fit_network(
+                network,
+                partial(amplitude_loss, target_power=params.target_power, rise_weight=params.rise_weight),
+                partial(make_optimizer, params=params),
                 Sampler(training, params).batch,
                 validation_batches(held_out, params),
                 system=system,
@@ -723,7 +705,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 precision=params.precision,
                 gradient_clip_norm=params.clip_norm,
             )
-            network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+            network.load_state_dict(best)
             network = network.to(torch_device(accelerator)).eval()
             true_picker = fit_true_picker(views, views.takes("validation"), maximum=maximum)
             picker = _fit_picker(network, views, held_out, params, maximum=maximum, true_picker=true_picker)
@@ -731,7 +713,7 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         facts = {
             "network": config,
             "encoding": encoding,
-            "sight": asdict(sight),
+            "pictures": asdict(sight),
             "target_power": params.target_power,
             "sequence_length": fidelity.sequence_length,
             "maximum": maximum,
@@ -773,10 +755,10 @@ class NoteRegressionFamily(Family[P], Generic[P]):
                 name=name,
                 film=film,
                 maximum=facts["maximum"],
-                bleed=np.array(facts["bleed"], np.float32),
-                picker=Picker(**facts["picker"]),
-                pitches=tuple(facts["pitches"]),
-                frame_rate=Fraction(facts["frame_rate"]),
+                bleed=facts["bleed"],
+                picker=facts["picker"],
+                pitches=facts["pitches"],
+                frame_rate=facts["frame_rate"],
             )
 
     def check_more(self, params: P) -> None:
@@ -794,10 +776,8 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         self, network: nn.Module, facts: Mapping[str, Any], film: Film, *, accelerator: str = "cpu"
     ) -> NDArray[np.float32]:
         """Return what a trained network sees in a film (F, n), 1 for the loudest of training."""
-        frame_rate = Fraction(facts["frame_rate"])
-        seen = see(
-            film, Sight(**facts["sight"]), n_windows=n_windows_of(film.duration_s, frame_rate), frame_rate=frame_rate
-        )
+        frame_rate = facts["frame_rate"]
+        seen = see(film, facts["pictures"], n_windows=n_windows_of(film.duration_s, frame_rate), frame_rate=frame_rate)
         looked = self.look(seen, facts["encoding"], accelerator=accelerator)
         found = predict(network, looked, target_power=facts["target_power"], sequence_length=facts["sequence_length"])
         return found.reshape(len(seen.is_filmed), len(facts["pitches"]))
@@ -808,25 +788,32 @@ class NoteRegressionFamily(Family[P], Generic[P]):
         Raises:
             DamagedData: a file is missing, or not what `fit` writes.
         """
-        state, facts = load_network(stem)
-        try:
-            network = self.make_network(facts["network"])
-            needed = {
-                "maximum": float,
-                "target_power": float,
-                "sequence_length": int,
-                "n_threads": int,
-                "pitches": list,
-                "encoding": dict,
-            }
-            facts |= {name: kind(facts[name]) for name, kind in needed.items()}
-            if np.shape(facts["bleed"]) != (len(facts["pitches"]),) * 2:
-                raise ValueError(f"bleed has shape {np.shape(facts['bleed'])}")  # noqa: TRY301
-            Picker(**facts["picker"]), Sight(**facts["sight"]), Fraction(facts["frame_rate"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedData(f"{stem}.json does not describe a network of {self.systems[0]}: {error!r}") from None
-        fill_network(network, state, source=stem.with_name(f"{stem.name}.safetensors"))
-        return network.eval(), facts
+        needed: dict[str, Callable[[Any], Any]] = {
+            "maximum": float,
+            "target_power": float,
+            "sequence_length": int,
+            "n_threads": int,
+            "pitches": tuple,
+            "encoding": dict,
+            "bleed": _square,
+            "picker": lambda found: Picker(**found),
+            "pictures": lambda found: Sight(**found),
+            "frame_rate": Fraction,
+        }
+        network, facts = load_network(stem, lambda facts: self.make_network(facts["network"]), needed)
+        if len(facts["bleed"]) != len(facts["pitches"]):
+            raise DamagedData(
+                f"{stem}.json has bleed of {len(facts['bleed'])} notes, expected {len(facts['pitches'])}: train the "
+                "family again"
+            )
+        return network, facts
+
+
+def _square(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    found = np.array(rows, np.float32)
+    if found.ndim != 2 or len(set(found.shape)) != 1:
+        raise ValueError(f"bleed has shape {found.shape}")
+    return found
 
 
 def performance_of(

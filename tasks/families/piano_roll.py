@@ -4,37 +4,27 @@ The road that a user would take without a sound model: read from each picture wh
 hard, turn the changes into notes, and play those.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.piano_roll import KeyReader, KeyReaderConfig
-from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import (
-    Family,
-    Film,
-    Performance,
-    TrainingModule,
-    deterministic_torch,
-    fill_network,
-    load_network,
-    save_network,
-    torch_device,
-)
+from tasks.errors import ParamsError
+from tasks.families.base import Film, Performance, VideoFamily
+from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, WIDTH, key_columns
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
+from tasks.store.segments import ScoreSet
 
 SYSTEM = "piano_roll"
 SAMPLE_RATE = 48_000  # Hz, of the synthesizer
@@ -64,19 +54,20 @@ class PianoRollParams(Section):
     seed: int
 
 
-class PianoRollFamily(Family[PianoRollParams]):
+class PianoRollFamily(VideoFamily[PianoRollParams, ScoreSet]):
     """The piano roll's adapter: one system."""
 
     params_class: ClassVar[type[Section]] = PianoRollParams
     systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
+    data = "scores"
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: PianoRollParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: ScoreSet, out: Path, *, params: PianoRollParams, resume: Path, accelerator: str) -> None:
         """Train the key reader on single pictures and fit the threshold of a pressed key on validation.
 
         Raises:
             ParamsError: a value makes no sense.
         """
-        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+        from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
         _check(params)
         pictures, velocities = sample_pictures(data, "train", params.n_pictures, seed=params.seed)
@@ -90,8 +81,10 @@ class PianoRollFamily(Family[PianoRollParams]):
         with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
             config = _config(params)
             network = KeyReader(config)
-            best = fit_module(
-                _Training(network, params),
+            best = fit_network(
+                network,
+                partial(key_loss, velocity_weight=params.velocity_weight),
+                partial(_optimizer, params=params),
                 make_batch,
                 validation,
                 system=SYSTEM,
@@ -101,7 +94,7 @@ class PianoRollFamily(Family[PianoRollParams]):
                 resume=resume,
                 accelerator=accelerator,
             )
-            network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+            network.load_state_dict(best)
             threshold = _fit_threshold(network.cpu().eval(), validation)
         facts = {"pressed_threshold": threshold, "gain": params.gain, "program": params.program}
         save_network(out / SYSTEM, network.state_dict(), {"network": asdict(config), **facts})
@@ -132,38 +125,33 @@ class PianoRollFamily(Family[PianoRollParams]):
                 yield Performance(system=SYSTEM, take=take, audio=audio, sample_rate=SAMPLE_RATE, notes=notes)
 
 
-class _Training(TrainingModule):
-    """What Lightning needs to train a key reader."""
+def key_loss(network: KeyReader, batch: tuple[Tensor, Tensor], *, velocity_weight: float) -> Tensor:
+    """Return the keys' cross-entropy and, weighted, the squared error of the pressed keys' velocities.
 
-    def __init__(self, network: KeyReader, params: PianoRollParams) -> None:
-        super().__init__()
-        self.network = network
-        self._params = params
+    Args:
+        network: the key reader.
+        batch: pictures (B, 57, 780) and MIDI velocities (B, 88), 0 where a key is up.
+        velocity_weight: of the squared error.
+    """
+    pictures, velocities = batch
+    logit, velocity = network(pictures)
+    is_pressed = (velocities > 0).float()
+    keys = functional.binary_cross_entropy_with_logits(logit, is_pressed)
+    # A key at rest shows no velocity: it counts only where there is one to see.
+    squared = (velocity - velocities.float() / 127).square() * is_pressed
+    loss: Tensor = keys + velocity_weight * squared.sum() / is_pressed.sum().clamp(min=1)
+    return loss
 
-    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:  # noqa: ARG002
-        return self._loss(batch)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:  # noqa: ARG002
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self._params.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._params.n_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        pictures, struck = batch
-        logit, velocity = self.network(pictures)
-        is_pressed = (struck > 0).float()
-        keys = functional.binary_cross_entropy_with_logits(logit, is_pressed)
-        # A key at rest shows no velocity: it counts only where there is one to see.
-        squared = (velocity - struck.float() / 127).square() * is_pressed
-        loss: Tensor = keys + self._params.velocity_weight * squared.sum() / is_pressed.sum().clamp(min=1)
-        return loss
+def _optimizer(
+    parameters: Iterable[nn.Parameter], params: PianoRollParams
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.n_steps)
 
 
 def sample_pictures(
-    data: "ScoreSet", part: str, n_pictures: int, *, seed: int
+    data: ScoreSet, part: str, n_pictures: int, *, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read up to ``n_pictures`` pictures of a part and their key states, whole chunks drawn at random.
 
@@ -266,7 +254,7 @@ def _config(params: PianoRollParams) -> KeyReaderConfig:
     )
 
 
-def _validation_batches(data: "ScoreSet", params: PianoRollParams) -> list[tuple[Tensor, Tensor]]:
+def _validation_batches(data: ScoreSet, params: PianoRollParams) -> list[tuple[Tensor, Tensor]]:
     """Return validation pictures, every other batch as clean as drawn, the rest degraded once and for all."""
     pictures, velocities = sample_pictures(data, "validation", params.n_validation_pictures, seed=params.seed)
     rng = np.random.default_rng((params.seed, 1))
@@ -290,18 +278,9 @@ def _fit_threshold(network: KeyReader, validation: Sequence[tuple[Tensor, Tensor
 
 
 def _load(stem: Path) -> tuple[KeyReader, dict[str, Any]]:
-    """Read a trained key reader and what was fitted beside it.
-
-    Raises:
-        DamagedData: a file is missing, or not what `PianoRollFamily.fit` writes.
-    """
-    state, facts = load_network(stem)
-    try:
-        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["network"].items()}
-        network = KeyReader(KeyReaderConfig(**sizes))
-        needed = {"pressed_threshold": float, "gain": float, "program": int}
-        facts = {name: kind(facts[name]) for name, kind in needed.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedData(f"{stem}.json does not describe a key reader: {error!r}") from None
-    fill_network(network, state, source=stem.with_name(f"{stem.name}.safetensors"))
-    return network.eval(), facts
+    """Read a trained key reader and what was fitted beside it; raises DamagedData."""
+    return load_network(
+        stem,
+        lambda facts: KeyReader(KeyReaderConfig(**facts["network"])),
+        {"pressed_threshold": float, "gain": float, "program": int},
+    )

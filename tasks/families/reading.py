@@ -1,19 +1,21 @@
 """The reader of pictures of family ``wave_unet``: trained on players whose notes are known, asked of every view."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.player_reader import N_MOMENTARY, PlayerReader, PlayerReaderConfig
-from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import VALIDATION_LOSS, TrainingModule, fill_network, load_network, save_network
+from tasks.errors import ParamsError
+from tasks.families.networks import load_network, save_network
 from tasks.instruments.orchestra import SLOTS
 from tasks.store.ensembles import N_PITCHES, EnsembleSet
 
@@ -31,7 +33,7 @@ N_SEEN = N_PITCHES + N_MOMENTARY
 
 def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any]) -> PlayerReader:
     """Train the reader of pictures on the training players whose notes are known."""
-    from tasks.families.training import fit_module
+    from tasks.families.training import fit_network
 
     views = {part: _views(data, part, params.held_s) for part in ("train", "validation")}
     torch.manual_seed(params.seed)
@@ -70,8 +72,11 @@ def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any])
         columns = [*zip(*rows, strict=True), *zip(*faces, strict=True)]
         return tuple(torch.from_numpy(np.stack([np.asarray(found) for found in column])) for column in columns)
 
-    best = fit_module(
-        _Reading(network, params),
+    n_steps = max(1, params.reader_steps // params.steps_per_epoch) * params.steps_per_epoch
+    best = fit_network(
+        network,
+        reading_loss,
+        partial(_optimizer, n_steps=n_steps),
         make_batch,
         [make_batch(0, step, "validation") for step in range(4)],
         system=READER,
@@ -80,7 +85,7 @@ def fit_reader(data: EnsembleSet, params: "WaveUnetParams", fit: dict[str, Any])
         precision=params.precision,
         **fit,
     )
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+    network.load_state_dict(best)
     save_network(fit["out"] / READER, network.state_dict(), {"network": asdict(network.config)})
     return network.cpu().eval()
 
@@ -117,32 +122,21 @@ def _views(data: EnsembleSet, part: str, held_s: float) -> list[_View]:
     return views
 
 
-class _Reading(TrainingModule):
-    """What Lightning needs to train the reader of pictures."""
+def _optimizer(
+    parameters: Iterable[nn.Parameter], n_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=n_steps, pct_start=0.05)
 
-    def __init__(self, network: PlayerReader, params: "WaveUnetParams") -> None:
-        super().__init__()
-        self.network = network
-        self._n_steps = max(1, params.reader_steps // params.steps_per_epoch) * params.steps_per_epoch
 
-    def training_step(self, batch: tuple[Tensor, ...], step: int) -> Tensor:  # noqa: ARG002
-        return self._loss(batch)
-
-    def validation_step(self, batch: tuple[Tensor, ...], step: int) -> None:  # noqa: ARG002
-        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self._n_steps, pct_start=0.05)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        pictures, portraits, motion, seen, faces, slots = batch
-        _, notes = self.network(pictures, portraits, motion)
-        # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice. Onsets are rare.
-        errors = functional.binary_cross_entropy_with_logits(notes, seen, reduction="none").mean(dim=(0, 1))
-        named = functional.cross_entropy(self.network.recognize(faces), slots, label_smoothing=0.05)
-        return errors.sum() + (ONSET_WEIGHT - 1) * errors[N_PITCHES] + named
+def reading_loss(network: PlayerReader, batch: tuple[Tensor, ...]) -> Tensor:
+    """Return the cross-entropy of the notes and moments of players' pictures, and that of portraits' instruments."""
+    pictures, portraits, motion, seen, faces, slots = batch
+    _, notes = network(pictures, portraits, motion)
+    # Of 128 pitches one sounds or none: summed over them, a picture's error is that of one choice. Onsets are rare.
+    errors = functional.binary_cross_entropy_with_logits(notes, seen, reduction="none").mean(dim=(0, 1))
+    named = functional.cross_entropy(network.recognize(faces), slots, label_smoothing=0.05)
+    return errors.sum() + (ONSET_WEIGHT - 1) * errors[N_PITCHES] + named
 
 
 def with_moments(
@@ -173,13 +167,8 @@ def load_reader(trained: Path) -> PlayerReader:
     Raises:
         DamagedData: it is missing or damaged.
     """
-    state, facts = load_network(trained / READER)
-    try:
-        network = PlayerReader(PlayerReaderConfig(**facts["network"]))
-    except (KeyError, TypeError) as error:
-        raise DamagedData(f"{trained / READER}.json does not describe a reader of pictures: {error!r}") from None
-    fill_network(network, state, source=trained / READER)
-    return network.eval()
+    network, _ = load_network(trained / READER, lambda facts: PlayerReader(PlayerReaderConfig(**facts["network"])), {})
+    return network
 
 
 @torch.no_grad()

@@ -6,12 +6,12 @@ from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.base import Family, Film, Performance
+from tasks.families.base import Family
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
 
@@ -68,7 +68,7 @@ class Separation:
     sample_rate: int
 
 
-class SeparationFamily(Family[P]):
+class SeparationFamily(Family[P, EnsembleSet]):
     """One or more systems that take a mix apart.
 
     Attributes:
@@ -108,17 +108,6 @@ class SeparationFamily(Family[P]):
             accelerator: as in `fit`.
             truth: for bounds alone, the stems (K, C, n) by take; with None those are left out.
         """
-
-    def perform(
-        self,
-        trained: Path,  # noqa: ARG002
-        films: Mapping[str, Film],  # noqa: ARG002
-        *,
-        accelerator: str,  # noqa: ARG002
-        truth: Mapping[str, Any] | None,  # noqa: ARG002
-    ) -> Iterator[Performance]:
-        """Play nothing: a silent film holds no mix."""
-        return iter(())
 
 
 def mixture_of(data: EnsembleSet, take: str) -> Mixture:

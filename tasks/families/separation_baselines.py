@@ -9,22 +9,19 @@ Shapes: K players, C channels, n samples, B bins, T stft frames, R spectra of a 
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Role, load_network, save_network
+from tasks.families.base import Role
 from tasks.families.separation import Mixture, Separation, SeparationFamily
+from tasks.families.trained import load_trained, save_trained
 from tasks.params import Section
 from tasks.store.ensembles import EnsembleSet
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 MIX, SILENT, NMF, IDEAL = "mix", "silent", "nmf_dictionary", "ideal_ratio_mask"
 ANY = "any"  # the dictionary of all instruments together, for one that no training stem has
@@ -64,7 +61,7 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
 
     def fit(
         self,
-        data: "ScoreSet | EnsembleSet",
+        data: EnsembleSet,
         out: Path,
         *,
         params: SeparationBaselinesParams,
@@ -76,12 +73,11 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
         Raises:
             ParamsError: every training stem is silent.
         """
-        ensembles = EnsembleSet(data.folder)
-        n_fft = _n_fft(params.window_s, ensembles.sample_rate)
+        n_fft = _n_fft(params.window_s, data.sample_rate)
         rng = np.random.default_rng(params.seed)
         spectra: dict[str, list[NDArray[np.float32]]] = {}
-        for take in ensembles.takes("train"):
-            for code, stem in zip(ensembles.instruments(take), ensembles.stems(take), strict=True):
+        for take in data.takes("train"):
+            for code, stem in zip(data.instruments(take), data.stems(take), strict=True):
                 magnitudes = np.abs(_stft(stem, n_fft)).mean(axis=0)  # (B, T)
                 energies = np.square(magnitudes).sum(axis=0)
                 sounding = energies > energies.max(initial=0.0) * 10 ** (SOUNDING_DB / 10)
@@ -95,16 +91,15 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
         with threadpool_limits(limits=1, user_api="blas"):
             dictionaries = {code: _dictionary(found, params, rng) for code, found in of_each.items()}
         facts = {
-            "sample_rate": ensembles.sample_rate,
-            "n_channels": ensembles.n_channels,
+            "sample_rate": data.sample_rate,
+            "n_channels": data.n_channels,
             "n_fft": n_fft,
             "mask_power": params.mask_power,
             "n_iterations": params.n_iterations,
             "instruments": sorted(dictionaries.keys() - {ANY}),
         }
-        learned = {code: torch.from_numpy(np.ascontiguousarray(found)) for code, found in dictionaries.items()}
         for system in self.systems:
-            save_network(out / system, learned if system == NMF else {}, facts)
+            save_trained(out / system, dictionaries if system == NMF else {}, facts)
 
     def shortest_s(self, trained: Path, system: str) -> float:
         """Return the length of a spectrum's window.
@@ -292,14 +287,11 @@ def _load(stem: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     Raises:
         DamagedData: a file is missing, or not what is written there.
     """
-    state, facts = load_network(stem)
-    try:
-        for name in ("sample_rate", "n_fft", "n_iterations"):
-            facts[name] = int(facts[name])
-        facts["mask_power"] = float(facts["mask_power"])
-        shapes = {tuple(array.shape) for array in state.values()}
-        if stem.name == NMF and (ANY not in state or len(shapes) != 1 or shapes.pop()[0] != facts["n_fft"] // 2 + 1):
-            raise ValueError("dictionaries of one shape, a row a bin, expected")  # noqa: TRY301
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedData(f"{stem}.json does not describe a baseline: {error!r}") from None
-    return {name: array.numpy() for name, array in state.items()}, facts
+    needed: dict[str, Any] = {"sample_rate": int, "n_fft": int, "n_iterations": int, "mask_power": float}
+    arrays, facts = load_trained(stem, needed)
+    shapes = {array.shape for array in arrays.values()}
+    if stem.name == NMF and (ANY not in arrays or len(shapes) != 1 or shapes.pop()[0] != facts["n_fft"] // 2 + 1):
+        raise DamagedData(
+            f"{stem}.safetensors: expected dictionaries of one shape, a row a bin: train the family again"
+        )
+    return arrays, facts

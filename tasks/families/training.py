@@ -6,25 +6,33 @@ resumed sees what an undisturbed one sees.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from dvclive.live import Live
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.families.base import VALIDATION_LOSS, TrainingModule, write_curve
+from tasks.families.trained import write_curve
 
 CHECKPOINT = "last"
+VALIDATION_LOSS = "validation_loss"
+
+N = TypeVar("N", bound=nn.Module)
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer | tuple[Optimizer, LRScheduler]]
+"""A network's parameters to its optimizer, alone or with a schedule of the learning rate that moves every step."""
 
 
 class EpochBatches(Dataset[Any]):
-    """The batches of one epoch, each made when it is asked for."""
+    """The batches of one epoch, each made when it is needed."""
 
     def __init__(self, make_batch: Callable[[int, int], Any], epoch: int, n_steps: int) -> None:
         self._make_batch, self._epoch, self._n_steps = make_batch, epoch, n_steps
@@ -51,21 +59,34 @@ class _Batches(LightningDataModule):
         return DataLoader(list(self._validation), batch_size=None)  # type: ignore[arg-type]
 
 
-class _Trained(LightningModule):
-    """A `TrainingModule` as Lightning sees it."""
+class _Training(LightningModule, Generic[N]):
+    """A network, its loss and its optimizer as Lightning wants them."""
 
-    def __init__(self, module: TrainingModule) -> None:
+    def __init__(
+        self,
+        network: N,
+        loss: Callable[[N, Any], Tensor],
+        validation_loss: Callable[[N, Any], Tensor],
+        make_optimizer: MakeOptimizer,
+    ) -> None:
         super().__init__()
-        self.module = module
+        self.network = network
+        self._loss, self._validation_loss, self._make_optimizer = loss, validation_loss, make_optimizer
 
-    def training_step(self, batch: Any, step: int) -> Any:
-        return self.module.training_step(batch, step)
+    def training_step(self, batch: Any, step: int) -> Tensor:  # noqa: ARG002
+        return self._loss(self.network, batch)
 
-    def validation_step(self, batch: Any, step: int) -> None:
-        self.module.validation_step(batch, step)
+    def validation_step(self, batch: Any, step: int) -> None:  # noqa: ARG002
+        tensors = batch.values() if isinstance(batch, Mapping) else batch
+        n_examples = len(batch) if isinstance(batch, Tensor) else len(next(iter(tensors)))
+        self.log(VALIDATION_LOSS, self._validation_loss(self.network, batch), batch_size=n_examples)
 
     def configure_optimizers(self) -> Any:
-        return self.module.configure_optimizers()
+        made = self._make_optimizer(self.network.parameters())
+        if isinstance(made, Optimizer):
+            return made
+        optimizer, schedule = made
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _Record(Live):
@@ -78,8 +99,8 @@ class _Record(Live):
 class BestOfValidation(Callback):
     """Keeps the curve and the weights with the lowest validation loss; both survive in the checkpoint."""
 
-    def __init__(self, module: TrainingModule, live_folder: Path) -> None:
-        self._module = module
+    def __init__(self, network: nn.Module, live_folder: Path) -> None:
+        self._network = network
         self._live_folder = live_folder
         self._live: Any = None  # dvclive's methods are untyped
         self._losses: list[Tensor] = []
@@ -122,7 +143,7 @@ class BestOfValidation(Callback):
         self._log(*self.rows[-1])
         if validation_loss < self.best_loss:
             self.best_loss = validation_loss
-            weights = self._module.state_dict()
+            weights = self._network.state_dict()
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -138,8 +159,10 @@ class BestOfValidation(Callback):
             self._live.make_summary()
 
 
-def fit_module(
-    module: TrainingModule,
+def fit_network(
+    network: N,
+    loss: Callable[[N, Any], Tensor],
+    make_optimizer: MakeOptimizer,
     make_batch: Callable[[int, int], Any],
     validation: Sequence[Any],
     *,
@@ -152,16 +175,20 @@ def fit_module(
     precision: Any = "32-true",
     gradient_clip_norm: float | None = None,
     loss_column: str = "train_loss",
+    validation_loss: Callable[[N, Any], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Train a module with Lightning and return the weights that did best on validation.
+    """Train a network with Lightning and return the state that did best on validation.
 
     Writes ``out/curves/SYSTEM.csv`` (step, training and validation loss, a line an epoch), and the same as
     DVCLive's record to ``out/dvclive/SYSTEM``. No time of day and no duration is in them.
 
     Args:
-        module: its ``training_step`` returns the loss, its ``validation_step`` logs ``validation_loss``.
-        make_batch: (epoch, step of the epoch) to a batch, the same one whenever it is asked.
-        validation: batches, the same after every epoch.
+        network: it is left with the weights of the last step.
+        loss: (network, batch) to what the optimizer lowers, a mean over the batch's examples.
+        make_optimizer: called once with the network's parameters.
+        make_batch: (epoch, step of the epoch) to a batch, the same one at every call. A batch is a tensor, or a tuple
+            or a mapping of tensors, the first of which has a row an example.
+        validation: batches, the same after every epoch. Their losses count by their examples.
         system: names the files.
         n_epochs: all of them, those before an interruption included.
         n_steps_per_epoch: between two validations.
@@ -171,10 +198,13 @@ def fit_module(
         precision: Lightning's word.
         gradient_clip_norm: None clips nothing.
         loss_column: what the curve calls the training loss.
+        validation_loss: what chooses the best state; None takes ``loss``.
+
+    Returns:
+        The network's ``state_dict`` after the epoch with the lowest validation loss, on the CPU.
     """
-    trained = _Trained(module)
-    module.write_log = trained.log
-    best = BestOfValidation(module, out / "dvclive" / system)
+    training = _Training(network, loss, validation_loss or loss, make_optimizer)
+    best = BestOfValidation(network, out / "dvclive" / system)
     folder = resume / system
     keep = ModelCheckpoint(
         dirpath=folder,
@@ -201,7 +231,7 @@ def fit_module(
         data = _Batches(make_batch, n_steps_per_epoch, validation)
         checkpoint = folder / f"{CHECKPOINT}.ckpt"
         can_resume = _is_whole(checkpoint)
-        trainer.fit(trained, datamodule=data, ckpt_path=checkpoint if can_resume else None, weights_only=True)
+        trainer.fit(training, datamodule=data, ckpt_path=checkpoint if can_resume else None, weights_only=True)
     write_curve(out / "curves" / f"{system}.csv", ("step", loss_column, VALIDATION_LOSS), best.rows)
     return best.best_state
 

@@ -11,39 +11,30 @@ padded targets (original); all slots get one output, and what says that no condi
 choose weights by the data they were trained on, where the originals took the test set, which is never opened here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.player_reader import N_MOMENTARY, PlayerReader
 from models.wave_unet import SHARED_OVER, Conditioning, Place, WaveUnet, WaveUnetConfig, factorize, middle
-from tasks.errors import BadInput, DamagedData, ParamsError
-from tasks.families.base import (
-    VALIDATION_LOSS,
-    TrainingModule,
-    deterministic_torch,
-    fill_network,
-    load_network,
-    save_network,
-    torch_device,
-)
+from tasks.errors import BadInput, ParamsError
+from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.families.reading import N_SEEN, fit_reader, load_reader, read_view, with_moments
 from tasks.families.separation import Mixture, Separation, SeparationFamily, mixture_of
+from tasks.families.trained import load_facts
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.params import Section
 from tasks.store.ensembles import N_PITCHES, EnsembleSet, slots
-
-if TYPE_CHECKING:
-    from tasks.store.segments import ScoreSet
 
 SYSTEM, BLIND = "wave_unet", "wave_unet_blind"
 PADDED = 2  # samples on each side of the published targets that are zeros
@@ -152,13 +143,13 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
     unordered: ClassVar[frozenset[str]] = frozenset({BLIND})
     sighted: ClassVar[frozenset[str]] = frozenset({SYSTEM})
 
-    def fit(self, data: "ScoreSet", out: Path, *, params: WaveUnetParams, resume: Path, accelerator: str) -> None:
+    def fit(self, data: EnsembleSet, out: Path, *, params: WaveUnetParams, resume: Path, accelerator: str) -> None:
         """Train the reader of pictures where it is asked, then both networks for the same steps.
 
         Raises:
             ParamsError: a value makes no sense, or nobody plays in a part of the split.
         """
-        from tasks.families.training import fit_module  # Lightning's import outlasts what the other stages do
+        from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
         ensembles = EnsembleSet(data.folder, instruments=SLOTS)
         _check(params, ensembles)
@@ -182,8 +173,10 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
                     rng = np.random.default_rng((params.seed, epoch, step))
                     return bank.batch(rng, config, n_samples)
 
-                best = fit_module(
-                    _Separating(network, params),
+                best = fit_network(
+                    network,
+                    partial(mix_loss, params=params),
+                    partial(_optimizer, params=params),
                     make_batch,
                     bank.validation(config, n_samples),
                     system=system,
@@ -193,7 +186,7 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
                     gradient_clip_norm=params.clip_norm,
                     **fit,
                 )
-                network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+                network.load_state_dict(best)
                 facts = {
                     "network": asdict(config),
                     "told_by": [] if system == BLIND else list(params.told_by),
@@ -207,7 +200,7 @@ class WaveUnetFamily(SeparationFamily[WaveUnetParams]):
 
     def shortest_s(self, trained: Path, system: str) -> float:
         """Return how long a window of the network's bottleneck is, in s."""
-        _, facts = load_network(trained / system)
+        facts = load_facts(trained / system, {"network": dict, "sample_rate": int})
         return float(2 ** int(facts["network"]["n_layers"]) / facts["sample_rate"])
 
     def separate(
@@ -259,15 +252,12 @@ class Separator:
         Raises:
             DamagedData: a file is missing, or not what is written there.
         """
-        stem = trained / system
-        state, facts = load_network(stem)
-        try:
-            network = WaveUnet(WaveUnetConfig(**facts["network"]))
-            fill_network(network, state, source=stem)
-            reader = load_reader(trained) if READ & set(facts["told_by"]) and not facts["slots"] else None
-            return cls(network, facts, reader, device)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedData(f"{stem}.json does not describe a Wave-U-Net: {error!r}") from None
+        needed = {"told_by": tuple, "slots": tuple, "sample_rate": int, "output_s": float, "n_threads": int}
+        network, facts = load_network(
+            trained / system, lambda facts: WaveUnet(WaveUnetConfig(**facts["network"])), needed
+        )
+        reader = load_reader(trained) if READ & set(facts["told_by"]) and not facts["slots"] else None
+        return cls(network, facts, reader, device)
 
     def __call__(self, mixture: Mixture, *, name: str = "the mix") -> NDArray[np.float32]:
         """Return a mix's sounds (S, C, n): a player's each, or in no order where the network is blind.
@@ -740,49 +730,35 @@ class _Players:
         return np.pad(found, ((0, 0), (0, n_samples - found.shape[1])))
 
 
-class _Separating(TrainingModule):
-    """What Lightning needs to train a network that separates."""
+def _optimizer(
+    parameters: Iterable[nn.Parameter], params: WaveUnetParams
+) -> torch.optim.Optimizer | tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    if params.fidelity == "original":
+        optimizer = torch.optim.Adam(parameters, lr=1e-5)
+        return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.96 ** (1 / 2000))
+    if params.fidelity == "port":
+        return torch.optim.Adam(parameters, lr=1e-4, weight_decay=5e-4)
+    optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
+    n_steps = max(1, params.n_steps // params.steps_per_epoch) * params.steps_per_epoch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=n_steps, pct_start=0.05)
+    return optimizer, schedule
 
-    def __init__(self, network: WaveUnet, params: WaveUnetParams) -> None:
-        super().__init__()
-        self.network = network
-        self._params = params
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> Tensor:  # noqa: ARG002
-        return self._loss(batch)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> None:  # noqa: ARG002
-        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self) -> Any:
-        params = self._params
-        if has_slots(params):
-            if params.fidelity == "original":
-                optimizer = torch.optim.Adam(self.parameters(), lr=1e-5)
-                schedule: Any = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.96 ** (1 / 2000))
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-            return torch.optim.Adam(self.parameters(), lr=1e-4, weight_decay=5e-4)
-        optimizer = torch.optim.Adam(self.parameters(), lr=params.learning_rate)
-        n_steps = max(1, params.n_steps // params.steps_per_epoch) * params.steps_per_epoch
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, params.learning_rate, total_steps=n_steps, pct_start=0.05
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        mix, told, sounds = batch
-        found = self.network(mix, told if told.shape[1] else None).float()
-        if has_slots(self._params) and told.shape[1]:
-            edge = 0
-            if self._params.fidelity == "original":  # targets of 16,384 samples are padded to the answer's 16,389
-                edge = min(PADDED, (found.shape[-1] - 1) // 2)
-            target = functional.pad(middle(sounds, found.shape[-1] - 2 * edge), (edge, edge))
-            error: Tensor = (found - target).square().sum()
-            return error
-        target = middle(sounds, found.shape[-1])
-        if not told.shape[1]:
-            target = best_order(found, target)
-        return separation_loss(found, target)
+def mix_loss(network: WaveUnet, batch: tuple[Tensor, Tensor, Tensor], *, params: WaveUnetParams) -> Tensor:
+    """Return the loss of a batch as `Bank.batch` returns it: of the published networks the summed squared error."""
+    mix, told, sounds = batch
+    found = network(mix, told if told.shape[1] else None).float()
+    if has_slots(params) and told.shape[1]:
+        edge = 0
+        if params.fidelity == "original":  # targets of 16,384 samples are padded to the answer's 16,389
+            edge = min(PADDED, (found.shape[-1] - 1) // 2)
+        target = functional.pad(middle(sounds, found.shape[-1] - 2 * edge), (edge, edge))
+        error: Tensor = (found - target).square().sum()
+        return error
+    target = middle(sounds, found.shape[-1])
+    if not told.shape[1]:
+        target = best_order(found, target)
+    return separation_loss(found, target)
 
 
 def separation_loss(found: Tensor, target: Tensor) -> Tensor:

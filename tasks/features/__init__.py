@@ -1,1 +1,1 @@
-"""Features: what a model is asked to predict, computed from sound."""
+"""Features: targets that models predict, and what they are conditioned on, computed from sound and pictures."""

@@ -75,7 +75,7 @@ def note_amplitudes(
     transform = _FrameTransform(sample_rate, frame_rate, frequency_hz)
     for start in range(0, n_rows, BLOCK_FRAMES):
         stop = min(start + BLOCK_FRAMES, n_rows)
-        with np.errstate(invalid="ignore", over="ignore"):  # told below, with the sample's place
+        with np.errstate(invalid="ignore", over="ignore"):  # refused below, with the sample's place
             transform.rows(audio, first[start : stop + WINDOW_FRAMES], out=amplitude[start:stop])
     if not np.isfinite(amplitude).all():
         found = np.isfinite(audio)
@@ -87,8 +87,8 @@ class _FrameTransform:
     """The transform of a window as the sum of the transforms of its three frames.
 
     Under the Hamming window, a note of frequency w is the sum of three plain exponentials, w and w -/+ d,
-    with d one turn in a window. Around the centre of a frame their cosines see only the even half of the
-    samples, their sines only the odd half. So each frame is folded, multiplied once, and serves as first,
+    with d one turn in a window. Around the centre of a frame their cosines depend only on the even half of
+    the samples, their sines only on the odd half. So each frame is folded, multiplied once, and serves as first,
     second and third part of three windows with three phases: half the work of windows one by one.
     The phases are those of the frame's own offset in the window, so that frames of unequal length are exact.
     """

@@ -1,8 +1,8 @@
 """Bleed: what of one note's sound is measured as another note's amplitude.
 
 The first partial of a marimba's bar lies two octaves above it, where another bar may be, and a window of three frames
-cannot keep low neighbours apart. Who looks at one bar sees how that bar was struck; what is measured of it holds what
-other bars add, which nobody sees there.
+cannot keep low neighbours apart. A picture of one bar shows how that bar was struck; the amplitude that is measured
+of it holds what other bars add, which the picture does not show.
 
 Shapes: F windows, n notes.
 """
@@ -18,8 +18,8 @@ def fit_bleed(own: NDArray[np.floating], measured: NDArray[np.floating]) -> NDAr
     """Return the bleed (n, n) of an instrument, with which ``own @ bleed`` is what would be measured.
 
     Row i is what a note i that is measured as 1 adds to each note: its own column is 1, nothing is negative, and
-    without evidence a note adds nothing to others. How loud notes are measured by themselves is not its matter: that
-    belongs to a room and to its microphone.
+    without evidence a note adds nothing to others. It does not change how loud a note is measured by itself: that is a
+    matter of the room and its microphone.
 
     Args:
         own: amplitudes of the notes by themselves (F, n), at least 0.
@@ -37,6 +37,6 @@ def fit_bleed(own: NDArray[np.floating], measured: NDArray[np.floating]) -> NDAr
     columns = [nnls(known, wanted[:, note])[0] for note in range(n)]
     bleed = np.stack(columns, axis=1)
     own_share = np.diagonal(bleed)[:, None]
-    # A note that is measured as others alone says nothing of its own bleed.
+    # A note that is measured as others alone is no evidence of its own bleed.
     bleed = np.where(own_share > 0.1, bleed / np.maximum(own_share, 0.1), np.eye(n))
     return bleed.astype(np.float32)

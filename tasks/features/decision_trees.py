@@ -17,7 +17,7 @@ class DecisionTrees:
     Attributes:
         names: what each number of the evidence is.
         root: (R,) first node of each tree.
-        feature: (N,) which number a node looks at.
+        feature: (N,) which feature a node compares.
         threshold: (N,) at most this goes left.
         left: (N,) next node.
         right: (N,) next node.

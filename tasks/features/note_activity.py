@@ -1,13 +1,13 @@
 """How strongly each key sounds at each moment: non-negative factorization over harmonic templates.
 
 A spectrum V (F, T) is taken apart as V = W H. Each column of W belongs to one key and is a weighted sum of that
-key's partials, so it can only ever look like that key; the weights are learnt from the recording itself, pulled
+key's partials, so it can only have that key's harmonics; the weights are learned from the recording itself, pulled
 towards a first guess. A few wide columns take what has no pitch: hammers, pedals, hiss.
 
 Shapes: F frequency bins, T spectrum columns, P pitches, N partials.
 
 Source:
-    Harmonic templates with learnt weights: Vincent, Bertin and Badeau, "Adaptive harmonic spectral decomposition for
+    Harmonic templates with learned weights: Vincent, Bertin and Badeau, "Adaptive harmonic spectral decomposition for
     multiple pitch estimation", 2010. Multiplicative steps for the beta divergence with the exponent that makes each
     one a descent: Fevotte and Idier, 2011. beta = 1/2 weighs quiet partials more than Kullback-Leibler does.
 """
@@ -70,7 +70,7 @@ def learn_templates(magnitudes: NDArray[np.float32], partials: Partials) -> Temp
 def activations(magnitudes: NDArray[np.float32], templates: Templates, *, n_iterations: int) -> NDArray[np.float32]:
     """Return H (P + N_NOISE, T): how much of each template every column of the spectrum holds.
 
-    Columns do not know of each other: a part of a recording gives the same as the whole.
+    Columns are independent of each other: a part of a recording gives the same as the whole.
     """
     W = templates.spectrum
     H = np.repeat(magnitudes.mean(axis=0, keepdims=True), W.shape[1], axis=0) + _TINY

@@ -1,4 +1,4 @@
-"""Where a note may begin, and what speaks for and against it.
+"""Where a note may begin, and the evidence for and against it.
 
 Shapes: F frequency bins, T spectrum columns, P pitches, N partials, C candidates.
 """
@@ -16,7 +16,7 @@ from tasks.features.note_spectrum import Partials
 Reduction = Callable[..., NDArray[np.float32]]
 
 RISE_COLUMNS = 4  # a rise is measured over twice as many columns
-FAINTEST_RISE = 0.006  # of the level of a typical sounding moment; fainter ones are not looked at
+FAINTEST_RISE = 0.006  # of the level of a typical sounding moment; fainter ones are no candidates
 _SAME_RISE_COLUMNS = 9
 _N_PARTIALS = 8  # looked at one by one
 # Keys, in semitones from the candidate's, whose partials meet its own or whose lobes touch it.

@@ -1,4 +1,4 @@
-"""What a note looks like: a log-frequency magnitude spectrum, and where the partials of a key stand in it.
+"""A log-frequency magnitude spectrum, and where the partials of a key stand in it.
 
 Shapes: F frequency bins, T spectrum columns, P pitches, N partials.
 """
@@ -15,9 +15,9 @@ Resonator = Literal["string", "bar"]  # what sounds: a piano's strings, a marimb
 BINS_PER_SEMITONE = 3
 LOWEST_BIN_PITCH = 20.0
 HIGHEST_BIN_PITCH = 110.0
-COLUMN_RATE_HZ = 100  # asked for; a column is a whole number of samples
+COLUMN_RATE_HZ = 100  # nominal; a column is a whole number of samples
 # Windows hold about 52 periods, enough to part semitones, but stay short enough for an onset in the treble
-# and for a fast bass: below 260 Hz it is the upper partials that tell neighbours apart.
+# and for a fast bass: below 260 Hz it is the upper partials that separate neighbours.
 PERIODS_PER_WINDOW = 52
 SHORTEST_WINDOW_S = 0.05
 LONGEST_WINDOW_S = 0.2
@@ -80,9 +80,9 @@ def spectrum(audio: NDArray[np.float32], grid: SpectrumGrid, *, start: int, coun
     reach = int(LONGEST_WINDOW_S * grid.sample_rate) // 2 + 2
     first = start * grid.hop_length - reach
     stop = (start + count - 1) * grid.hop_length + reach + 1
-    heard = audio[max(first, 0) : max(stop, 0)]
+    inside = audio[max(first, 0) : max(stop, 0)]
     padded = np.zeros(stop - first, np.float32)
-    padded[max(-first, 0) : max(-first, 0) + len(heard)] = heard
+    padded[max(-first, 0) : max(-first, 0) + len(inside)] = inside
     magnitudes = np.empty((len(grid.frequency_hz), count), np.float32)
     for rows, kernels, half in _kernels(grid):
         n_bins = kernels.shape[1] // 2
@@ -126,7 +126,7 @@ class Partials:
 
 
 def partials_of(pitches: NDArray[np.integer], grid: SpectrumGrid, resonator: Resonator) -> Partials:
-    """Say where the partials of the pitches stand and how strong they are at first guess.
+    """Return where the partials of the pitches stand, and a first guess of how strong they are.
 
     Source:
         Stiff strings: f_n = n f_0 sqrt(1 + B n^2) (Fletcher 1964), with B along the keyboard as two exponentials

@@ -39,15 +39,15 @@ from tasks.params import Section
 
 Columns = dict[str, NDArray[Any]]
 
-ANALYSIS_RATE = 16_000  # Hz; partials above 8 kHz tell little
+ANALYSIS_RATE = 16_000  # Hz; partials above 8 kHz are little evidence
 LOWEST_RATE = 4000  # Hz
-SILENCE = 1e-5  # of full scale: nothing louder than this in a recording, and there is nothing to hear
-LEARNING_S = 60.0  # templates are learnt from this much of a recording, evenly spread
+SILENCE = 1e-5  # of full scale: a recording whose peak is lower has no notes
+LEARNING_S = 60.0  # templates are learned from this much of a recording, evenly spread
 _LEARNING_PIECE_S = 5.0
 _BLOCK_S = 60.0  # worked on at a time, so that memory does not grow with the recording
-_MARGIN_COLUMNS = 60  # around a block: more than a window and the farthest look of the evidence
+_MARGIN_COLUMNS = 60  # around a block: more than a window and the farthest reach of the evidence
 SHORTEST_NOTE_S = 0.02
-_REFERENCE_VELOCITY = 64  # of a note of median level: a recording does not tell how loud the room was
+_REFERENCE_VELOCITY = 64  # of a note of median level: a recording does not show how loud the room was
 
 
 class TranscribeParams(Section):
@@ -99,7 +99,7 @@ def transcribe(
         audio: (n,) mono samples, full scale 1.
         sample_rate: 4000 Hz or more; above 16 kHz the audio is resampled first.
         pitches: MIDI numbers that may occur, ascending, all with their fundamental below Nyquist.
-        params: see there.
+        params: what counts as a note.
         resonator: what sounds: strings have a harmonic series, bars do not.
 
     Returns:
@@ -192,7 +192,7 @@ def trees_path(resonator: Resonator) -> Path:
 
 @cache
 def fitted_lateness(resonator: Resonator) -> DecisionTrees:
-    """Return the trees that say how many seconds after its onset a note is seen."""
+    """Return the trees that predict how many seconds after its onset a note is detected."""
     return DecisionTrees.load(lateness_path(resonator))
 
 

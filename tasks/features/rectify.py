@@ -22,20 +22,20 @@ class Rectifier:
         height: of the new pictures.
 
     Raises:
-        ValueError: the corners lie on a line or cross each other: no camera sees a plane so.
+        ValueError: the corners lie on a line or cross each other: no picture of a plane has such corners.
     """
 
     def __init__(self, corners: ArrayLike, places: ArrayLike, *, width: int, height: int) -> None:
-        seen, wanted = np.asarray(corners, np.float32), np.asarray(places, np.float32)
-        if seen.shape != (4, 2) or not is_convex(seen):
-            raise ValueError(f"corners are {seen.round(1).tolist()}, expected 4 points around the instrument")
+        found, wanted = np.asarray(corners, np.float32), np.asarray(places, np.float32)
+        if found.shape != (4, 2) or not is_convex(found):
+            raise ValueError(f"corners are {found.round(1).tolist()}, expected 4 points around the instrument")
         self._size = (width, height)
         # A pixel of the new picture is _FINER x _FINER fine ones; its middle stays where it is.
         fine = (wanted + 0.5) * _FINER - 0.5
-        self._homography = cv2.getPerspectiveTransform(seen, fine.astype(np.float32))
+        self._homography = cv2.getPerspectiveTransform(found, fine.astype(np.float32))
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return pictures (P, H, W) as (P, height, width); what the camera did not see repeats its edge."""
+        """Return pictures (P, H, W) as (P, height, width); outside of the camera's picture its edge is repeated."""
         width, height = self._size
         fine = (width * _FINER, height * _FINER)
         made = np.empty((len(pictures), height, width), np.uint8)
@@ -48,7 +48,7 @@ class Rectifier:
 
 
 def is_convex(corners: NDArray[np.floating]) -> bool:
-    """Say whether four points (4, 2) go around an area, either way."""
+    """Return whether four points (4, 2) go around an area, either way."""
     side = np.roll(corners, -1, axis=0) - corners
     following = np.roll(side, -1, axis=0)
     turn = side[:, 0] * following[:, 1] - side[:, 1] * following[:, 0]

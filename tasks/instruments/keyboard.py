@@ -7,6 +7,7 @@ any rate.
 Shapes: C pictures, one for each change of the keys.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal
 
@@ -258,3 +259,32 @@ def shown_at(time_s: NDArray[np.float64], *, rate: Fraction, start: int, count: 
         if above * numerator > (start + int(row)) * denominator * below:
             shown[row] -= 1
     return shown
+
+
+def film_frames(
+    time_s: NDArray[np.float64],
+    velocity: NDArray[np.uint8],
+    *,
+    lit: Lit,
+    frame_rate: Fraction,
+    duration_s: float,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the picture that is shown at each frame of a film; each change of the keys is drawn once.
+
+    Args:
+        time_s: when the pictures appear, (C,), strictly rising, the first at 0.0.
+        velocity: (C, 88), as `draw_keyboard` takes it.
+        lit: what a pressed key shows.
+        frame_rate: of the film, in Hz.
+        duration_s: of the film, which has at least one frame.
+
+    Yields:
+        (57, 780) luma.
+    """
+    n_frames = max(1, round(duration_s * frame_rate))
+    drawn, picture = -1, None
+    for index in shown_at(time_s, rate=frame_rate, start=0, count=n_frames):
+        if index != drawn:
+            picture, drawn = draw_keyboard(velocity[index : index + 1], lit=lit)[0], index
+        if picture is not None:
+            yield picture

@@ -302,6 +302,25 @@ class Synthesizer:
             )
 
 
+_OF_THREAD = threading.local()
+
+
+def thread_synthesizer(*, sample_rate: int, gain: float) -> Synthesizer:
+    """Return this thread's synthesizer with the SoundFont of the project: loading one takes a while.
+
+    Raises:
+        SynthError: as in `Synthesizer`.
+    """
+    wanted = (sample_rate, gain)
+    if getattr(_OF_THREAD, "made_for", None) != wanted:
+        _OF_THREAD.synthesizer = Synthesizer(
+            find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=sample_rate, gain=gain
+        )
+        _OF_THREAD.made_for = wanted
+    synthesizer: Synthesizer = _OF_THREAD.synthesizer
+    return synthesizer
+
+
 def _events(notes: Notes, controls: PedalMoves | None, blocks_per_s: float) -> list[tuple[int, int, int, int]]:
     """Return (block, kind, number, value) in the order in which they are played.
 

@@ -39,8 +39,8 @@ def reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "Each figure in `data/metrics`, in `takes.parquet` of `data/evaluated/FAMILY` and on the page, as declared beside",
-        "the function that computes it. This file is written from `tasks/metrics/table.py`:",
+        "Each figure of `data/metrics`, of `takes.parquet` in `data/evaluated/FAMILY` and of the page, as declared",
+        "beside the function that computes it. This file is written from `tasks/metrics/table.py`:",
         "",
         "```sh",
         "python -c 'from tasks.metrics.table import reference; print(reference(), end=\"\")' > docs/metrics.md",

@@ -1,8 +1,8 @@
 """Pictures of sound and notes, the same bytes for the same arrays.
 
-Each is drawn for a card of a page: about 440 pixels wide at single density, on no background, with words in
-a grey that can be read on white and on black. `PLOT` says where the time axis of every picture begins and
-ends, so that a page can lay a moving line over it.
+Each is drawn for a card of a page: about 440 pixels wide at single density, without a background, with words in a grey
+that can be read on white and on black. The time axis of every picture begins and ends at `PLOT`, so that a page can lay
+a moving line over it.
 """
 
 import itertools
@@ -25,17 +25,14 @@ from numpy.typing import NDArray
 from tasks.instruments.notes import Notes
 from tasks.metrics.notes import match_notes
 from tasks.metrics.sound import FLOOR_DBFS, spectrogram_dbfs
+from tasks.page.axis import DPI, PLOT, WIDTH_IN
 from tasks.page.text import clock
 
 _DRAWING = threading.Lock()
-WIDTH_IN = 4.4
-DPI = 200
-PLOT = (0.095, 0.965)
-"""Left and right end of the time axis, as shares of a picture's width."""
 
 GREY = "#7b828c"
-TRUE = "#3987e5"
-MADE = "#e2711d"
+REFERENCE = "#3987e5"
+ESTIMATE = "#e2711d"
 N_TIME_CELLS = 440
 N_FREQUENCY_CELLS = 120
 N_STACKED_CELLS = 48  # of each sound where several are drawn one below the other
@@ -138,11 +135,11 @@ def draw_spectrograms(
 
 
 def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration_s: float) -> None:
-    """Draw a piano roll; with an estimate, what was found, missed and made up in three colours."""
+    """Draw a piano roll; with an estimate, matched, missed and extra notes in three colours."""
     with _styled():
         figure, axes = _figure(1.6, duration_s)
         if estimate is None:
-            _bars(axes, reference, TRUE, "played")
+            _bars(axes, reference, REFERENCE, "reference")
         else:
             pairs = match_notes(reference, estimate)
             missed = np.ones(len(reference), np.bool_)
@@ -150,8 +147,8 @@ def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration
             extra = np.ones(len(estimate), np.bool_)
             extra[pairs[:, 1]] = False
             _bars(axes, reference.take(missed), GREY, "missed")
-            _bars(axes, estimate.take(~extra), TRUE, "found")
-            _bars(axes, estimate.take(extra), MADE, "not played")
+            _bars(axes, estimate.take(~extra), REFERENCE, "matched")
+            _bars(axes, estimate.take(extra), ESTIMATE, "extra")
             axes.legend(
                 loc="lower right",
                 bbox_to_anchor=(1.0, 1.0),
@@ -171,12 +168,12 @@ def draw_notes(path: Path, reference: Notes, estimate: Notes | None, *, duration
 
 
 def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, NDArray[np.float64]]) -> None:
-    """Draw how well each system found each note: a row a system, a column a note, F1 from 0 to 1.
+    """Draw the F1 of each note: a row a system, a column a note, from 0 to 1.
 
     Args:
         path: the PNG.
         pitches: (n,) MIDI numbers, rising.
-        systems: F1 of each note (n,), NaN where it was neither played nor found.
+        systems: F1 of each note (n,); NaN where it is in neither the reference nor the estimate.
     """
     with _styled():
         height_in = 0.55 + 0.22 * len(systems)
@@ -197,7 +194,7 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
 
 def draw_waveforms(
     path: Path,
-    truth: NDArray[np.float32],
+    reference: NDArray[np.float32],
     estimate: NDArray[np.float32],
     *,
     sample_rate: int,
@@ -208,17 +205,17 @@ def draw_waveforms(
 
     Args:
         path: the PNG.
-        truth: samples (n,).
+        reference: samples (n,).
         estimate: samples (m,) at the same rate.
         sample_rate: of both.
         zoom_start_s: where the span begins.
         zoom_s: how long it is.
     """
-    duration_s = max(len(truth), len(estimate)) / sample_rate
-    peak = max(1e-3, float(np.abs(truth).max(initial=0)), float(np.abs(estimate).max(initial=0)))
+    duration_s = max(len(reference), len(estimate)) / sample_rate
+    peak = max(1e-3, float(np.abs(reference).max(initial=0)), float(np.abs(estimate).max(initial=0)))
     with _styled():
         figure, axes = _figure(2.35, duration_s, bottom=0.62)
-        for sound, colour, name in ((truth, TRUE, "true"), (estimate, MADE, "generated")):
+        for sound, colour, name in ((reference, REFERENCE, "reference"), (estimate, ESTIMATE, "estimate")):
             time_s, low, high = _envelope(sound, sample_rate)
             axes.fill_between(time_s, low, high, color=colour, alpha=0.6, linewidth=0, label=name)
         axes.axvspan(zoom_start_s, zoom_start_s + zoom_s, color=GREY, alpha=0.5, linewidth=0.8)
@@ -233,8 +230,8 @@ def draw_waveforms(
             fontsize=8,
         )
         near = figure.add_axes((PLOT[0], 0.105, PLOT[1] - PLOT[0], 0.35))
-        # The truth is the wider line, so that it is seen around a generated sound that equals it.
-        for sound, colour, width in ((truth, TRUE, 2.4), (estimate, MADE, 0.9)):
+        # The reference is the wider line: it shows around an estimate that equals it.
+        for sound, colour, width in ((reference, REFERENCE, 2.4), (estimate, ESTIMATE, 0.9)):
             start, end = round(zoom_start_s * sample_rate), round((zoom_start_s + zoom_s) * sample_rate)
             part = sound[start:end]
             near.plot(np.arange(len(part)) * 1000 / sample_rate, part, color=colour, linewidth=width)
@@ -256,7 +253,9 @@ def draw_losses(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
     """
     with _styled():
         figure, axes = _figure(1.9, 1.0, bottom=0.19)
-        for (name, (steps, losses)), colour in zip(sorted(curves.items()), (TRUE, MADE, GREY) * 9, strict=False):
+        for (name, (steps, losses)), colour in zip(
+            sorted(curves.items()), (REFERENCE, ESTIMATE, GREY) * 9, strict=False
+        ):
             marker = "o" if len(steps) < 60 else None
             axes.plot(steps, losses, color=colour, linewidth=1.1, marker=marker, markersize=1.8, label=name)
         longest = max((max(steps, default=1.0) for steps, _ in curves.values()), default=1.0)
@@ -285,7 +284,7 @@ def draw_search(path: Path, parameters: Mapping[str, tuple[Sequence[float], Sequ
         for row, (name, (values, first, full)) in enumerate(parameters.items()):
             axes = figure.add_axes((PLOT[0] + 0.03, 1 - (row + 0.76) / n, PLOT[1] - PLOT[0] - 0.03, 0.66 / n))
             axes.plot(values, first, "o", color=GREY, markersize=2.5, label="first rung")
-            axes.plot(values, full, "o", color=TRUE, markersize=4, label="all steps")
+            axes.plot(values, full, "o", color=REFERENCE, markersize=4, label="all steps")
             positive = [value for value in values if value > 0]
             if len(positive) == len(values) and positive and max(positive) > 20 * min(positive):
                 axes.set_xscale("log")
@@ -313,7 +312,7 @@ def draw_residuals(
     with _styled():
         figure, axes = _figure(1.9, duration_s)
         widest = 0.05
-        colours = (TRUE, MADE, "#3a9d5d", "#9a63c9", "#c24a6a", "#8a7a2e", GREY)
+        colours = (REFERENCE, ESTIMATE, "#3a9d5d", "#9a63c9", "#c24a6a", "#8a7a2e", GREY)
         for (name, (time_s, residual_ms, used)), colour in zip(sorted(residuals.items()), colours * 9, strict=False):
             axes.plot(
                 time_s[used], residual_ms[used], color=colour, linewidth=0.7, marker="o", markersize=1.6, label=name

@@ -1,4 +1,8 @@
-"""The report as one static page: what stands on it, and its HTML."""
+"""The report as one static page: its parts, and its HTML.
+
+The page has tables, chapters, takes, cards and pictures. It knows no kind of data: `tasks.report` and the kinds fill
+them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +12,9 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from tasks.page.figures import PLOT
-from tasks.page.scores import Metric, Table
+from tasks.metrics.metric import Metric
+from tasks.page.axis import PLOT
+from tasks.page.scores import Table
 from tasks.page.text import clock, number, signed, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,8 +36,8 @@ class CatalogRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """Something that was put aside instead of being ingested."""
+class Quarantined:
+    """A file or take that could not be used."""
 
     name: str
     kind: str
@@ -45,141 +50,166 @@ class Picture:
 
     Attributes:
         src: relative to the page.
-        words: what it shows, for those who do not see it.
-        kind: ``spectrogram``, ``notes``, ``waveform``, ``loss``, ``view`` or ``residuals``.
-        width: in pixels, so that a page keeps the room before the image is there.
+        words: what it shows, for readers who cannot see it.
+        kind: its style: ``spectrogram``, ``spectrograms``, ``notes``, ``waveform``, ``loss``, ``residuals``, ``view``
+            or ``stage``.
+        caption: a few words above it; empty for none.
+        width: in pixels, so that the page keeps the room before the image is loaded.
         height: in pixels.
     """
 
     src: str
     words: str
     kind: str
+    caption: str
     width: int
     height: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """What one system made of a take, or the truth: something to play, and pictures of it.
+class Media:
+    """A film or a sound to play.
 
     Attributes:
-        system: its name; empty for the truth.
-        family: its family; empty for the truth.
-        label: a remark beside the name: that it is an upper bound, that it is a baseline.
-        src: a film with sound, or a sound.
-        is_video: which of both.
-        poster: a still of the film.
-        pictures: from top to bottom.
-        figures: names and values, ready to print.
+        src: relative to the page.
+        words: what it is, for readers who cannot see it.
+        name: above it, where a card has several.
+        poster: a still of a film; empty for a sound.
+        figures: names and values beside its name, ready to print.
     """
 
-    system: str
-    family: str
-    label: str
     src: str
-    is_video: bool
-    poster: str
-    pictures: tuple[Picture, ...]
-    figures: tuple[tuple[str, str], ...]
+    words: str
+    name: str = ""
+    poster: str = ""
+    figures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performed:
-    """A test take: the truth, and what each system made of it; of a capture, by one of its cameras."""
-
-    take: str
-    camera: str
-    title: str
-    composer: str
-    duration_s: float
-    truth: Heard
-    systems: tuple[Heard, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Voice:
-    """One player of an ensemble, heard alone.
+class Card:
+    """A box with a title: what one system made of a take, the reference, a training, a take's clocks.
 
     Attributes:
-        name: his number and instrument.
-        src: the sound; empty where it is the mix's or nothing at all.
+        title: a system's name, for example.
+        remark: beside the title.
+        stills: small pictures without a caption, first.
+        media: one film or sound, or one for each player.
         figures: names and values, ready to print.
+        pictures: from top to bottom.
+    """
+
+    title: str
+    remark: str
+    stills: tuple[Picture, ...] = ()
+    media: tuple[Media, ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTake:
+    """A test take on the page: the reference, and what each system made of it.
+
+    Attributes:
+        take: its name.
+        title: of the piece.
+        about: a few words each, between the title and the duration: composer, players, camera.
+        duration_s: of every medium on its cards.
+        reference: what was played.
+        systems: in order of family and system.
+    """
+
+    take: str
+    title: str
+    about: tuple[str, ...]
+    duration_s: float
+    reference: Card
+    systems: tuple[Card, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What stands in a field of a `Listing`.
+
+    Attributes:
+        text: may be empty.
+        style: ``code``, ``good``, ``weak`` or none.
+        note: shown when the pointer rests on it.
+    """
+
+    text: str
+    style: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows of a `Listing` under one heading.
+
+    Attributes:
+        title: the heading.
+        name: beside it, as code.
+        rows: an entry for each column.
+    """
+
+    title: str
+    name: str
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A table of facts that are not ranked.
+
+    Attributes:
+        columns: heading of each column, and whether it holds numbers.
+        groups: its rows.
+    """
+
+    columns: tuple[tuple[str, bool], ...]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A section of the page with an entry in its contents.
+
+    Attributes:
+        name: its address in the page.
+        title: its heading.
+        intro: what a reader must know; may be empty.
+        takes: test takes to play, all of them or the first.
+        n_takes: how many there are.
+        listing: a table above the cards.
+        cards: side by side.
+        empty: what to say where there is nothing to show.
     """
 
     name: str
-    src: str
-    figures: tuple[tuple[str, str], ...]
+    title: str
+    intro: str = ""
+    takes: tuple[ShownTake, ...] = ()
+    n_takes: int = 0
+    listing: Listing | None = None
+    cards: tuple[Card, ...] = ()
+    empty: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parted:
-    """What one system made of a mix, or the truth: a sound a player, and pictures of all.
+class Result:
+    """The figures of all systems that were tested on one kind of data.
 
     Attributes:
-        system: its name; empty for the truth.
-        family: its family; empty for the truth.
-        label: a remark beside the name.
-        voices: a player each; of the truth the mix comes first.
-        pictures: from top to bottom.
-        figures: names and values, ready to print.
+        name: of the kind.
+        table: the figures that systems are compared by.
+        pictures: below the table.
+        details: more tables of the same systems.
     """
 
-    system: str
-    family: str
-    label: str
-    voices: tuple[Voice, ...]
-    pictures: tuple[Picture, ...]
-    figures: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Separated:
-    """A test ensemble: who plays, the mix and the true stems, and what each system made of the mix."""
-
-    take: str
-    title: str
-    composer: str
-    duration_s: float
-    players: tuple[str, ...]
-    views: Picture | None
-    truth: Parted
-    systems: tuple[Parted, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceRow:
-    """A device of a capture on its master's clock, ready to print; empty where it is not known."""
-
-    device: str
-    verdict: str
-    method: str
-    delay: str
-    drift: str
-    residual: str
-    error: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Captured:
-    """A capture: its devices' clocks, what its cameras see, and the residuals over time."""
-
-    take: str
-    title: str
-    duration_s: float
-    devices: tuple[DeviceRow, ...]
-    views: tuple[Picture, ...]
-    residuals: Picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learned:
-    """The training of one system."""
-
-    family: str
-    system: str
-    curve: Picture
-    summary: str
+    name: str
+    table: Table
+    pictures: tuple[Picture, ...] = ()
+    details: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,48 +217,38 @@ class Page:
     """Everything on the page.
 
     Attributes:
-        data_version: short name of the data it was made from; empty when nobody wrote it down.
+        data_version: short name of the data that the page was made from; empty where nothing recorded it.
         catalog: what was accepted.
-        refused: what was put aside.
+        quarantined: what was not.
         pipeline: the stages as SVG.
-        scores: the tables of figures, one for each data set.
-        note_scores: for each data set, pictures of how well each note was found; of captures, camera by camera too.
-        learned: loss curves.
-        performed: test takes, all of them or the first.
-        n_test_takes: how many there are.
-        captured: the captures, by name.
-        separated: test ensembles, all of them or the first.
-        n_test_ensembles: how many there are.
+        results: one for each kind of data that has figures.
+        chapters: between the results and the pipeline.
     """
 
     data_version: str
     catalog: Sequence[CatalogRow]
-    refused: Sequence[Refused]
+    quarantined: Sequence[Quarantined]
     pipeline: Markup
-    scores: Sequence[Table]
-    note_scores: Mapping[str, Sequence[Picture]]
-    learned: Sequence[Learned]
-    performed: Sequence[Performed]
-    n_test_takes: int
-    captured: Sequence[Captured]
-    separated: Sequence[Separated] = ()
-    n_test_ensembles: int = 0
+    results: Sequence[Result]
+    chapters: Sequence[Chapter]
 
 
-def picture_at(path: Path, out: Path, words: str, kind: str) -> Picture:
-    """Return a PNG beside the page as what the page says of it.
+def picture_at(path: Path, out: Path, words: str, kind: str, caption: str = "") -> Picture:
+    """Describe a PNG beside the page.
 
     Args:
         path: the PNG.
         out: the page's folder.
         words: what it shows.
         kind: as in `Picture`.
+        caption: as in `Picture`.
     """
     header = path.read_bytes()[16:24]  # of the IHDR chunk, which comes first in every PNG
     return Picture(
         src=path.relative_to(out).as_posix(),
         words=words,
         kind=kind,
+        caption=caption,
         width=int.from_bytes(header[:4]),
         height=int.from_bytes(header[4:]),
     )
@@ -251,7 +271,7 @@ def render_page(page: Page) -> str:
     environment.filters.update(clock=clock, number=number, signed=signed, url=quote)
     return environment.get_template("report.html").render(
         page=page,
-        metrics=_metrics_shown(page.scores),
+        metrics=_metrics_shown(page.results),
         minutes=_minutes_by_part(page.catalog),
         plot_left=PLOT[0],
         plot_right=PLOT[1],
@@ -261,11 +281,12 @@ def render_page(page: Page) -> str:
     )
 
 
-def _metrics_shown(tables: Sequence[Table]) -> Mapping[str, Metric]:
-    """Return what every column of every table means, those of the results first."""
+def _metrics_shown(results: Sequence[Result]) -> Mapping[str, Metric]:
+    """Return the metric of every column of every table, those of the main tables first."""
+    tables = [result.table for result in results] + [table for result in results for table in result.details]
     shown: dict[str, Metric] = {}
-    for one in [*tables, *(detail for table in tables for detail in table.details)]:
-        for metric in one.metrics:
+    for table in tables:
+        for metric in table.metrics:
             shown.setdefault(metric.key, metric)
     return shown
 

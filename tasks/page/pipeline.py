@@ -31,7 +31,7 @@ class Stage:
         name: as ``dvc repro`` calls it.
         items: what a matrix runs it for, one name each; empty for a stage that runs once.
         outs: what it writes, with ``${item.family}`` left as it stands in the file.
-        needs: stages that write what it reads, in the order of the file.
+        needs: stages that write a file that it reads or takes parameters from, in the order of the file.
     """
 
     name: str
@@ -56,7 +56,7 @@ def read_stages(path: Path, *, params: Mapping[str, Any]) -> list[Stage]:
         runs = {name: _runs(stage, params) for name, stage in stages.items()}
         outs = {name: _paths(stage, ("outs", "metrics", "plots")) for name, stage in stages.items()}
         written = {name: _instances(outs[name], runs[name].values()) for name in stages}
-        read = {name: _instances(_paths(stage, ("deps",)), runs[name].values()) for name, stage in stages.items()}
+        read = {name: _instances(_read_paths(stage), runs[name].values()) for name, stage in stages.items()}
     except FileNotFoundError:
         raise DamagedData(f"{path} is missing, expected the stages of the pipeline") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -175,11 +175,15 @@ def _runs(stage: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict
         return {}
     over = _looked_up(stage["foreach"], params)
     if isinstance(over, Mapping):
-        return {
-            str(key): {"key": str(key), **{f"item.{name}": str(value) for name, value in item.items()}}
-            for key, item in over.items()
-        }
+        return {str(key): {"key": str(key), **_fields(item)} for key, item in over.items()}
     return {str(item): {"item": str(item)} for item in over}
+
+
+def _fields(item: Any) -> dict[str, str]:
+    """Return what a run puts in place of ``${item}``, or of its fields where it has some."""
+    if not isinstance(item, Mapping):
+        return {"item": str(item)}
+    return {f"item.{name}": str(value) for name, value in item.items()}
 
 
 def _looked_up(values: Any, params: Mapping[str, Any]) -> Any:
@@ -200,6 +204,12 @@ def _paths(stage: Mapping[str, Any], sections: Iterable[str]) -> tuple[str, ...]
     entries = itertools.chain.from_iterable(body.get(section) or () for section in sections)
     # An entry with options is a mapping of one key: data/ingested: {persist: true}
     return tuple(str(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries)
+
+
+def _read_paths(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a stage reads: its dependencies, and files that it takes parameters from beside params.yaml."""
+    params = stage.get("do", stage).get("params") or ()
+    return _paths(stage, ("deps",)) + tuple(path for entry in params if isinstance(entry, Mapping) for path in entry)
 
 
 def _instances(paths: Iterable[str], items: Iterable[Mapping[str, str]]) -> set[Path]:

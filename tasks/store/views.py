@@ -65,6 +65,10 @@ class ViewSet:
         except re.error as error:
             raise ParamsError(f"cameras is {cameras!r}, expected a regular expression: {error}") from None
 
+    def only(self, *, instrument: str | None = None, cameras: str = ".*") -> "ViewSet":
+        """Return the views of one instrument and of some cameras; arguments and errors are those of the class."""
+        return ViewSet(self.folder, instrument=instrument, cameras=cameras)
+
     def takes(self, part: str) -> list[str]:
         """Return the names of a part's takes that have a view, sorted."""
         return sorted({view.take for view in self.views(part)})

@@ -45,7 +45,7 @@ def dirty_inputs(version: Version) -> list[str]:
 def commit_version(message: str, *, version: Version) -> str | None:
     """Commit what a new data version consists of, and nothing else that is dirty or staged.
 
-    That is dvc.lock, data/raw.dvc, data/metrics, and the .gitignore files that DVC wrote beside results.
+    That is dvc.lock, data/raw.dvc, the results that git tracks, and the .gitignore files that DVC wrote beside others.
 
     Args:
         message: of the commit.
@@ -58,8 +58,11 @@ def commit_version(message: str, *, version: Version) -> str | None:
         HistoryError: git failed: no name is configured, a hook refused, or the repository is in the middle of a merge.
     """
     root = version.root
+    tracked = git(
+        ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *version.hashes("outs")], root=root
+    )
     beside = {PurePosixPath(path).parent / ".gitignore" for path in (*version.hashes("outs"), "data/raw")}
-    wanted = [LOCK, "data/raw.dvc", "data/metrics", *sorted(str(path) for path in beside)]
+    wanted = [LOCK, "data/raw.dvc", "data/metrics", *tracked.split("\0")[:-1], *sorted(str(path) for path in beside)]
     paths = [path for path in wanted if (root / path).exists()]
     is_kept = bool(git(["ls-files", "--", KEEPER], root=root).strip())
     with tempfile.TemporaryDirectory() as scratch:

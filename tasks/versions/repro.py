@@ -13,14 +13,14 @@ def repro(
     """Run DVC stages, so that dvc.lock stays true.
 
     Args:
-        stages: their names; none means the whole pipeline.
+        stages: their names, in the order in which they run; none means the whole pipeline.
         single: run these alone, without the stages that they rest on.
         force: run them though nothing changed.
         dry: say what would run.
         quiet: keep what DVC and the stages print away from standard output, for a caller that prints JSON.
 
     Raises:
-        PipelineError: a stage failed; it has said why.
+        PipelineError: a stage failed; it has printed why.
     """
     options = [*(["--single-item"] if single and stages else []), *(["--force"] if force else [])]
     options += ["--dry"] if dry else []

@@ -304,7 +304,7 @@ def test_render_previews_a_take_that_is_there(audiate, tmp_path):
     velocity[1, 40] = 90
     write_table(folder / "states.parquet", {"time_s": np.array([0.0, 1.0]), "velocity": velocity})
     write_flac(folder / "audio.flac", np.zeros(2 * 48_000, np.float32), 48_000)
-    (folder / "render.json").write_text(json.dumps({"duration_s": 2.0, "lit": "velocity"}))
+    (folder / "render.json").write_text(json.dumps({"duration_s": 2.0, "lit": "velocity", "sample_rate": 48_000}))
     code, out, _ = audiate("render", "--preview", "a", "-o", "a.mp4", "--json")
     assert (code, json.loads(out)) == (0, {"video": "a.mp4"})
     facts = probe(

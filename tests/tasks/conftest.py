@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.chunk import ChunkParams, chunk_take
+from tasks.chunk import ChunkParams
 from tasks.errors import BadInput
-from tasks.extract import ExtractParams, extract_take
+from tasks.extract import ExtractParams
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.ingest import IngestError, IngestParams, Source, ingest_take, read_source, write_catalog
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
 from tasks.intake.measure import EnsembleParams
+from tasks.kinds.scores.chunk import chunk_take
+from tasks.kinds.scores.extract import extract_take
+from tasks.kinds.scores.render import render_take
 from tasks.media.probe import MediaPolicy
-from tasks.render import RenderParams, render_take
+from tasks.render import RenderParams
 from tasks.store.arrays import write_arrays
 from tasks.store.audio import write_flac
 from tasks.store.segments import segment_rows, write_segments

@@ -1,49 +1,25 @@
-"""What models read: the pictures of a take's key states, its segments, and the figures of the data version."""
+"""What models read: the index of segments, what test takes are held against, and the figures of the data version."""
 
+import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tasks.chunk import SegmentParams, _recorded_notes, _sound, data_metrics, index_takes
-from tasks.errors import ParamsError
-from tasks.instruments.keyboard import draw_keyboard, read_keyboard
-from tasks.intake.record import Capture
-from tasks.store.arrays import open_arrays
-from tasks.store.audio import read_audio
+from tasks.chunk import SegmentParams, data_metrics, index_takes, truth_digest
+from tasks.errors import DamagedData, ParamsError
+from tasks.step import RECEIPT, Verified
 from tasks.store.segments import ScoreSet
-from tasks.store.tables import read_table, write_table
-from tasks.takes import SplitParams, data_version
+from tasks.takes import SplitParams, Take, data_version
 
 SPLIT = SplitParams(salt="s", train_percent=60, validation_percent=20, min_pieces=1)
 SEGMENTS = SegmentParams(length_s=1.0, hop_s=0.5)
-SCORES = Path("data/chunked/scores")
-CAPTURES = Path("data/chunked/captures")
-ENSEMBLES = Path("data/chunked/ensembles")
+CHUNKED = Path("data/chunked")
+SCORES = CHUNKED / "scores"
 
 
 def scale(notes_of, n_notes, first_pitch=48):
     return notes_of(*((0.3 + 0.2 * n, 0.45 + 0.2 * n, first_pitch + n, 20 + 5 * n) for n in range(n_notes)))
-
-
-def test_pictures_show_the_key_states_and_a_long_take_is_not_cut(chunked, notes_of):
-    chunked("a", scale(notes_of, 20), part="train")
-    states = read_table(Path("data/rendered/a/states.parquet"))
-    arrays = open_arrays(SCORES / "a" / "arrays.zarr")
-    assert len(arrays["pictures"]) == 41  # two changes a note: many more than are drawn at a time
-    np.testing.assert_array_equal(arrays["pictures"][:], draw_keyboard(states["velocity"], lit="velocity"))
-    np.testing.assert_array_equal(read_keyboard(arrays["pictures"][:]), states["velocity"])
-    np.testing.assert_array_equal(arrays["velocities"][:], states["velocity"])
-    np.testing.assert_array_equal(arrays["picture_time_s"][:], states["time_s"])
-
-
-def test_features_are_those_of_extract(chunked, notes_of):
-    chunked("a", scale(notes_of, 3), part="train")
-    extracted, arrays = open_arrays(Path("data/extracted/a/arrays.zarr")), open_arrays(SCORES / "a" / "arrays.zarr")
-    for name in ("codes", "amplitudes"):
-        np.testing.assert_array_equal(arrays[name][:], extracted[name][:])
-    assert arrays.attributes == {**extracted.attributes, "duration_s": pytest.approx(1.85, abs=1e-3), "lit": "velocity"}
 
 
 @pytest.fixture
@@ -68,10 +44,10 @@ def test_segments_cover_a_take_at_the_hop_and_each_part_has_its_own(indexed):
 
 
 def test_the_figures_of_a_data_version_are_those_of_its_takes(indexed):
-    for folder in (CAPTURES, ENSEMBLES):
-        folder.mkdir(parents=True)
-        index_takes(folder, [], SPLIT, SEGMENTS)  # a project may have scores alone
-    figures = data_metrics(SCORES, CAPTURES, ENSEMBLES, indexed, n_quarantined=2)
+    for kind in ("captures", "ensembles"):
+        (CHUNKED / kind).mkdir()
+        index_takes(CHUNKED / kind, [], SPLIT, SEGMENTS)  # a project may have scores alone
+    figures = data_metrics(CHUNKED, indexed, n_quarantined=2)
     assert figures["data_version"] == data_version(indexed)[:16]
     assert (figures["n_captures"], figures["capture_hours"]) == (0, 0)
     assert (figures["n_ensembles"], figures["ensemble_hours"]) == (0, 0)
@@ -90,36 +66,80 @@ def test_a_part_without_pieces_stops_before_an_index_is_written(indexed):
     assert json.loads(before)["take_2"]["part"] == "test"
 
 
-@pytest.mark.parametrize("n_samples", [700, 15_999, 16_000, 16_003])
-def test_the_masters_sound_is_as_long_as_its_codes_whatever_its_rate_rounds_to(media, monkeypatch, n_samples):
-    monkeypatch.setattr("tasks.chunk.MOST_SOUND", 5_000)  # more than one part
-    path = media / "mic1.wav"
-    parts = list(_sound(path, 1_000, n_samples // 16))
-    made = np.concatenate(parts)
-    assert (made.dtype, len(made)) == (np.int16, n_samples // 16)
-    parts = list(_sound(path, 16_000, n_samples))
-    assert all(len(part) % 16_000 == 0 for part in parts[:-1])
-    made = np.concatenate(parts)
-    truth, rate = read_audio(path)
-    assert rate == 16_000
-    n_both = min(n_samples, len(truth))
-    np.testing.assert_allclose(made[:n_both] / 32767, truth[:n_both], atol=2e-4)
-    assert not made[len(truth) :].any()
+@pytest.fixture
+def verified(project):
+    return Verified(Path("verified.json"))
 
 
-def test_recorded_notes_are_kept_when_all_of_them_are_on_the_masters_clock(project):
-    def capture(notes):
-        about = {"take": "a", "devices": (), "master": None, "instrument": "none", "pitches": (), "duration_s": 1.0}
-        return Capture(**about, notes=notes)
+def made(folder, **files):
+    """Write a folder as a stage leaves it, with its receipt."""
+    outputs = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        outputs[name] = {"size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / RECEIPT).write_text(json.dumps({"key": "k", "outputs": outputs}))
 
-    columns = {"onset_s": [0.5, 1.0], "offset_s": [0.7, 1.5], "pitch": [60, 62], "velocity": [90, 50]}
-    arrays = {name: np.array(values) for name, values in columns.items()}
-    for folder in ("ingested", "synchronized"):
-        (Path("data") / folder / "a").mkdir(parents=True)
-    assert _recorded_notes(capture("recorded")) is None  # no clock for them
-    write_table(Path("data/ingested/a/notes.parquet"), arrays)
-    write_table(Path("data/synchronized/a/notes.parquet"), arrays)
-    np.testing.assert_allclose(_recorded_notes(capture("recorded")), [[0.5, 0.7, 60, 90], [1.0, 1.5, 62, 50]])
-    assert _recorded_notes(capture("score")) is None  # it says what was meant, not what was played
-    write_table(Path("data/synchronized/a/notes.parquet"), {name: values[:1] for name, values in arrays.items()})
-    assert _recorded_notes(capture("recorded")) is None
+
+def take_of(kind, name):
+    return Take(name=name, kind=kind, piece=name, part="test", digest=name, duration_s=1.0)
+
+
+@pytest.fixture
+def truth(verified):
+    """Return a function that makes what the stages before leave of test takes, and digests it by kind."""
+
+    def run(scores=("s",), captures=("c", "f"), ensembles=("e",), *, sound="sound", film="film"):
+        for name in scores:
+            made(Path("data/ingested") / name, notes="notes")
+            made(Path("data/rendered") / name, audio=sound)
+        for name in captures:
+            origin = Path("data/filmed" if name == "f" else "data/raw") / name
+            if name == "f":
+                made(origin, cam=film, truth="true notes")
+            else:
+                origin.mkdir(parents=True, exist_ok=True)
+                (origin / "cam").write_text(film)
+            media = [{"device": "cam", "role": "camera", "path": f"{origin}/cam", "state": "used", "facts": {}}]
+            about = {"media": media, "cameras": {}, "master": None, "notes": None, "duration_s": 1.0}
+            facts = json.dumps(about | {"instrument": {"name": "piano", "notes": []}})
+            made(Path("data/ingested") / name, **{"take.json": facts})
+        takes = {"scores": scores, "captures": captures, "ensembles": ensembles}
+        return {kind: truth_digest([take_of(kind[:-1], n) for n in names], verified) for kind, names in takes.items()}
+
+    return run
+
+
+def changed(one, other):
+    return {kind for kind in one if one[kind] != other[kind]}
+
+
+def test_another_capture_changes_only_the_captures_truth(truth):
+    assert changed(truth(), truth()) == set()
+    assert changed(truth(), truth(captures=("c", "d", "f"))) == {"captures"}
+
+
+def test_another_rendered_sound_changes_only_the_scores_truth(truth):
+    assert changed(truth(), truth(sound="SOUND")) == {"scores"}
+
+
+@pytest.mark.parametrize("captures", [("c",), ("f",)], ids=["recorded", "filmed"])
+def test_another_film_changes_only_the_captures_truth(truth, captures):
+    assert changed(truth(captures=captures), truth(captures=captures, film="FILM")) == {"captures"}
+
+
+def test_the_true_notes_of_a_filmed_take_are_part_of_its_truth(truth, verified):
+    before = truth()
+    made(Path("data/filmed/f"), cam="film", truth="other notes")
+    assert truth_digest([take_of("capture", name) for name in ("c", "f")], verified) != before["captures"]
+
+
+def test_another_ensemble_changes_only_the_ensembles_truth(truth):
+    assert changed(truth(), truth(ensembles=("e", "d"))) == {"ensembles"}
+
+
+def test_a_truth_that_was_edited_by_hand_is_damage(truth, verified):
+    truth()
+    Path("data/rendered/s/audio").write_text("noise")
+    with pytest.raises(DamagedData, match="data/rendered/s/audio was changed after it was made"):
+        truth_digest([take_of("score", "s")], verified)

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.chunk import ChunkParams, SegmentParams, chunk_ensemble, data_metrics, index_takes
+from tasks.chunk import ChunkParams, SegmentParams, data_metrics, index_takes
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import BadInput, DamagedData
-from tasks.extract import extract_take
 from tasks.ingest import Source, read_source, refuse_copies
 from tasks.instruments.midi import write_tracks
 from tasks.instruments.notes import sorted_notes
@@ -24,11 +23,14 @@ from tasks.instruments.orchestra import SLOTS
 from tasks.intake.copies import Contents
 from tasks.intake.ensemble import read_ensemble
 from tasks.intake.folder import FolderSize
+from tasks.kinds.ensembles.chunk import chunk_take
+from tasks.kinds.ensembles.extract import extract_take
+from tasks.kinds.ensembles.synchronize import synchronize_take
 from tasks.media.encode import encode_film
 from tasks.step import Verified
 from tasks.store.arrays import open_arrays
 from tasks.store.ensembles import EnsembleSet, slots
-from tasks.synchronize import SynchronizeParams, synchronize_take
+from tasks.synchronize import SynchronizeParams
 from tasks.takes import SplitParams, Take
 
 RATE = 16_000
@@ -60,10 +62,10 @@ def sync_params(ingest_params):
 def road(ensemble, sync_params, extract_params):
     """Return a function that brings files through all stages and returns the take's arrays."""
 
-    def run(name, files, *, chunk=CHUNK, extract=extract_params, **said):
-        take = ensemble(name, files, **said)
+    def run(name, files, *, chunk=CHUNK, extract=extract_params, **declared):
+        take = ensemble(name, files, **declared)
         folders = ("data/synchronized", "data/extracted", str(CHUNKED))
-        works = (synchronize_take, extract_take, chunk_ensemble)
+        works = (synchronize_take, extract_take, chunk_take)
         for folder, work, params in zip(folders, works, (sync_params, extract, chunk), strict=True):
             out = Path(folder) / name
             out.mkdir(parents=True)
@@ -113,13 +115,13 @@ def test_a_take_of_two_players_comes_whole_through_all_stages(road, tone, tmp_pa
         "mix", "motion_1", "notes_1", "notes_2", "pictures_1", "stem_1", "stem_2"
     ]  # fmt: skip
     assert arrays.attributes["instruments"] == ["vc", "vn"]
-    assert arrays.attributes["unseen"] == {"2": "no camera of his own"}
+    assert arrays.attributes["unseen"] == {"2": "no camera of their own"}
     one, two, mix = sounds(arrays, "stem_1", "stem_2", "mix")
     assert mix.shape == (1, 16_000)
     np.testing.assert_allclose(one + two, mix, atol=2 / 32768)
     expected = 0.2 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 8000)
     np.testing.assert_allclose(one[0, 100:3900], expected[100:3900], atol=1e-3)
-    assert np.abs(one[0, 4100:7900]).max() < 1e-3  # he rests from 0.5 s to 1 s
+    assert np.abs(one[0, 4100:7900]).max() < 1e-3  # the player rests from 0.5 s to 1 s
     # Frame k is the picture of that moment: the film runs on the clock of the stems.
     luma = arrays["pictures_1"][:].mean(axis=(1, 2))
     assert luma.shape == (50,)
@@ -141,14 +143,14 @@ def test_the_set_of_them_is_read_back(road, tone):
     assert data.instruments("a") == ("vn", "vn", "fl")
     stems, mix = data.stems("a"), data.mix("a")
     np.testing.assert_allclose(stems.sum(axis=0), mix, atol=3 / 32768)
-    # Both violins are heard in the violins' slot: the one must not take the other's place.
+    # Both violins are in the violins' slot: the one must not take the other's place.
     slotted = slots(stems, data.instruments("a"), SLOTS)
     np.testing.assert_allclose(slotted[SLOTS.index("vn")], stems[0] + stems[1], atol=1e-6)
     np.testing.assert_allclose(slotted.sum(axis=0), mix, atol=3 / 32768)
     for name in ("scores", "captures"):
         (Path("data/chunked") / name).mkdir()
         index_takes(Path("data/chunked") / name, [], SPLIT, SEGMENTS)
-    figures = data_metrics(Path("data/chunked/scores"), Path("data/chunked/captures"), CHUNKED, takes, 0)
+    figures = data_metrics(Path("data/chunked"), takes, 0)
     assert (figures["n_ensembles"], figures["ensemble_hours"]) == (2, round(4 / 3600, 4))
     assert EnsembleSet(CHUNKED, instruments=("fl", "vn")).takes("train") == ["a"]
 
@@ -175,7 +177,7 @@ def test_without_a_mix_it_is_the_sum(road, tone):
     assert about("duet")["mix_residual_db"] is None
 
 
-def test_a_mix_that_is_not_the_sum_is_set_aside_and_said_so(road, tone):
+def test_a_mix_that_is_not_the_sum_is_set_aside_with_a_reason(road, tone):
     stems = [tone(69), tone(50)]
     other = np.random.default_rng(0).normal(0, 0.05, len(stems[0]))
     _, arrays = road("duet", {"stem_1_vn.wav": stems[0], "stem_2_vc.wav": stems[1], "mix.wav": sum(stems) + other})
@@ -231,7 +233,7 @@ def test_stereo_stems_are_mixed_down_and_it_is_recorded(road, tone):
     assert np.abs(sounds(arrays, "stem_1")[0]).max() == pytest.approx(0.1, abs=2e-3)
 
 
-def test_stereo_is_kept_where_two_channels_are_asked_for(road, tone):
+def test_stereo_is_kept_where_two_channels_are_requested(road, tone):
     left, right = tone(69), tone(73)
     _, arrays = road(
         "duet",
@@ -245,7 +247,7 @@ def test_stereo_is_kept_where_two_channels_are_asked_for(road, tone):
     assert arrays.attributes["mixed_down"] == []
 
 
-def test_mono_stems_where_two_channels_are_asked_for_are_one_clear_line(road, tone):
+def test_mono_stems_where_two_channels_are_requested_are_one_clear_line(road, tone):
     with pytest.raises(BadInput, match=r"stem_1_vn.wav: has 1 channels, expected 2, or chunk.stem_channels: 1"):
         road("duet", {"stem_1_vn.wav": tone(69)}, chunk=CHUNK.model_copy(update={"stem_channels": 2}))
 
@@ -294,7 +296,7 @@ def test_stems_in_one_file_are_taken_apart(road, tmp_path):
         assert loudest == pytest.approx(frequency_hz, abs=1)
 
 
-def test_a_solo_is_seen_and_heard_in_one_file(road, tone, tmp_path):
+def test_a_solos_film_and_sound_may_be_one_file(road, tone, tmp_path):
     lumas = 60 + np.arange(50)
     path = tmp_path / "solo_vc.mp4"
     encode_film(
@@ -330,7 +332,7 @@ def melody(seed, duration_s):
 def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
     stems = [melody(1, 16.0), melody(2, 16.0)]
     late_s, n = 0.6, 360
-    heard = sum(stems)[round(late_s * RATE) : round(late_s * RATE) + n * RATE // 25]
+    recorded = sum(stems)[round(late_s * RATE) : round(late_s * RATE) + n * RATE // 25]
     rng = np.random.default_rng(3)
     places = np.cumsum(rng.integers(-2, 3, (2, n)), axis=1).clip(-6, 6)
 
@@ -348,7 +350,7 @@ def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
         tmp_path / "all.mp4",
         scene(),
         frame_rate=Fraction(25),
-        audio=heard.astype(np.float32),
+        audio=recorded.astype(np.float32),
         sample_rate=RATE,
     )
     files = {"stem_1_vn.wav": stems[0], "stem_2_vc.wav": stems[1], "cam_all.mp4": tmp_path / "all.mp4"}
@@ -365,7 +367,7 @@ def test_a_camera_of_all_is_placed_by_its_sound_and_cut_apart(road, tmp_path):
         assert abs(np.corrcoef(down, other)[0, 1]) < 0.3
 
 
-def test_players_that_are_not_seen_are_told_of(road, tone, tmp_path):
+def test_players_that_are_not_found_are_listed_with_a_reason(road, tone, tmp_path):
     files = {
         "stem_1_vn.wav": tone(69),
         "stem_2_vc.wav": tone(50),
@@ -381,9 +383,9 @@ def test_a_damaged_stem_has_the_take_refused_with_its_name(ensemble, tone):
         ensemble("duet", {"stem_1_vn.wav": tone(69), "stem_2_vc.wav": b"RIFF\x00\x00\x00\x00WAVE"})
 
 
-def test_a_camera_that_cannot_be_used_leaves_the_players_heard(road, tone):
+def test_a_camera_that_cannot_be_used_leaves_the_players_sounds(road, tone):
     _, arrays = road("duet", {"stem_1_vn.wav": tone(69), "cam_p1.mp4": b"nothing"}, genlocked=["cam_p1"])
-    assert arrays.attributes["unseen"] == {"1": "no camera of his own"}
+    assert arrays.attributes["unseen"] == {"1": "no camera of their own"}
     row = next(row for row in about("duet")["media"] if row["device"] == "cam_p1")
     assert row["state"] == "refused"
     assert about("duet")["genlocked"] == []
@@ -418,7 +420,7 @@ def test_what_ingest_wrote_is_read_with_care(ensemble, tone):
             read_ensemble("duet")
 
 
-def test_an_ensembles_files_are_told_once_each(ensemble, tone):
+def test_an_ensembles_files_are_listed_once_each(ensemble, tone):
     take = ensemble("duet", {"stem_1_vn.wav": tone(69), "stem_2_vc.wav": tone(50), "mix.wav": tone(69) + tone(50)})
     found = read_ensemble(take.name)
     assert [path.name for path in found.sound_paths] == ["mix.wav", "stem_1_vn.wav", "stem_2_vc.wav"]

@@ -24,10 +24,10 @@ from tasks.ingest import (
 from tasks.instruments.midi import Controls, write_midi
 from tasks.intake.copies import Contents
 from tasks.intake.folder import FolderSize
+from tasks.intake.notes import read_controls, read_notes
 from tasks.intake.record import read_capture
 from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
-from tasks.render import read_notes
 from tasks.step import Verified
 
 SIZE = FolderSize(score=10**6, media=10**7)
@@ -90,7 +90,7 @@ def test_the_same_bytes_under_a_second_name_are_refused_and_the_first_is_kept(sa
 def test_a_take_keeps_the_notes_its_file_was_written_with(ingest, notes_of):
     written = notes_of((0.5, 1.0, 60, 70), (0.5, 2.0, 64, 1), (1.5, 1.75, 60, 127))
     take = ingest("a", written, part="validation")
-    notes, controls = read_notes("a")
+    notes, controls = read_notes("a"), read_controls("a")
     for name, column in written.columns().items():
         np.testing.assert_allclose(getattr(notes, name), column, atol=1e-4)  # a tick of the file
     assert len(controls.time_s) == 0
@@ -105,7 +105,7 @@ def test_a_take_keeps_the_notes_its_file_was_written_with(ingest, notes_of):
 def test_a_pedal_holds_the_sound_of_a_key_that_came_up(ingest, notes_of):
     pedal = Controls(time_s=np.array([0.75, 3.0]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
     ingest("a", notes_of((0.5, 1.0, 60, 70), (2.0, 3.5, 62, 70)), pedal=pedal)
-    notes, controls = read_notes("a")
+    notes, controls = read_notes("a"), read_controls("a")
     np.testing.assert_allclose(notes.offset_s, [1.0, 3.5], atol=1e-3)
     np.testing.assert_allclose(notes.sounding_offset_s, [3.0, 3.5], atol=1e-3)
     assert controls.value.tolist() == [127, 0]

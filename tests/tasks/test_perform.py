@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tasks.errors import DamagedData
-from tasks.families.base import save_network
+from tasks.families.networks import save_network
 from tasks.instruments.keyboard import draw_keyboard
 from tasks.media.encode import encode_film
-from tasks.media.pictures import DecodedFilm, read_film
+from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
-from tasks.perform import PerformParams, film_of_video, keyboard_crop, perform_video
+from tasks.perform import PerformParams, perform_video
 
 PARAMS = PerformParams(
     family="piano_roll",
@@ -24,7 +24,7 @@ RATE = Fraction(30000, 1001)
 
 
 def perform(video, out, trained):
-    told = []
+    remarks = []
     done = perform_video(
         video,
         out,
@@ -32,9 +32,9 @@ def perform(video, out, trained):
         trained=trained,
         params=PARAMS,
         accelerator="cpu",
-        progress=told.append,
+        progress=remarks.append,
     )
-    return done, told
+    return done, remarks
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +58,15 @@ def trained(tmp_path_factory):
 
 def test_the_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(video, trained, tmp_path):
     before = video.read_bytes()
-    done, told = perform(video, tmp_path / "heard.mp4", trained)
+    done, remarks = perform(video, tmp_path / "out.mp4", trained)
     assert (done.system, done.n_decoded, done.sample_rate, done.notes) == ("mean", 60, 8_000, None)
     assert done.duration_s == pytest.approx(60 / float(RATE), abs=1e-3)
-    assert len(told) == 3
-    facts = probe(tmp_path / "heard.mp4", policy=PARAMS.media)
+    assert len(remarks) == 3
+    facts = probe(tmp_path / "out.mp4", policy=PARAMS.media)
     assert facts.audio_rate == 48_000
     assert facts.duration_s == pytest.approx(60 / float(RATE), abs=0.05)
     size = {"width": 780, "height": 57, "crop": (780, 57), "min_change": 0, "policy": PARAMS.media}
-    np.testing.assert_array_equal(read_film(tmp_path / "heard.mp4", **size).pictures, read_film(video, **size).pictures)
+    np.testing.assert_array_equal(read_film(tmp_path / "out.mp4", **size).pictures, read_film(video, **size).pictures)
     assert video.read_bytes() == before
 
 
@@ -77,7 +77,7 @@ def test_the_same_video_has_the_same_bytes(video, trained, tmp_path):
 
 
 def test_pictures_that_show_nothing_new_are_left_out(video, trained, tmp_path):
-    done, _ = perform(video, tmp_path / "heard.mkv", trained)
+    done, _ = perform(video, tmp_path / "out.mkv", trained)
     assert 3 <= done.n_pictures <= 15  # the encoder sharpens a still picture for some time
 
 
@@ -96,36 +96,3 @@ def test_a_family_that_was_not_trained_says_so(video, tmp_path):
     with pytest.raises(DamagedData, match="train the family first"):
         perform(video, tmp_path / "out.mp4", tmp_path / "nothing here")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((780, 58), (780, 57)), ((780, 57), None), ((1560, 114), None), ((1280, 94), None), ((1920, 1080), None)],
-)
-def test_only_the_row_that_the_encoder_added_is_cut_off(size, expected):
-    assert keyboard_crop(*size) == expected
-
-
-def test_changes_are_put_halfway_between_the_pictures_that_show_them():
-    pictures = np.zeros((3, 57, 780), np.uint8)
-    decoded = DecodedFilm(
-        pictures=pictures,
-        time_s=np.array([0.0, 0.48, 0.52]),
-        duration_s=1.0,
-        frame_rate=Fraction(25),
-        n_decoded=25,
-    )
-    np.testing.assert_allclose(film_of_video(decoded).time_s, [0.0, 0.46, 0.50])
-
-
-def test_the_first_picture_stands_from_the_start_and_none_comes_before_it():
-    decoded = DecodedFilm(
-        pictures=np.arange(3, dtype=np.uint8)[:, None, None].repeat(57, 1).repeat(780, 2),
-        time_s=np.array([0.0, 0.01, 0.2]),
-        duration_s=0.3,
-        frame_rate=Fraction(10),
-        n_decoded=3,
-    )
-    film = film_of_video(decoded)
-    np.testing.assert_allclose(film.time_s, [0.0, 0.15])
-    assert film.pictures[:, 0, 0].tolist() == [0, 2]

@@ -1,6 +1,5 @@
-"""The piano simulator's stage: what is seen and heard is when and what was played."""
+"""A rendered take as a film with sound, for people to look at."""
 
-import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,85 +8,23 @@ import pytest
 
 from tasks.errors import DamagedData
 from tasks.instruments.keyboard import read_keyboard, shown_at
-from tasks.instruments.midi import Controls
+from tasks.kinds.scores.render import render_take
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy
-from tasks.render import film_frames, preview, render_take
-from tasks.store.audio import read_audio
-from tasks.store.tables import read_table
-
-KEY = 60 - 21
+from tasks.render import preview
+from tasks.store.rendered import read_rendered_sound, read_states
 
 
-@pytest.fixture
-def render(ingest, render_params):
-    """Return a function that renders notes: key states and audio."""
-
-    def run(name, notes, *, pedal=None, **changes):
-        take = ingest(name, notes, pedal=pedal)
-        out = Path("data/rendered") / name
-        out.mkdir(parents=True)
-        render_take(take, out, render_params.model_copy(update=changes))
-        return read_table(out / "states.parquet"), read_audio(out / "audio.flac")[0]
-
-    return run
-
-
-def level(audio, start_s, end_s, rate=48_000):
-    return float(np.abs(audio[round(start_s * rate) : round(end_s * rate)]).max())
-
-
-def test_a_note_is_heard_from_its_onset_on_and_the_sound_is_as_long_as_the_take_and_its_tail(render, notes_of):
-    _, audio = render("a", notes_of((1.0, 1.5, 60, 100)), tail_s=0.5)
-    assert level(audio, 0, 0.999) < 1e-3
-    assert level(audio, 1.0, 1.05) > 0.02
-    assert len(audio) == 2.0 * 48_000
-    assert json.loads(Path("data/rendered/a/render.json").read_text())["duration_s"] == 2.0
-
-
-def test_a_key_is_lit_with_its_velocity_while_it_is_down(render, notes_of):
-    states, _ = render("a", notes_of((1.0, 1.5, 60, 100)))
-    np.testing.assert_allclose(states["time_s"], [0.0, 1.0, 1.5])
-    assert states["velocity"][:, KEY].tolist() == [0, 100, 0]
-    assert np.count_nonzero(states["velocity"]) == 1
-
-
-def test_a_key_struck_again_at_once_is_seen_up_for_a_picture_at_25_a_second(render, notes_of):
-    states, _ = render("a", notes_of((0.5, 1.0, 60, 50), (1.0, 1.5, 60, 90)))
-    for offset in range(5):  # wherever the pictures fall: five offsets of 8 ms cover a picture's 40 ms
-        ticks = np.arange(50) / 25 + offset * 0.008
-        seen = states["velocity"][np.searchsorted(states["time_s"], ticks, side="right") - 1, KEY]
-        changes = seen[np.flatnonzero(np.diff(seen, prepend=np.uint8(1)))]
-        assert changes.tolist() == [0, 50, 0, 90, 0]
-
-
-def test_the_pedal_is_heard_and_not_seen(render, notes_of):
-    note = notes_of((0.5, 1.0, 60, 100), (2.5, 2.6, 96, 1))
-    pedal = Controls(time_s=np.array([0.6, 2.4]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
-    dry, dry_audio = render("dry", note)
-    wet, wet_audio = render("wet", note, pedal=pedal)
-    np.testing.assert_array_equal(dry["velocity"], wet["velocity"])
-    assert level(wet_audio, 1.8, 2.3) > 10 * level(dry_audio, 1.8, 2.3)
-
-
-@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(7)])
-def test_frames_at_any_rate_show_the_keys_of_their_moment(rate):
-    time_s = np.array([0.0, 0.4, 0.41, 1.2])
-    velocity = np.zeros((4, 88), np.uint8)
-    velocity[1, 10], velocity[2, 20], velocity[3, 30] = 40, 80, 120
-    frames = list(film_frames(time_s, velocity, lit="velocity", frame_rate=rate, duration_s=2.0))
-    assert len(frames) == round(2 * rate)
-    expected = [velocity[np.flatnonzero(time_s <= Fraction(k) / rate)[-1]] for k in range(len(frames))]
-    np.testing.assert_array_equal(read_keyboard(np.stack(frames)), expected)
-
-
-def test_a_preview_shows_the_keys_when_they_are_pressed_and_is_as_long_as_its_sound(render, notes_of):
-    states, audio = render("a", notes_of((0.5, 1.0, 60, 100), (0.8, 1.4, 61, 40)), tail_s=0.6)
+def test_a_preview_shows_the_keys_when_they_are_pressed_and_is_as_long_as_its_sound(ingest, render_params, notes_of):
+    take, out = ingest("a", notes_of((0.5, 1.0, 60, 100), (0.8, 1.4, 61, 40))), Path("data/rendered/a")
+    out.mkdir(parents=True)
+    render_take(take, out, render_params.model_copy(update={"tail_s": 0.6}))
+    states, (audio, _) = read_states("a"), read_rendered_sound("a")
     preview("a", Path("a.mp4"), frame_rate=Fraction(25))
     policy = MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
     film = read_film(Path("a.mp4"), width=780, height=57, crop=(780, 57), min_change=0, policy=policy)
     assert film.duration_s == pytest.approx(len(audio) / 48_000, abs=0.001)
-    shown = states["velocity"][shown_at(states["time_s"], rate=Fraction(25), start=0, count=50)]
+    shown = states.velocity[shown_at(states.time_s, rate=Fraction(25), start=0, count=50)]
     read = read_keyboard(film.pictures)[np.searchsorted(film.time_s, np.arange(50) / 25 + 0.01) - 1]
     np.testing.assert_array_equal(read > 0, shown > 0)
 

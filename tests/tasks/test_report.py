@@ -1,6 +1,8 @@
 import json
+import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +16,16 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
+import tasks.report
 from tasks.errors import DamagedData
 from tasks.instruments.keyboard import key_states
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.media.encode import encode_film
+from tasks.metrics.table import metric
+from tasks.registry import KINDS, kind_module
 from tasks.report import ReportParams, write_report
 from tasks.store.audio import write_flac
-from tasks.store.tables import write_table
+from tasks.store.tables import read_table, write_table
 
 PARAMS = ReportParams(
     frame_rate=Fraction(25), max_frequency_hz=8000.0, max_takes=5, zoom_s=0.05, n_resamples=200, seed=1
@@ -28,7 +33,8 @@ PARAMS = ReportParams(
 EVIL = "<img src=x onerror=alert(1)>\x1b[31m\n\u202e.mid"
 TRUE_RATE, MADE_RATE = 16000, 4000
 FIGURES = ("nats_per_sample", "mr_stft", "log_spectral_distance_db", "onset_f1", "onset_lag_ms")
-SYSTEMS = {  # family: system: a figure, and whether it says what it played
+ROLES = {"mean": "reference", "silence": "idle", "upper_bound": "bound", "roll": "model"}
+SYSTEMS = {  # family: system: a figure, and whether it predicts notes
     "baselines": {"mean": (5.2, False), "silence": (6.0, False), "upper_bound": (0.1, True)},
     "roll": {"roll": (4.1, True)},
 }
@@ -81,9 +87,11 @@ def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float
     facts = {"duration_s": duration_s, "lit": "velocity"}
     (data / "rendered" / take / "render.json").write_text(json.dumps(facts))
     for family, systems in SYSTEMS.items():
-        for system, (_, says_notes) in systems.items():
+        for system, (_, predicts_notes) in systems.items():
             if part == "test":
-                write_performance(data / "synthesized" / family / system / take, system, notes, duration_s, says_notes)
+                write_performance(
+                    data / "synthesized" / family / system / take, system, notes, duration_s, predicts_notes
+                )
     return {
         "take": take,
         "kind": "score",
@@ -98,7 +106,7 @@ def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float
     }
 
 
-def write_performance(folder: Path, system: str, notes: Notes, duration_s: float, says_notes: bool) -> None:
+def write_performance(folder: Path, system: str, notes: Notes, duration_s: float, predicts_notes: bool) -> None:
     folder.mkdir(parents=True)
     kept = notes.take(np.arange(len(notes)) % 7 != 3)
     audio = play(kept, duration_s=duration_s, sample_rate=MADE_RATE) * (system != "silence")
@@ -109,7 +117,7 @@ def write_performance(folder: Path, system: str, notes: Notes, duration_s: float
         encode_film(first, pictures, frame_rate=Fraction(25), audio=audio, sample_rate=MADE_RATE)
     elif system != "silence":  # that one is sound alone
         shutil.copy(first, folder / "video.mp4")
-    if says_notes:
+    if predicts_notes:
         write_table(folder / "notes.parquet", kept.columns())
 
 
@@ -119,6 +127,7 @@ def write_evaluation(data: Path, family: str, takes: list[str]) -> None:
     rng = np.random.default_rng(len(family))
     columns: dict[str, Any] = {
         "system": [system for system, _ in rows],
+        "role": [ROLES[system] for system, _ in rows],
         "take": [take for _, take in rows],
         "piece": [take for _, take in rows],
     }
@@ -171,7 +180,7 @@ def write_data(root: Path, *, duration_s: float = 2.0) -> Path:
 def report(root: Path, name: str = "report", params: ReportParams = PARAMS) -> Path:
     out = root / name
     out.mkdir()
-    all_params = {"families": list(SYSTEMS)}
+    all_params = {"families": dict.fromkeys(SYSTEMS, "scores")}
     write_report(out, data=root / "data", dvc_file=root / "dvc.yaml", all_params=all_params, params=params)
     return out
 
@@ -306,7 +315,7 @@ def test_every_film_and_sound_loads_and_has_the_length_of_its_take(browser, page
     browser.open(page, width=1280)
     browser.until("[...document.querySelectorAll('video, audio')].every(player => player.readyState >= 1)")
     found = browser.evaluate("[...document.querySelectorAll('video, audio')].map(p => [p.localName, p.duration])")
-    # Two takes: the truth and four systems each, of which silence comes without a film.
+    # Two takes: the reference and four systems each, of which silence comes without a film.
     assert sorted(kind for kind, _ in found) == ["audio"] * 2 + ["video"] * 8
     assert [duration for _, duration in found] == pytest.approx([2.0] * 10, abs=0.05)
 
@@ -331,7 +340,7 @@ def test_nothing_overflows(browser, page, width, dark):
 def test_every_link_of_the_contents_leads_somewhere(browser, page):
     browser.open(page, width=1280)
     targets = browser.evaluate("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))")
-    assert {"results", "listen", "training", "pipeline", "catalog", "quarantine", "take-menuet"} <= set(targets)
+    assert {"results", "scores", "training", "pipeline", "catalog", "quarantine", "take-menuet"} <= set(targets)
     assert browser.evaluate(f"{json.dumps(targets)}.every(id => document.getElementById(id))")
 
 
@@ -344,9 +353,9 @@ def test_what_scrolls_and_plays_can_be_reached_by_keyboard(browser, page):
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser, page):
     browser.open(page, width=1280)
-    shown = browser.evaluate("document.querySelector('.refused code').textContent")
+    shown = browser.evaluate("document.querySelector('.quarantined code').textContent")
     assert shown == r"<img src=x onerror=alert(1)>\x1b[31m\x0a\u202e.mid"
-    assert browser.evaluate("document.querySelectorAll('.refused img, .refused b').length") == 0
+    assert browser.evaluate("document.querySelectorAll('.quarantined img, .quarantined b').length") == 0
 
 
 def test_same_data_gives_the_same_bytes(root, page):
@@ -364,10 +373,10 @@ def test_systems_and_takes_are_all_there(page):
     assert "abababababababab" in html
 
 
-def test_no_more_takes_are_shown_than_asked_for_and_the_page_says_so(root):
+def test_no_more_takes_are_shown_than_params_allow_and_the_page_says_so(root):
     out = report(root, "short", PARAMS.model_copy(update={"max_takes": 1}))
     assert {path.name for path in (out / "media").iterdir()} == {"menuet", "notes.scores.png", "training"}
-    assert "These are the first 1 of 2 in order of name" in (out / "index.html").read_text()
+    assert "These are the first 1 of 2 test takes in order of name" in (out / "index.html").read_text()
 
 
 def test_a_family_that_was_not_evaluated_yet_is_no_fault(tmp_path, root):
@@ -377,11 +386,18 @@ def test_a_family_that_was_not_evaluated_yet_is_no_fault(tmp_path, root):
         shutil.rmtree(tmp_path / "data" / stage)
     html = (report(tmp_path) / "index.html").read_text()
     assert "No system has been evaluated yet." in html
+    assert (tmp_path / "report" / "media" / "menuet" / "reference.mp4").is_file()
 
 
 def spoil_name(data: Path) -> None:
     path = data / "ingested" / "catalog.json"
     path.write_text(path.read_text().replace('"take": "menuet"', '"take": "../menuet"'))
+
+
+def drop_roles(data: Path) -> None:
+    path = data / "evaluated" / "roll" / "takes.parquet"
+    columns = read_table(path)
+    write_table(path, {name: values for name, values in columns.items() if name != "role"})
 
 
 @pytest.mark.parametrize(
@@ -393,7 +409,8 @@ def spoil_name(data: Path) -> None:
             lambda data: (data / "trained/roll/curves/roll.csv").write_text("step,train\n0,x\n"),
             "is not a curve",
         ),
-        (spoil_name, "take '../menuet' is no take's name"),
+        (spoil_name, "names take '../menuet'"),
+        (drop_roles, "has no column role: an older version wrote it, run audiate evaluate again"),
     ],
 )
 def test_damaged_input_is_named(tmp_path: Path, root: Path, spoil: Callable[[Path], Any], message: str):
@@ -402,3 +419,41 @@ def test_damaged_input_is_named(tmp_path: Path, root: Path, spoil: Callable[[Pat
     spoil(tmp_path / "data")
     with pytest.raises(DamagedData, match=message):
         report(tmp_path)
+
+
+def test_a_family_that_params_no_longer_name_is_not_on_the_page(root):
+    out = root / "fewer"
+    out.mkdir()
+    families = {"baselines": "scores"}
+    write_report(out, data=root / "data", dvc_file=root / "dvc.yaml", all_params={"families": families}, params=PARAMS)
+    html = (out / "index.html").read_text()
+    assert '<span class="system">mean</span>' in html
+    assert '<span class="system">roll</span>' not in html
+    assert not list(out.rglob("roll.*"))
+
+
+def test_a_figure_that_a_kind_declares_is_a_column_of_its_table(page):
+    html = (page / "index.html").read_text()
+    for key in FIGURES:
+        assert f'title="{metric(key).meaning}"' in html
+    assert "SI-SDR" not in html
+
+
+def test_every_kind_has_a_room_for_its_part_of_the_page():
+    for kind in KINDS:
+        assert callable(kind_module(kind, "report").report)
+
+
+def test_no_kind_is_named_by_the_verb_or_the_frame():
+    verb = Path(tasks.report.__file__)
+    files = [verb, *(verb.parent / "page").rglob("*.py"), *(verb.parent / "page" / "templates").iterdir()]
+    words = "|".join(f"{kind}|{kind.removesuffix('s')}" for kind in KINDS)
+    named = {str(path): re.findall(rf"""["'/](?:{words})["'/]""", path.read_text("utf-8")) for path in files}
+    assert {path: found for path, found in named.items() if found} == {}
+
+
+def test_the_stage_starts_without_torch_and_without_matplotlib():
+    heavy = ("torch", "lightning", "matplotlib")
+    program = f"import sys, flows.report; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "[]"

@@ -11,8 +11,8 @@ import soundfile
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import save_network
 from tasks.families.separation import Separation, SeparationFamily
+from tasks.families.trained import save_trained
 from tasks.features.players import PlayersNotFound
 from tasks.features.resample import resample
 from tasks.media.encode import encode_film
@@ -73,7 +73,7 @@ def trained(tmp_path, monkeypatch):
     folder = tmp_path / "trained"
     folder.mkdir()
     for system in Toy.systems:
-        save_network(folder / system, {}, {"sample_rate": RATE, "n_channels": 1})
+        save_trained(folder / system, {}, {"sample_rate": RATE, "n_channels": 1})
     return folder
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(trained, sound, tmp_path, ab
 
 
 def test_a_mono_mix_is_refused_by_a_system_of_two_channels(trained, sound):
-    save_network(trained / "listener", {}, {"sample_rate": RATE, "n_channels": 2})
+    save_trained(trained / "listener", {}, {"sample_rate": RATE, "n_channels": 2})
     with pytest.raises(SeparateError, match="has 1 channel, expected at least 2"):
         separate(sound(), trained, players=("vn",))
 

@@ -9,27 +9,22 @@ import numpy as np
 import pytest
 import soxr
 
-from tasks.chunk import ChunkParams, chunk_capture
+from tasks.chunk import ChunkParams
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData
-from tasks.extract import ExtractParams, extract_take
+from tasks.extract import ExtractParams
 from tasks.intake.record import read_capture
+from tasks.kinds.captures.chunk import chunk_take
+from tasks.kinds.captures.extract import extract_take
+from tasks.kinds.captures.synchronize import SyncError, cleanness_db, synchronize_take
 from tasks.media.encode import encode_camera, encode_sound
 from tasks.media.probe import NO_LIMITS, MediaPolicy, probe
-from tasks.media.sound import read_sound
+from tasks.media.sound import read_pcm, read_sound
 from tasks.store.arrays import open_arrays
 from tasks.store.tables import read_table, write_table
-from tasks.synchronize import (
-    SyncError,
-    SynchronizeParams,
-    cleanness_db,
-    read_compact,
-    sync_files,
-    synchronize_take,
-    write_aligned,
-)
+from tasks.synchronize import SynchronizeParams, sync_files, write_aligned
 from tasks.takes import Take
 
 RATE = 48_000
@@ -42,7 +37,7 @@ PARAMS = SynchronizeParams(
 
 
 def event(seconds=44.0, seed=0):
-    """Struck bars at uneven moments, as the world hears them."""
+    """Struck bars at uneven moments, as they sound at the source."""
     rng = np.random.default_rng(seed)
     audio = np.zeros(round(seconds * RATE))
     for onset_s in np.cumsum(rng.uniform(0.12, 0.5, 200)):
@@ -59,7 +54,7 @@ def event(seconds=44.0, seed=0):
     return audio.clip(-1, 1).astype(np.float32)
 
 
-def heard(world, start_s, seconds, *, noise=3e-4, ppm=0.0, seed=1):
+def recorded(world, start_s, seconds, *, noise=3e-4, ppm=0.0, seed=1):
     """What a device that begins at ``start_s`` and whose clock is slow by ``ppm`` records."""
     cut = world[round(start_s * RATE) : round((start_s + seconds) * RATE)]
     if ppm:
@@ -73,14 +68,16 @@ def files(tmp_path_factory):
     """Two microphones and a camera of one event; the camera began 1.25 s after the room's microphone."""
     folder = tmp_path_factory.mktemp("files")
     world = event()
-    encode_sound(folder / "mic_room.wav", heard(world, 0.5, 40), sample_rate=RATE, codec="pcm_s24le")
-    encode_sound(folder / "mic_far.wav", heard(world, 2.0, 36, noise=0.01, ppm=80), sample_rate=RATE, codec="pcm_s16le")
+    encode_sound(folder / "mic_room.wav", recorded(world, 0.5, 40), sample_rate=RATE, codec="pcm_s24le")
+    encode_sound(
+        folder / "mic_far.wav", recorded(world, 2.0, 36, noise=0.01, ppm=80), sample_rate=RATE, codec="pcm_s16le"
+    )
     encode_camera(
         folder / "cam_top.mp4",
         (np.full((36, 64), 60 + k % 100, np.uint8) for k in range(750)),
         time_s=[Fraction(k, 25) for k in range(750)],
         time_base=Fraction(1, 90_000),
-        audio=heard(world, 1.75, 30, noise=1e-3, seed=3),
+        audio=recorded(world, 1.75, 30, noise=1e-3, seed=3),
         sample_rate=RATE,
         audio_codec="aac",
     )
@@ -161,15 +158,15 @@ def test_by_hand_the_same_delays_come_out(files, synchronized):
         assert [span["delay_s"] for span in row["spans"]] == [span.delay_s for span in clock.spans]
 
 
-def test_what_is_unrelated_or_unreadable_is_told_and_the_rest_goes_on(files, tmp_path):
+def test_what_is_unrelated_or_unreadable_is_reported_and_the_rest_goes_on(files, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     others = [files / "other.wav", tmp_path / "broken.wav", files / "cam_top.mp4"]
-    told = sync_files(files / "mic_room.wav", others, params=PARAMS).as_json()["others"]
-    assert [row["status"] for row in told[1:]] == ["unreadable", "locked"]
-    assert told[0]["status"] != "locked"
-    assert told[0]["delay_s"] is None
-    assert "broken.wav" in told[1]["reason"]
-    json.dumps(told, allow_nan=False)
+    placed = sync_files(files / "mic_room.wav", others, params=PARAMS).as_json()["others"]
+    assert [row["status"] for row in placed[1:]] == ["unreadable", "locked"]
+    assert placed[0]["status"] != "locked"
+    assert placed[0]["delay_s"] is None
+    assert "broken.wav" in placed[1]["reason"]
+    json.dumps(placed, allow_nan=False)
 
 
 def test_the_aligned_file_has_all_that_lock_at_one_time(files, tmp_path):
@@ -194,7 +191,7 @@ def test_features_and_pictures_stand_on_the_masters_clock(synchronized):
         ),
         (
             "chunked/captures",
-            chunk_capture,
+            chunk_take,
             ChunkParams(
                 pictures_per_chunk=16,
                 camera_width=32,
@@ -249,9 +246,9 @@ def test_a_clock_that_is_missing_is_damage(take):
 
 def test_clean_is_loud_over_quiet_and_not_clipped():
     world = event(10)
-    clean, noisy = (cleanness_db(compact(heard(world, 1, 8, noise=noise)), RATE) for noise in (1e-4, 2e-2))
+    clean, noisy = (cleanness_db(compact(recorded(world, 1, 8, noise=noise)), RATE) for noise in (1e-4, 2e-2))
     assert clean > noisy + 3
-    assert cleanness_db(compact((20 * heard(world, 1, 8, noise=1e-4)).clip(-1, 1)), RATE) < clean
+    assert cleanness_db(compact((20 * recorded(world, 1, 8, noise=1e-4)).clip(-1, 1)), RATE) < clean
     assert cleanness_db(np.zeros(16_000, np.int16), RATE) == -np.inf
 
 
@@ -260,10 +257,10 @@ def compact(audio):
 
 
 def test_a_recording_is_read_as_16_bits_and_to_its_end(tmp_path):
-    audio = heard(event(10), 1, 8, noise=1e-3)
+    audio = recorded(event(10), 1, 8, noise=1e-3)
     path = tmp_path / "a.flac"
     encode_sound(path, audio, sample_rate=RATE, codec="flac")
-    assert np.abs(read_compact(path, RATE, NO_LIMITS).astype(int) - np.rint(audio * 32767)).max() <= 1
+    assert np.abs(read_pcm(path, sample_rate=RATE, policy=NO_LIMITS).astype(int) - np.rint(audio * 32767)).max() <= 1
 
 
 def bars(onset_s, pitch, seconds):
@@ -283,16 +280,16 @@ def bars(onset_s, pitch, seconds):
 
 @pytest.fixture
 def with_notes(take, notes_of):
-    """Return a function that gives the take one microphone that hears notes, and MIDI with these notes' own times.
+    """Return a function that gives the take one microphone that records notes, and MIDI with these notes' own times.
 
-    It tells what of the score is on the master's clock, and what clock.json says of it.
+    It returns the notes on the master's clock, and what clock.json holds of the score.
     """
 
-    def run(kind, *, heard_s, written_s, heard_pitch, written_pitch):
+    def run(kind, *, played_s, written_s, played_pitch, written_pitch):
         path = Path("data/raw/a/mic_room.wav")
         Path("data/raw/a").unlink()
         Path("data/raw/a").mkdir()
-        encode_sound(path, bars(heard_s, heard_pitch, heard_s[-1] + 2), sample_rate=RATE, codec="pcm_s16le")
+        encode_sound(path, bars(played_s, played_pitch, played_s[-1] + 2), sample_rate=RATE, codec="pcm_s16le")
         about = json.loads(Path("data/ingested/a/take.json").read_text())
         rows = [row for row in about["media"] if row["device"] == "mic_room"]
         rows.append({"role": "score", "device": "score", "path": "data/raw/a/a.mid", "state": "used", "facts": None})
@@ -317,7 +314,9 @@ def melody(n=90, seed=5):
 def test_midi_that_was_recorded_along_is_on_the_masters_clock(with_notes):
     onset_s, pitch = melody()
     written_s = (onset_s - 0.7) * (1 - 60e-6)
-    notes, facts = with_notes("recorded", heard_s=onset_s, written_s=written_s, heard_pitch=pitch, written_pitch=pitch)
+    notes, facts = with_notes(
+        "recorded", played_s=onset_s, written_s=written_s, played_pitch=pitch, written_pitch=pitch
+    )
     assert (facts["verdict"], facts["method"]) == ("locked", "notes")
     _, clocks = read_clocks("a")
     wrong_ms = 1e3 * np.abs(notes["onset_s"] - onset_s)
@@ -329,10 +328,10 @@ def test_midi_that_was_recorded_along_is_on_the_masters_clock(with_notes):
 def test_a_score_that_was_played_freely_is_followed_note_by_note(with_notes):
     written_s, pitch = melody()
     tempo = 1.25 + 0.3 * np.sin(written_s / 5)
-    heard_s = 2.0 + np.cumsum(np.diff(written_s, prepend=written_s[0]) * tempo)
-    notes, facts = with_notes("score", heard_s=heard_s, written_s=written_s, heard_pitch=pitch, written_pitch=pitch)
+    played_s = 2.0 + np.cumsum(np.diff(written_s, prepend=written_s[0]) * tempo)
+    notes, facts = with_notes("score", played_s=played_s, written_s=written_s, played_pitch=pitch, written_pitch=pitch)
     assert (facts["verdict"], facts["method"]) == ("followed", "notes")
-    assert 1e3 * np.quantile(np.abs(notes["onset_s"] - heard_s), 0.95) < 40
+    assert 1e3 * np.quantile(np.abs(notes["onset_s"] - played_s), 0.95) < 40
     assert np.isfinite(notes["residual_ms"]).mean() > 0.4
     _, clocks = read_clocks("a")
     assert set(clocks) == {"mic_room"}  # a player's tempo is no clock
@@ -342,11 +341,11 @@ def test_a_score_that_was_played_freely_is_followed_note_by_note(with_notes):
 
 
 @pytest.mark.parametrize("kind", ["score", "recorded"])
-def test_the_score_of_another_piece_is_unrelated_and_says_why(with_notes, kind):
-    heard_s, heard_pitch = melody()
+def test_the_score_of_another_piece_is_unrelated_with_a_reason(with_notes, kind):
+    played_s, played_pitch = melody()
     written_s, written_pitch = melody(seed=6)
     notes, facts = with_notes(
-        kind, heard_s=heard_s, written_s=written_s, heard_pitch=heard_pitch, written_pitch=written_pitch
+        kind, played_s=played_s, written_s=written_s, played_pitch=played_pitch, written_pitch=written_pitch
     )
     assert notes is None
     # Onsets of rhythms on one grid may agree at several places; what counts is that none is believed.
@@ -354,7 +353,7 @@ def test_the_score_of_another_piece_is_unrelated_and_says_why(with_notes, kind):
     assert facts["reason"]
 
 
-def test_a_device_that_cannot_be_read_is_told_and_the_take_goes_on(take, files):
+def test_a_device_that_cannot_be_read_is_reported_and_the_take_goes_on(take, files):
     folder = Path("data/raw/a")
     folder.unlink()
     folder.mkdir()

@@ -235,7 +235,9 @@ def write_page(out):
     params = ReportParams(
         frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=2, zoom_s=0.05, n_resamples=50, seed=1
     )
-    write_report(out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params={"families": []}, params=params)
+    write_report(
+        out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params={"families": {"toy": "ensembles"}}, params=params
+    )
     return (out / "index.html").read_text()
 
 
@@ -247,14 +249,13 @@ def test_the_page_tells_ensembles_and_plays_every_player(page):
         "violoncello",
         "Two alike",
         "Do they follow what they see?",
-        "put in the order that fits the truth",
-        "in the order that fits the truth",
-        "These are the first 2 of 3",
+        "in the order that fits the reference best",
+        "These are the first 2 of 3 test takes",
         "violin, violin",
     ):
         assert words in html, words
     media = {path.name for path in Path("report/media/alike").iterdir()}
-    assert {"truth.0.flac", "truth.2.flac", "players.png", "truth.spectrograms.png"} <= media
+    assert {"reference.0.flac", "reference.2.flac", "players.png", "reference.spectrograms.png"} <= media
     assert {f"toy.{system}.{player}.flac" for system in Toy.systems for player in (1, 2)} <= media
     assert not Path("report/media/trio").exists()
     assert html.count("<audio") == 2 * (3 + 2 * len(Toy.systems))

@@ -25,12 +25,13 @@ from tasks.evaluate import (
 from tasks.features.polyphony import TranscribeParams
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes
+from tasks.intake.notes import read_notes
 from tasks.metrics.likelihood import nats_of_segments
 from tasks.metrics.notes import Counts, note_scores, pitch_counts
 from tasks.metrics.performances import at_rate, distances, pitch_columns, transcribed_notes
-from tasks.render import RENDERED, read_notes
 from tasks.step import whole_folder
 from tasks.store.audio import read_audio
+from tasks.store.rendered import RENDERED
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 
@@ -79,7 +80,7 @@ def evaluate(
                 "max_frequency_hz": scores.code_rate / 2,
             }
             predicted = synthesized / system / take / "notes.parquet"
-            played, _ = read_notes(take)
+            played = read_notes(take)
             notes = _notes(predicted, sound, sample_rate=scores.code_rate, params=transcribe_params)
             found = TakeScores(
                 system=system,

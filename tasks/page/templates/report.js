@@ -13,7 +13,7 @@
 
   for (const card of document.querySelectorAll(".card[data-duration]")) {
     const own = [...card.querySelectorAll("video, audio")];
-    let player = own[0];  // of several sounds the one that was heard last
+    let player = own[0];  // of several sounds the one that was played last
     if (!player) continue;
     const duration = Number(card.dataset.duration);
     const lines = [...card.querySelectorAll(".picture")].map((picture) => {

@@ -53,8 +53,8 @@ def test_neither_codec_nor_rate_moves_a_recording(tmp_path, expected, name, code
     reference, other, truth_s = expected
     path = tmp_path / name
     encode_sound(path, resample(other, 48_000, sample_rate).clip(-1, 1), sample_rate=sample_rate, codec=codec)
-    heard = read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples
-    fit = estimate_clock(reference, heard, sample_rate=RATE, params=PARAMS)
+    recorded = read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples
+    fit = estimate_clock(reference, recorded, sample_rate=RATE, params=PARAMS)
     assert fit.verdict == "locked"
     np.testing.assert_allclose(fit.to_reference([0.0, 15.0]), truth_s, rtol=0, atol=within_s)
 
@@ -64,6 +64,6 @@ def test_neither_do_channels(tmp_path, expected):
     path = tmp_path / "a.wav"
     stereo = np.column_stack([other, 0.3 * other])
     encode_sound(path, stereo, sample_rate=48_000, codec="pcm_s16le")
-    heard = read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples
-    fit = estimate_clock(reference, heard, sample_rate=RATE, params=PARAMS)
+    recorded = read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples
+    fit = estimate_clock(reference, recorded, sample_rate=RATE, params=PARAMS)
     np.testing.assert_allclose(fit.to_reference([0.0, 15.0]), truth_s, rtol=0, atol=5e-5)

@@ -44,7 +44,7 @@ def test_the_best_place_is_the_right_one_on_either_side(start):
     assert best.delay_s + best.drift_ppm * 1e-6 * shared_s == pytest.approx(start / FLUX_RATE, abs=0.015)
 
 
-def test_a_drift_is_seen_at_the_ends_of_the_clip():
+def test_a_drift_shows_at_the_ends_of_the_clip():
     world = flux(12_000)
     steps = np.rint(1000 + np.arange(8000) * (1 + 1.2e-3)).astype(np.int64)
     best = find_places(world, world[:, steps], **SEARCH)[0]

@@ -26,15 +26,15 @@ def score(seed=1, n=100):
 
 
 def performance(onset_s, *, tempo=1.0, sway=0.0, start_s=1.0):
-    """Return when notes are heard whose tempo sways; a pause of 1.5 s is in the middle."""
+    """Return when notes are played whose tempo sways; a pause of 1.5 s is in the middle."""
     steps = np.diff(onset_s, prepend=onset_s[0]) * tempo * (1 + sway * np.sin(onset_s / 4))
     steps[len(steps) // 2] += 1.5
     return start_s + np.cumsum(steps)
 
 
-def follow(heard, played, onset_s, pitch):
+def follow(recorded, rendered, onset_s, pitch):
     return follow_score(
-        heard, played, sample_rate=RATE, onset_s=onset_s, pitch=pitch, min_margin=1.3, min_agreement=0.5
+        recorded, rendered, sample_rate=RATE, onset_s=onset_s, pitch=pitch, min_margin=1.3, min_agreement=0.5
     )
 
 
@@ -62,8 +62,8 @@ def test_beyond_its_ends_the_tempo_goes_on():
 @pytest.mark.parametrize("seed", range(2, 8))
 def test_the_score_of_another_piece_is_unrelated(seed):
     onset_s, pitch = score(seed)
-    heard = sound(performance(score()[0], tempo=1.1), score()[1])
-    fit = follow(heard, sound(onset_s, pitch), onset_s, pitch)
+    recorded = sound(performance(score()[0], tempo=1.1), score()[1])
+    fit = follow(recorded, sound(onset_s, pitch), onset_s, pitch)
     assert fit.verdict == "unrelated"
     assert fit.margin < 1.3
     with pytest.raises(ValueError, match="the score is unrelated"):
@@ -72,10 +72,10 @@ def test_the_score_of_another_piece_is_unrelated(seed):
 
 def test_the_score_backwards_and_transposed_is_unrelated():
     onset_s, pitch = score()
-    heard = sound(performance(onset_s), pitch)
+    recorded = sound(performance(onset_s), pitch)
     backwards_s = (onset_s[-1] + 0.5 - onset_s)[::-1]
-    assert follow(heard, sound(backwards_s, pitch[::-1]), backwards_s, pitch[::-1]).verdict == "unrelated"
-    assert follow(heard, sound(onset_s, pitch + 1), onset_s, pitch + 1).verdict == "unrelated"
+    assert follow(recorded, sound(backwards_s, pitch[::-1]), backwards_s, pitch[::-1]).verdict == "unrelated"
+    assert follow(recorded, sound(onset_s, pitch + 1), onset_s, pitch + 1).verdict == "unrelated"
 
 
 @pytest.mark.parametrize("silent", ["recording", "score"])
@@ -89,7 +89,7 @@ def test_silence_and_what_is_too_short_say_so(silent):
     assert follow(*pair, onset_s, pitch).reason == f"the {silent} shows no onset"
 
 
-def test_a_late_note_is_told_and_repeated_ones_are_not_taken_for_each_other():
+def test_a_late_note_is_found_late_and_repeated_ones_are_not_taken_for_each_other():
     onset_s = np.array([1.0, 2.0, 3.0, 4.0, 4.1, 4.2, 6.0])
     pitch = np.array([60, 62, 64, 65, 65, 65, 67])
     heard_s = onset_s + np.array([0, 0, 0.03, 0, 0, 0, 0])
@@ -107,6 +107,6 @@ def test_a_late_note_is_told_and_repeated_ones_are_not_taken_for_each_other():
 
 def test_the_same_sound_gives_the_same_answer():
     onset_s, pitch = score(n=60)
-    heard, played = sound(performance(onset_s), pitch), sound(onset_s, pitch)
-    one, two = follow(heard, played, onset_s, pitch), follow(heard, played, onset_s, pitch)
+    recorded, rendered = sound(performance(onset_s), pitch), sound(onset_s, pitch)
+    one, two = follow(recorded, rendered, onset_s, pitch), follow(recorded, rendered, onset_s, pitch)
     assert one.reference_s.tobytes() == two.reference_s.tobytes()

@@ -235,7 +235,7 @@ def test_what_is_not_the_same_event_is_unrelated(unlike, snr_db):
         (np.random.default_rng(0).standard_normal(10 * RATE).astype(np.float32), "no place stands out"),
     ],
 )
-def test_what_says_nothing_is_unrelated_and_says_why(sound, reason):
+def test_what_is_no_evidence_is_unrelated_with_a_reason(sound, reason):
     for fit in (estimate(reference(), sound), estimate(sound, reference())):
         assert fit.verdict == "unrelated"
         assert reason in fit.reason

@@ -1,6 +1,7 @@
 """Families as the stages see them, and what they keep on disk."""
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -8,22 +9,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 
 from tasks.errors import DamagedData, ParamsError
 from tasks.families import FAMILIES, load_family
 from tasks.families.base import (
+    CodeFamily,
     Family,
     Film,
     NoteAmplitudes,
-    deterministic_torch,
-    fill_network,
-    load_network,
+    VideoFamily,
     n_samples_of,
-    save_network,
-    write_curve,
 )
 from tasks.params import Section
+from tasks.registry import kind_module
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -58,11 +56,27 @@ def test_a_family_brings_lightning_only_where_it_is_trained():
     assert ran.stdout.strip() == b""
 
 
-def test_a_system_says_at_how_many_frames_a_second_it_makes_sound(tmp_path):
-    for name, facts in (("top", {"frame_rate": "25"}), ("asked", {"asked": {"frame_rate": "30000/1001"}}), ("no", {})):
+def test_a_system_has_the_frame_rate_of_its_facts_or_none(tmp_path):
+    for name, facts in (("one", {"frame_rate": "30000/1001"}), ("no", {})):
         (tmp_path / f"{name}.json").write_text(json.dumps(facts))
-    told = [load_family("baselines").frame_rate(tmp_path, name) for name in ("top", "asked", "no", "missing")]
-    assert told == [25, Fraction(30000, 1001), None, None]
+    family = load_family("baselines")
+    assert [family.frame_rate(tmp_path, name) for name in ("one", "no")] == [Fraction(30000, 1001), None]
+    with pytest.raises(DamagedData, match="train the family first"):
+        family.frame_rate(tmp_path, "missing")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_family_of_each_kind_does_what_that_kind_needs_and_no_more(name):
+    family = load_family(name)
+    is_video = isinstance(family, VideoFamily)
+    assert is_video == (family.data in ("scores", "captures"))
+    assert hasattr(family, "perform") == is_video
+    assert hasattr(family, "separate") == (family.data == "ensembles")
+    assert hasattr(family, "nats") == isinstance(family, CodeFamily)
+    assert not isinstance(family, CodeFamily) or family.data == "scores"
+    data_set = inspect.signature(type(family).fit, eval_str=True).parameters["data"].annotation
+    opened = inspect.signature(kind_module(family.data, "train").open_data, eval_str=True).return_annotation
+    assert data_set is opened
 
 
 @pytest.mark.parametrize(
@@ -80,79 +94,6 @@ def test_a_film_whose_times_make_no_sense_is_refused(changes):
     assert n_samples_of(Film(**film), 4_000) == 4_000
     with pytest.raises(ValueError, match="film"):
         Film(**(film | changes))
-
-
-@pytest.fixture
-def network():
-    return torch.nn.Linear(3, 2)
-
-
-def test_a_network_comes_back_from_disk_and_has_the_same_bytes_every_time(network, tmp_path):
-    for name in ("one", "two"):
-        save_network(tmp_path / name, network.state_dict(), {"b": [1, 2], "a": 0.5})
-    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
-    state, config = load_network(tmp_path / "one")
-    assert config == {"a": 0.5, "b": [1, 2]}
-    other = torch.nn.Linear(3, 2)
-    fill_network(other, state, source=tmp_path / "one.safetensors")
-    x = torch.randn(5, 3)
-    assert torch.equal(other(x), network(x))
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        *("one.json", "one.safetensors", "two.json", "two.safetensors")
-    ]
-
-
-def test_damaged_weights_are_refused_in_words(network, tmp_path):
-    save_network(tmp_path / "net", network.state_dict(), {})
-    weights, config = tmp_path / "net.safetensors", tmp_path / "net.json"
-    whole = weights.read_bytes()
-    for content in (b"", whole[:-1], whole[:20], b"\x80\x04pickle"):
-        weights.write_bytes(content)
-        with pytest.raises(DamagedData, match="not a whole safetensors file"):
-            load_network(tmp_path / "net")
-    weights.unlink()
-    with pytest.raises(DamagedData, match="train the family first"):
-        load_network(tmp_path / "net")
-    weights.write_bytes(whole)
-    for content, found in (("{", "is not JSON"), ("[]", "holds list")):
-        config.write_text(content)
-        with pytest.raises(DamagedData, match=found):
-            load_network(tmp_path / "net")
-
-
-@pytest.mark.parametrize(
-    ("state", "found"),
-    [
-        ({"weight": torch.zeros(2, 3)}, "bias is missing"),
-        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "more": torch.zeros(1)}, "more is unknown"),
-        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, r"weight has shape \(3, 2\), expected \(2, 3\)"),
-        ({"weight": torch.full((2, 3), torch.nan), "bias": torch.zeros(2)}, "weight is not finite"),
-    ],
-)
-def test_weights_of_another_network_are_refused_in_words(state, found, network, tmp_path):
-    before = network.weight.clone()
-    with pytest.raises(DamagedData, match=found):
-        fill_network(network, state, source=tmp_path / "x")
-    assert torch.equal(network.weight, before)
-
-
-def test_the_deterministic_block_repeats_itself_and_leaves_no_trace():
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    drawn = []
-    for _ in range(2):
-        with deterministic_torch(seed=3, n_threads=1):
-            assert torch.get_num_threads() == 1
-            drawn.append(torch.nn.Linear(4, 4).weight.detach())
-    assert torch.equal(*drawn)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.utils.deterministic.fill_uninitialized_memory
-
-
-def test_a_curve_leaves_empty_what_was_not_measured(tmp_path):
-    write_curve(tmp_path / "curves" / "x.csv", ("step", "train_loss", "validation_loss"), [(1, 0.25, None)])
-    assert (tmp_path / "curves" / "x.csv").read_text() == "step,train_loss,validation_loss\n1,0.25,\n"
 
 
 def test_a_camera_may_begin_before_its_master_or_after_it():

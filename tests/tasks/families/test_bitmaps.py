@@ -36,7 +36,7 @@ from tasks.families.bitmaps import (
 )
 from tasks.metrics.frames import level_dbfs
 from tasks.store.arrays import write_arrays
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 from tasks.store.views import ViewSet
 
 RATE = 8_000
@@ -121,7 +121,7 @@ def films(tmp_path_factory):
 def trained(films, tmp_path_factory, params):
     out = tmp_path_factory.mktemp("trained") / "lamps"
     out.mkdir()
-    BitmapMlpFamily().fit(ScoreSet(films), out, params=params, resume=out.parent / "resume", accelerator="cpu")
+    BitmapMlpFamily().fit(ViewSet(films), out, params=params, resume=out.parent / "resume", accelerator="cpu")
     return out
 
 
@@ -171,7 +171,7 @@ def test_black_and_white_video_stays_silent_where_its_noise_is_seen(trained, lum
 
 
 def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
-    BitmapMlpFamily().fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
+    BitmapMlpFamily().fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json", "curves/bitmap_mlp.csv"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
 
@@ -199,7 +199,7 @@ def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path, params):
     shared = {name: getattr(params, name) for name in BitmapStftParams.model_fields if name not in own}
     params = BitmapStftParams(**shared, **own)
     family = BitmapStftFamily()
-    family.fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
+    family.fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     for state, hz in ((0, None), (1, TONES_HZ[0]), (2, TONES_HZ[1])):
         even = np.full((50, 12, 20), 235, np.uint8)
         one = film(even if hz is None else lamps([state] * 50))
@@ -215,7 +215,7 @@ def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path, params):
 def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films, trained, tmp_path, params):
     params = params.model_copy(update={"fidelity": "original", "n_steps": 100})
     family = BitmapMlpFamily()
-    family.fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
+    family.fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     white = film(np.full((50, 12, 20), 235, np.uint8))
     assert level_db(sound_of(tmp_path, white)) > -40
     assert not sound_of(trained, white).any()
@@ -549,7 +549,7 @@ def test_the_loudest_of_training_is_found_in_every_bin(params):
 def test_values_that_make_no_sense_are_named(films, tmp_path, change, message, params):
     with pytest.raises(ParamsError, match=message):
         BitmapMlpFamily().fit(
-            ScoreSet(films),
+            ViewSet(films),
             tmp_path,
             params=params.model_copy(update=change),
             resume=tmp_path / "resume",
@@ -560,7 +560,7 @@ def test_values_that_make_no_sense_are_named(films, tmp_path, change, message, p
 def test_cameras_that_no_take_has_are_named(films, tmp_path, params):
     params = params.model_copy(update={"cameras": "cam_side"})
     with pytest.raises(DamagedData, match="no take for train has a camera whose name matches 'cam_side'"):
-        BitmapMlpFamily().fit(ScoreSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
+        BitmapMlpFamily().fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
 
 
 def test_a_camera_without_sound_in_its_time_is_told(tmp_path, params):
@@ -576,7 +576,7 @@ def test_what_is_damaged_is_named(trained, tmp_path):
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / "bitmap_mlp.json").write_text('{"gain_db": 0.0}')
-    with pytest.raises(DamagedData, match="does not describe a trained network"):
+    with pytest.raises(DamagedData, match="is not what training writes"):
         sound_of(tmp_path, film(lamps([1])))
 
 

@@ -21,13 +21,13 @@ from tasks.families.fc_lstm import FcLstmFamily, FcLstmParams, image_encoder
 from tasks.families.note_regression import (
     KERAS_LEARNING_RATE,
     AugmentParams,
-    NoteTraining,
     Sampler,
     Sight,
     augmented,
     examples_of,
     fidelity_of,
     filmed_span_s,
+    make_optimizer,
     onset_f1,
     see,
     targets_of,
@@ -38,7 +38,7 @@ from tasks.features.note_picking import CAREFUL
 from tasks.instruments.notes import sorted_notes
 from tasks.metrics.notes import note_scores
 from tasks.store.arrays import write_arrays
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 from tasks.store.views import ViewSet
 
 PITCHES = (70, 74, 77, 81)
@@ -167,7 +167,7 @@ def captures(tmp_path_factory):
 
 def fit(family, params, folder, out):
     out.mkdir(parents=True)
-    family.fit(ScoreSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
+    family.fit(ViewSet(folder), out, params=params, resume=out.parent / "resume" / out.name, accelerator="cpu")
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
@@ -342,18 +342,18 @@ def test_the_rate_that_was_asked_for_is_used(captures):
     config |= {name: getattr(params, name) for name in ("layers", "n_hidden", "n_recurrent", "dropout", "init_std")}
     config |= {"sees": "bars", "window_width": 8, "bidirectional": True, "normalize": False, "sees_age": True}
     network = family.make_network(config)
-    schedule = NoteTraining(network, params).configure_optimizers()["lr_scheduler"]["scheduler"]
+    schedule = make_optimizer(network.parameters(), params)[1]
     highest = 0.0
     for _ in range(params.n_steps - 1):
         schedule.optimizer.step()
         schedule.step()
         highest = max(highest, schedule.get_last_lr()[0])
     assert highest == pytest.approx(0.01, rel=0.01)
-    original = NoteTraining(network, params.model_copy(update={"fidelity": "original"})).configure_optimizers()
+    original = make_optimizer(network.parameters(), params.model_copy(update={"fidelity": "original"}))
     assert original.defaults["lr"] == KERAS_LEARNING_RATE
     # The one script of the project that hands its optimizer over.
     handed_over = ConvLstmParams.model_validate(CONV | {"fidelity": "original"})
-    assert NoteTraining(network, handed_over).configure_optimizers().defaults["lr"] == CONV["learning_rate"]
+    assert make_optimizer(network.parameters(), handed_over).defaults["lr"] == CONV["learning_rate"]
 
 
 def test_the_maximum_is_one_of_training_alone_and_stands_beside_the_weights(cnn, captures):
@@ -551,7 +551,7 @@ def test_a_damaged_model_is_named(cnn, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     facts = json.loads((tmp_path / "cnn_lstm.json").read_text())
     (tmp_path / "cnn_lstm.json").write_text(json.dumps(facts | {"picker": {"level": 0.1}}))
-    with pytest.raises(DamagedData, match="does not describe a network of cnn_lstm"):
+    with pytest.raises(DamagedData, match="is not what training writes"):
         CnnLstmFamily().load(tmp_path / "cnn_lstm")
     facts["network"]["n_hidden"] = [17]
     (tmp_path / "cnn_lstm.json").write_text(json.dumps(facts))

@@ -17,12 +17,11 @@ from tasks.families.piano_roll import (
     notes_of_keys,
     sample_pictures,
 )
-from tasks.instruments.keyboard import draw_keyboard, key_states
+from tasks.instruments.keyboard import draw_keyboard, film_frames, key_states
 from tasks.instruments.notes import sorted_notes
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy
 from tasks.perform import PerformParams, perform_video
-from tasks.render import film_frames
 
 PARAMS = PianoRollParams(
     n_rows=6,
@@ -144,7 +143,6 @@ def test_a_performance_is_as_long_as_its_film_and_comes_with_its_notes(music, tr
         *(("piano_roll", take, 6 * 48_000, 48_000) for take in ("c", "d"))
     ]
     assert all(p.notes is not None and np.isfinite(p.audio).all() for p in found)
-    assert PianoRollFamily().nats(trained, music.scores, music.scores.segments("test"), accelerator="cpu") == {}
 
 
 @pytest.mark.parametrize(

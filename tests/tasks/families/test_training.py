@@ -6,25 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.families.base import TrainingModule, deterministic_torch
-from tasks.families.training import fit_module
+from tasks.families.networks import deterministic_torch
+from tasks.families.training import fit_network
 
 
-class Line(TrainingModule):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 1)
+def squared_error(line, batch):
+    x, y = batch
+    return (line(x)[:, 0] - y).square().mean()
 
-    def training_step(self, batch, step):
-        x, y = batch
-        return (self.layer(x)[:, 0] - y).square().mean()
 
-    def validation_step(self, batch, step):
-        self.log("validation_loss", self.training_step(batch, step))
-
-    def configure_optimizers(self):
-        optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
-        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)]
+def optimizer(parameters):
+    adam = torch.optim.Adam(parameters, lr=0.1)
+    return adam, torch.optim.lr_scheduler.ExponentialLR(adam, 0.97)
 
 
 def batch_of(epoch, step):
@@ -33,18 +26,24 @@ def batch_of(epoch, step):
     return x, x @ torch.tensor([1.0, -2.0, 0.5])
 
 
-def fit(out, resume, make_batch=batch_of, n_epochs=4):
+VALIDATION = [batch_of(99, 0)]
+
+
+def fit(out, resume, make_batch=batch_of, n_epochs=4, validation=VALIDATION, make_optimizer=optimizer, **more):
     with deterministic_torch(seed=0, n_threads=1):
-        return fit_module(
-            Line(),
+        return fit_network(
+            torch.nn.Linear(3, 1),
+            squared_error,
+            make_optimizer,
             make_batch,
-            [batch_of(99, 0)],
+            validation,
             system="line",
             n_epochs=n_epochs,
             n_steps_per_epoch=5,
             out=out,
             resume=resume,
             accelerator="cpu",
+            **more,
         )
 
 
@@ -141,3 +140,50 @@ def test_the_weights_of_the_best_validation_are_kept_not_the_last(tmp_path):
     state = fit(tmp_path / "out", tmp_path / "resume", misleading)
     short = fit(tmp_path / "short", tmp_path / "resume2", misleading, n_epochs=2)
     assert all(torch.equal(state[name], short[name]) for name in short)
+
+
+def test_the_state_is_the_networks_own_and_a_loop_without_lightning_finds_the_same(undisturbed):
+    with deterministic_torch(seed=0, n_threads=1):
+        line = torch.nn.Linear(3, 1)
+        adam, schedule = optimizer(line.parameters())
+        states, losses = [], []
+        for epoch in range(4):
+            for step in range(5):
+                adam.zero_grad()
+                squared_error(line, batch_of(epoch, step)).backward()
+                adam.step()
+                schedule.step()
+            states.append({name: tensor.clone() for name, tensor in line.state_dict().items()})
+            losses.append(squared_error(line, batch_of(99, 0)).item())
+    best = states[int(np.argmin(losses))]
+    assert undisturbed[0].keys() == {"weight", "bias"}
+    assert all(torch.equal(undisturbed[0][name], best[name]) for name in best)
+
+
+def test_an_optimizer_without_a_schedule_keeps_its_rate(undisturbed, tmp_path):
+    state = fit(
+        tmp_path / "out",
+        tmp_path / "resume",
+        make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.1),
+    )
+    assert not torch.equal(state["weight"], undisturbed[0]["weight"])
+
+
+def test_another_validation_loss_chooses_another_epoch(undisturbed, tmp_path):
+    state = fit(tmp_path / "out", tmp_path / "resume", validation_loss=lambda line, batch: -squared_error(line, batch))
+    first = fit(tmp_path / "first", tmp_path / "resume2", n_epochs=1)
+    assert torch.equal(state["weight"], first["weight"])
+    assert not torch.equal(state["weight"], undisturbed[0]["weight"])
+
+
+def test_validation_batches_count_by_their_examples(tmp_path):
+    sizes, losses = (1, 3), (4.0, 0.0)
+    batches = [{"loss": torch.full((n,), loss), "extra": torch.zeros(7)} for n, loss in zip(sizes, losses, strict=True)]
+    fit(
+        tmp_path / "out",
+        tmp_path / "resume",
+        n_epochs=1,
+        validation=batches,
+        validation_loss=lambda line, batch: batch["loss"].mean(),
+    )
+    assert (tmp_path / "out/curves/line.csv").read_text().splitlines()[1].endswith(",1")

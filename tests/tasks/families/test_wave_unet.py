@@ -37,7 +37,7 @@ from tasks.families.wave_unet import (
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
 from tasks.store.arrays import write_arrays
 from tasks.store.ensembles import EnsembleSet, slots
-from tasks.store.segments import ScoreSet, segment_rows, write_segments
+from tasks.store.segments import segment_rows, write_segments
 
 RATE, DURATION_S, N_MOTION = 2000, 4.0, 3
 
@@ -142,7 +142,9 @@ def params_of(**changes) -> WaveUnetParams:
 
 
 def fit(folder: Path, out: Path, params: WaveUnetParams) -> Path:
-    load_family("wave_unet").fit(ScoreSet(folder), out, params=params, resume=out.parent / "resume", accelerator="cpu")
+    load_family("wave_unet").fit(
+        EnsembleSet(folder), out, params=params, resume=out.parent / "resume", accelerator="cpu"
+    )
     return out
 
 
@@ -455,7 +457,7 @@ def test_a_file_that_is_no_network_is_damaged_data(trained, tmp_path):
         (tmp_path / f"{SYSTEM}{suffix}").write_bytes((trained / f"{SYSTEM}{suffix}").read_bytes())
     config = json.loads((tmp_path / f"{SYSTEM}.json").read_text())
     (tmp_path / f"{SYSTEM}.json").write_text(json.dumps(config | {"network": {"n_sources": "many"}}))
-    with pytest.raises(DamagedData, match="does not describe a Wave-U-Net"):
+    with pytest.raises(DamagedData, match="is not what training writes"):
         Separator.load(tmp_path, SYSTEM, torch.device("cpu"))
 
 

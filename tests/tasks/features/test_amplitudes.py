@@ -110,7 +110,7 @@ def test_a_full_scale_sine_gives_the_value_of_the_marimba_project(sample_rate):
 
 
 @pytest.mark.parametrize("frame_rate", [Fraction(25), NTSC, Fraction(24000, 1001)])
-def test_a_click_is_seen_by_the_three_windows_over_its_frame_for_an_hour(frame_rate):
+def test_a_click_shows_in_the_three_windows_over_its_frame_for_an_hour(frame_rate):
     # Frame 100,000 is an hour in: a rounded hop would be off by more than a second at 29.97.
     frame = 100_000
     first = ceil(frame * 8000 / frame_rate)
@@ -120,9 +120,9 @@ def test_a_click_is_seen_by_the_three_windows_over_its_frame_for_an_hour(frame_r
     np.testing.assert_array_equal(np.flatnonzero(found[:, 0] > 1e-6), [frame - 2, frame - 1, frame])
     audio[[first - 1, first]] = 1, 0
     found = measured(audio, 8000, frame_rate, np.array([1000.0]), frame + 20)
-    seen = set(np.flatnonzero(found[:, 0] > 1e-6))
+    rows = set(np.flatnonzero(found[:, 0] > 1e-6))
     # A window whose three frames are one sample longer than it leaves out the last.
-    assert {frame - 2, frame - 1} <= seen <= {frame - 3, frame - 2, frame - 1}
+    assert {frame - 2, frame - 1} <= rows <= {frame - 3, frame - 2, frame - 1}
 
 
 def test_frames_begin_at_the_first_sample_at_or_after_their_moment():

@@ -27,7 +27,7 @@ def struck(notes, *, duration_s=3.0, sample_rate=16_000):
     return audio.astype(np.float32)
 
 
-def heard(audio, *, sample_rate=16_000, pitches=PIANO):
+def transcribed(audio, *, sample_rate=16_000, pitches=PIANO):
     return transcribe(audio, sample_rate=sample_rate, pitches=pitches, params=PARAMS)
 
 
@@ -37,7 +37,7 @@ TUNE = [(0.3, 0.4, 60, 0.1), (0.8, 0.4, 67, 0.1), (1.3, 0.6, 43, 0.1), (1.3, 0.6
 @pytest.mark.parametrize("sample_rate", [4000, 8000, 16_000, 22_050, 44_100, 48_000])
 def test_a_planted_tune_comes_back_at_every_rate_within_20_ms(sample_rate):
     pitches = PIANO[pitch_to_hz(PIANO) < sample_rate / 2]
-    found = heard(struck(TUNE, sample_rate=sample_rate), sample_rate=sample_rate, pitches=pitches)
+    found = transcribed(struck(TUNE, sample_rate=sample_rate), sample_rate=sample_rate, pitches=pitches)
     order = np.lexsort((found["pitch"], found["onset_s"].round(1)))
     assert found["pitch"][order].tolist() == [60, 67, 43, 64, 72]
     assert found["onset_s"][order] == pytest.approx([0.3, 0.8, 1.3, 1.3, 2.0], abs=0.02)
@@ -45,37 +45,37 @@ def test_a_planted_tune_comes_back_at_every_rate_within_20_ms(sample_rate):
 
 @pytest.mark.parametrize("pitch", [33, 45, 57, 69, 81, 88])
 def test_one_note_is_one_note_without_octaves_or_twelfths(pitch):
-    assert heard(struck([(0.5, 1.0, pitch, 0.2)]))["pitch"].tolist() == [pitch]
+    assert transcribed(struck([(0.5, 1.0, pitch, 0.2)]))["pitch"].tolist() == [pitch]
 
 
 def test_an_octave_struck_together_is_two_notes():
-    assert sorted(heard(struck([(0.5, 1.0, 48, 0.2), (0.5, 1.0, 60, 0.2)]))["pitch"]) == [48, 60]
+    assert sorted(transcribed(struck([(0.5, 1.0, 48, 0.2), (0.5, 1.0, 60, 0.2)]))["pitch"]) == [48, 60]
 
 
-def test_a_repeated_note_is_heard_each_time():
-    found = heard(struck([(0.3 + 0.25 * k, 0.2, 65, 0.1) for k in range(6)]))
+def test_a_repeated_note_is_detected_each_time():
+    found = transcribed(struck([(0.3 + 0.25 * k, 0.2, 65, 0.1) for k in range(6)]))
     assert found["pitch"].tolist() == [65] * 6
     assert found["onset_s"] == pytest.approx(0.3 + 0.25 * np.arange(6), abs=0.02)
 
 
 def test_a_note_ends_when_its_damper_falls():
-    [offset_s] = heard(struck([(0.5, 0.7, 62, 0.1)]))["offset_s"]
+    [offset_s] = transcribed(struck([(0.5, 0.7, 62, 0.1)]))["offset_s"]
     assert offset_s == pytest.approx(1.2, abs=0.15)
 
 
 def test_amplitude_is_the_strongest_partials():
-    [amplitude] = heard(struck([(0.5, 1.0, 69, 0.25)]))["amplitude"]
+    [amplitude] = transcribed(struck([(0.5, 1.0, 69, 0.25)]))["amplitude"]
     assert amplitude == pytest.approx(0.25, rel=0.3)
 
 
 def test_velocity_goes_with_the_root_of_amplitude():
-    soft, loud = heard(struck([(0.5, 0.5, 69, 0.05), (1.6, 0.5, 69, 0.2)]))["velocity"].astype(float)
+    soft, loud = transcribed(struck([(0.5, 0.5, 69, 0.05), (1.6, 0.5, 69, 0.2)]))["velocity"].astype(float)
     assert loud / soft == pytest.approx(2, rel=0.15)
 
 
 def test_gain_changes_amplitudes_and_nothing_else():
     audio = struck(TUNE)
-    found, quiet = heard(audio), heard(audio / 256)
+    found, quiet = transcribed(audio), transcribed(audio / 256)
     for name in ("onset_s", "offset_s", "pitch", "velocity"):
         np.testing.assert_array_equal(found[name], quiet[name])
     np.testing.assert_allclose(quiet["amplitude"] * 256, found["amplitude"], rtol=1e-5)
@@ -84,30 +84,30 @@ def test_gain_changes_amplitudes_and_nothing_else():
 def test_a_later_start_moves_the_notes_and_nothing_else():
     audio = struck(TUNE)
     late = np.concatenate([np.zeros(123 * 160, np.float32), audio])
-    found, moved = heard(audio), heard(late)
+    found, moved = transcribed(audio), transcribed(late)
     np.testing.assert_array_equal(found["pitch"], moved["pitch"])
     np.testing.assert_allclose(moved["onset_s"] - 1.23, found["onset_s"], atol=0.002)
 
 
-def test_a_note_across_the_border_of_two_blocks_is_heard_once():
+def test_a_note_across_the_border_of_two_blocks_is_detected_once():
     audio = struck([(10.0, 0.5, 60, 0.1), (60.0, 0.5, 64, 0.1), (61.0, 0.5, 67, 0.1)], duration_s=63)
-    found = heard(audio)
+    found = transcribed(audio)
     assert found["pitch"].tolist() == [60, 64, 67]
     assert found["onset_s"] == pytest.approx([10, 60, 61], abs=0.02)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 16_000])
 def test_silence_has_no_notes(n_samples):
-    assert len(heard(np.zeros(n_samples, np.float32))["pitch"]) == 0
+    assert len(transcribed(np.zeros(n_samples, np.float32))["pitch"]) == 0
 
 
 def test_hiss_has_next_to_no_notes():
     hiss = np.random.default_rng(1).normal(size=10 * 16_000).astype(np.float32) * np.float32(0.05)
-    assert len(heard(hiss)["pitch"]) <= 10
+    assert len(transcribed(hiss)["pitch"]) <= 10
 
 
 def test_columns_come_in_order_with_ends_after_beginnings():
-    found = heard(struck(TUNE[::-1]))
+    found = transcribed(struck(TUNE[::-1]))
     order = np.lexsort((found["pitch"], found["onset_s"]))
     np.testing.assert_array_equal(order, np.arange(len(order)))
     assert (found["offset_s"] > found["onset_s"]).all()

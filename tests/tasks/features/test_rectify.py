@@ -1,4 +1,4 @@
-"""Pictures of a plane, seen from anywhere, become the same picture."""
+"""Pictures of a plane, filmed from anywhere, become the same picture."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from tasks.features.rectify import Rectifier
 
 WIDTH, HEIGHT = 96, 48
 PLACES = np.array([[10, 10], [85, 10], [85, 37], [10, 37]], np.float64)
-SEEN = np.array([[40, 20], [200, 50], [180, 120], [25, 90]], np.float64)
+CORNERS = np.array([[40, 20], [200, 50], [180, 120], [25, 90]], np.float64)
 
 
 def plane():
@@ -17,10 +17,10 @@ def plane():
     return (128 + 60 * np.sin(x / 9) * np.cos(y / 7) + 40 * np.cos(x / 23)).astype(np.uint8)
 
 
-def test_what_a_camera_sees_of_a_plane_comes_back():
-    there = cv2.getPerspectiveTransform(PLACES.astype(np.float32), SEEN.astype(np.float32))
-    seen = cv2.warpPerspective(plane(), there, (240, 144), flags=cv2.INTER_CUBIC)
-    made = Rectifier(SEEN, PLACES, width=WIDTH, height=HEIGHT)(np.stack([seen, 255 - seen]))
+def test_a_plane_that_a_camera_filmed_comes_back():
+    there = cv2.getPerspectiveTransform(PLACES.astype(np.float32), CORNERS.astype(np.float32))
+    filmed = cv2.warpPerspective(plane(), there, (240, 144), flags=cv2.INTER_CUBIC)
+    made = Rectifier(CORNERS, PLACES, width=WIDTH, height=HEIGHT)(np.stack([filmed, 255 - filmed]))
     assert made.shape == (2, HEIGHT, WIDTH)
     inside = (slice(12, 36), slice(12, 84))
     assert np.abs(made[0][inside].astype(int) - plane()[inside]).mean() < 2.0

@@ -16,6 +16,7 @@ from tasks.instruments.keyboard import (
     N_KEYS,
     WIDTH,
     draw_keyboard,
+    film_frames,
     key_columns,
     key_states,
     read_keyboard,
@@ -366,3 +367,14 @@ def test_a_take_in_parts_shows_what_it_shows_in_one():
 def test_ticks_without_a_picture_are_refused(time_s, ticks, message):
     with pytest.raises(ValueError, match=message):
         shown_at(np.array(time_s), rate=Fraction(25), start=ticks[0], count=ticks[1])
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(7)])
+def test_frames_at_any_rate_show_the_keys_of_their_moment(rate):
+    time_s = np.array([0.0, 0.4, 0.41, 1.2])
+    velocity = np.zeros((4, 88), np.uint8)
+    velocity[1, 10], velocity[2, 20], velocity[3, 30] = 40, 80, 120
+    frames = list(film_frames(time_s, velocity, lit="velocity", frame_rate=rate, duration_s=2.0))
+    assert len(frames) == round(2 * rate)
+    expected = [velocity[np.flatnonzero(time_s <= Fraction(k) / rate)[-1]] for k in range(len(frames))]
+    np.testing.assert_array_equal(read_keyboard(np.stack(frames)), expected)

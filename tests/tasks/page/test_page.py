@@ -3,8 +3,24 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from tasks.page.page import CatalogRow, Heard, Page, Performed, Picture, Refused, render_page
-from tasks.page.scores import DETAILS, METRICS, Cell, Metric, Row, Table
+from tasks.metrics.metric import Metric
+from tasks.metrics.table import metric
+from tasks.page.page import (
+    Card,
+    CatalogRow,
+    Chapter,
+    Entry,
+    Group,
+    Listing,
+    Media,
+    Page,
+    Picture,
+    Quarantined,
+    Result,
+    ShownTake,
+    render_page,
+)
+from tasks.page.scores import Cell, Row, Table
 
 EVIL = "\"'><script>alert(1)</script>\x00\x1b{{ 7*7 }}"
 SHOWN = "\"'><script>alert(1)</script>\\x00\\x1b{{ 7*7 }}"
@@ -39,125 +55,168 @@ def row(take: str, part: str, *, piece: str | None = None, duration_s: float = 6
     )
 
 
-def heard(system: str, *, words: str = "What it shows") -> Heard:
-    return Heard(
-        system=system,
-        family="net",
-        label="",
-        src="media/a b/50%.mp4",
-        is_video=True,
-        poster="media/a b/poster.png",
-        pictures=(Picture(src="media/a b/1.png", words=words, kind="spectrogram", width=880, height=290),),
+def picture(kind: str, *, words: str = "What it shows", caption: str = "") -> Picture:
+    return Picture(src=f"media/a b/{kind}.png", words=words, kind=kind, caption=caption, width=880, height=290)
+
+
+def card(title: str, *, words: str = "What it shows", n_media: int = 1) -> Card:
+    film = Media(src="media/a b/50%.mp4", words=words, name=words, poster="media/a b/poster.png")
+    sound = Media(src="media/a b/50%.flac", words=words, name=words, figures=(("SI-SDR", words),))
+    return Card(
+        title=title,
+        remark=words,
+        stills=(picture("view", words=words),),
+        media=(film,) if n_media == 1 else (sound,) * n_media,
         figures=(("NLL", "1.0 nats"),),
+        pictures=(picture("spectrogram", words=words, caption=words),),
     )
+
+
+def shown_take(*systems: Card, words: str = "T") -> ShownTake:
+    reference = card("Reference", words=words)
+    return ShownTake(take="t", title=words, about=(words,), duration_s=1.0, reference=reference, systems=systems)
+
+
+def chapter(*takes: ShownTake, n_takes: int = 1) -> Chapter:
+    return Chapter(name="kind", title="Kind", intro="What it is.", takes=takes, n_takes=n_takes)
+
+
+def table(system: str, metric: Metric, *, title: str = "T", remark: str = "", value: float = 0.5) -> Table:
+    cell = Cell(metric=metric, value=value, is_best=False, lead=None)
+    row = Row(family="net", system=system, role="model", remark=remark, cells=(cell,))
+    return Table(title=title, reference="", metrics=(metric,), rows=(row,))
 
 
 def page(**changes: object) -> Page:
     empty: dict[str, object] = {
         "data_version": "",
         "catalog": [],
-        "refused": [],
+        "quarantined": [],
         "pipeline": Markup("<svg></svg>"),
-        "scores": [],
-        "note_scores": {},
-        "learned": [],
-        "performed": [],
-        "n_test_takes": 1,
-        "captured": [],
+        "results": [],
+        "chapters": [],
     }
     return Page(**{**empty, **changes})  # type: ignore[arg-type]
 
 
 def test_an_empty_project_has_a_page_that_says_so():
-    text = Tags(render_page(page())).text
-    for words in ("No take was accepted", "Nothing was put aside", "No system has been evaluated yet"):
+    empty = Chapter(name="training", title="Training", empty="No system was trained.")
+    text = Tags(render_page(page(chapters=[empty]))).text
+    for words in (
+        "No take was accepted",
+        "Nothing is in quarantine",
+        "No system has been evaluated yet",
+        "No system was trained.",
+    ):
         assert words in text
 
 
-def test_each_data_set_has_a_table_with_its_own_columns_and_picture():
-    def table(name: str, system: str, metric: Metric) -> Table:
-        cell = Cell(metric=metric, value=0.5, is_best=False, lead=None)
-        row = Row(family="net", system=system, is_upper_bound=False, is_reference=False, cells=(cell,))
-        return Table(name=name, reference="", metrics=(metric,), rows=(row,))  # type: ignore[arg-type]
-
-    pictures = [
-        Picture(src=f"media/{kind}.captures.png", words="Onset F1 of each note", kind=kind, width=9, height=9)
-        for kind in ("notes", "cameras")
+def test_each_data_set_has_a_table_with_its_own_columns_and_pictures():
+    first, second = metric("nats_per_sample"), metric("onset_f1")
+    pictures = tuple(picture("note-scores", words=f"F1 {at}", caption=f"Onset F1, {at}") for at in ("all", "camera"))
+    results = [
+        Result(name="a", table=table("net_a", first, title="Drawn keyboards")),
+        Result(name="b", table=table("net_b", second, title="Filmed captures", remark="another"), pictures=pictures),
     ]
-    tables = [table("scores", "net_a", METRICS[0]), table("captures", "net_b", METRICS[1])]
-    found = Tags(render_page(page(scores=tables, note_scores={"captures": pictures})))
-    assert [
-        words for words in ("Drawn keyboards", "Filmed captures", "net_a", "net_b") if words not in found.text
-    ] == []
-    assert found.text.count(METRICS[0].meaning) == found.text.count(METRICS[1].meaning) == 1
-    assert [tag["src"] for name, tag in found.tags if name == "img"] == [picture.src for picture in pictures]
-    assert found.text.count("Onset F1 of each note, camera by camera") == 1
+    found = Tags(render_page(page(results=results)))
+    shown = ("Drawn keyboards", "Filmed captures", "net_a", "net_b", "another", "Onset F1, all", "Onset F1, camera")
+    assert [words for words in shown if words not in found.text] == []
+    assert found.text.count(first.meaning) == found.text.count(second.meaning) == 1
+    assert [tag["alt"] for name, tag in found.tags if name == "img"] == ["F1 all", "F1 camera"]
 
 
 def test_details_stand_under_their_table_and_are_explained_too():
-    def table(title: str, metric: Metric, *details: Table) -> Table:
-        cell = Cell(metric=metric, value=-43.2, is_best=False, lead=None)
-        row = Row(family="net", system="net_a", is_upper_bound=False, is_reference=False, cells=(cell,))
-        return Table(name="captures", reference="", metrics=(metric,), rows=(row,), title=title, details=details)
-
-    comb = next(metric for metric in DETAILS["Sound"] if metric.key == "comb_db")
-    found = Tags(render_page(page(scores=[table("", METRICS[0], table("Sound", comb))])))
-    for words in ("More figures of these captures", "Sound", "Comb", "-43.2".replace("-", "−"), comb.meaning):
+    comb = metric("comb_db")
+    details = (table("net_a", comb, title="Sound", value=-43.2),)
+    found = Tags(
+        render_page(page(results=[Result(name="a", table=table("net_a", metric("mr_stft")), details=details)]))
+    )
+    for words in ("More figures of these systems", "Sound", "Comb", "-43.2".replace("-", "−"), comb.meaning):
         assert words in found.text
-    assert "not ranked" not in found.text.partition("Comb")[2].partition("net_a")[0]
+    assert "is better" not in found.text.partition("Comb")[2].partition("net_a")[0]
+
+
+def test_a_chapter_is_in_the_contents_with_its_takes():
+    takes = chapter(shown_take(card("net_a")), n_takes=3)
+    found = Tags(render_page(page(chapters=[takes])))
+    links = [attributes["href"] for tag, attributes in found.tags if tag == "a"]
+    assert links.index("#kind") + 1 == links.index("#take-t")
+    ids = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
+    assert {"kind", "take-t"} <= ids
+    assert "What it is." in found.text
+    assert "the first 1 of 3" in found.text
+
+
+def test_a_card_with_several_sounds_has_a_player_with_a_name_for_each():
+    found = Tags(render_page(page(chapters=[chapter(shown_take(card("net_a", words="1 violin", n_media=3)))])))
+    assert [tag for tag, _ in found.tags if tag in ("audio", "video")] == ["video", *["audio"] * 3]
+    labels = [attributes["aria-label"] for tag, attributes in found.tags if tag == "audio"]
+    assert labels == ["1 violin"] * 3
+    assert found.text.count("SI-SDR 1 violin") == 3
+
+
+def test_a_listing_has_its_groups_columns_and_notes():
+    rows = ((Entry(text="cam_a", style="code"), Entry(text="locked", style="good", note="it is the clock")),)
+    groups = (Group(title="Kalimba", name="t", rows=rows),)
+    listing = Listing(columns=(("Device", False), ("Verdict", True)), groups=groups)
+    found = Tags(render_page(page(chapters=[Chapter(name="clocks", title="Clocks", listing=listing)])))
+    for words in ("Clocks", "Kalimba", "Device", "Verdict", "cam_a", "locked"):
+        assert words in found.text
+    assert [attributes["title"] for _, attributes in found.tags if "title" in attributes] == ["it is the clock"]
 
 
 def test_hostile_words_stay_words_wherever_they_stand():
-    performed = Performed(
-        take="t",
-        camera=EVIL,
-        title=EVIL,
-        composer=EVIL,
-        duration_s=1.0,
-        truth=heard(EVIL),
-        systems=(heard(EVIL, words=EVIL),),
-    )
+    entry = Entry(text=EVIL, style="code", note=EVIL)
+    listing = Listing(columns=((EVIL, False),), groups=(Group(title=EVIL, name=EVIL, rows=((entry,),)),))
+    chapters = [
+        Chapter(
+            name="kind",
+            title=EVIL,
+            intro=EVIL,
+            takes=(shown_take(card(EVIL, words=EVIL), card(EVIL, words=EVIL, n_media=2), words=EVIL),),
+            n_takes=1,
+        ),
+        Chapter(name="clocks", title=EVIL, intro=EVIL, listing=listing, cards=(card(EVIL, words=EVIL),)),
+        Chapter(name="nothing", title=EVIL, empty=EVIL),
+    ]
     html = render_page(
         page(
             data_version=EVIL,
             catalog=[row("t", "test", title=EVIL, piece=EVIL)],
-            refused=[Refused(name=EVIL, kind=EVIL, reason=EVIL)],
-            performed=[performed],
+            quarantined=[Quarantined(name=EVIL, kind=EVIL, reason=EVIL)],
+            results=[Result(name="a", table=table(EVIL, metric("mr_stft"), title=EVIL, remark=EVIL))],
+            chapters=chapters,
         )
     )
     found = Tags(html)
     assert [tag for tag, _ in found.tags if tag == "script"] == ["script"]
-    assert found.text.count(SHOWN) >= 9
+    assert found.text.count(SHOWN) >= 39
     assert [attributes["alt"] for tag, attributes in found.tags if tag == "img" and attributes["alt"] == SHOWN]
     assert not {"\x00", "\x1b"} & set(html)
 
 
 def test_a_name_that_is_no_text_can_still_be_written():
     name = b"\xff\xfe.mid".decode("utf-8", "surrogateescape")
-    html = render_page(page(refused=[Refused(name=name, kind="BAD_NAME", reason=name)]))
+    html = render_page(page(quarantined=[Quarantined(name=name, kind="BAD_NAME", reason=name)]))
     assert r"\xff\xfe.mid" in html
     html.encode("utf-8")
 
 
 def test_names_of_files_become_addresses():
-    performed = Performed(take="t", camera="", title="T", composer="", duration_s=1.0, truth=heard(""), systems=())
-    found = Tags(render_page(page(performed=[performed])))
+    found = Tags(render_page(page(chapters=[chapter(shown_take())])))
     assert [attributes["src"] for tag, attributes in found.tags if tag == "video"] == ["media/a%20b/50%25.mp4"]
 
 
 def test_minutes_are_summed_by_part_and_pieces_counted_once():
     rows = [row("a", "train", piece="p"), row("b", "train", piece="p"), row("c", "test"), row("d", "")]
     html = render_page(page(catalog=rows))
-    tiles = {"takes": "4", "pieces": "3", "min to train on": "2.0", "min to validate": "0.0", "min to test on": "1.0"}
+    tiles = {"takes": "4", "pieces": "3", "min for training": "2.0", "min for validation": "0.0", "min for test": "1.0"}
     for name, value in tiles.items():
         assert f"<dt>{name}</dt><dd>{value}</dd>" in html
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    performed = Performed(
-        take="t", camera="", title="T", composer="", duration_s=1.0, truth=heard(""), systems=(heard("s"),)
-    )
-    found = Tags(render_page(page(performed=[performed])))
+    found = Tags(render_page(page(chapters=[chapter(shown_take(card("s"), card("s", n_media=2)))])))
     addresses = [attributes.get(name) for _, attributes in found.tags for name in ("src", "href", "poster")]
     assert not [address for address in addresses if address and ":" in address and not address.startswith("data:")]
     assert not [address for address in addresses if address and address.startswith("//")]

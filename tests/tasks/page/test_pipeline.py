@@ -72,7 +72,11 @@ def test_a_matrix_is_one_stage_that_names_what_it_runs_for(dvc_file):
 
 @pytest.mark.parametrize(
     ("over", "out", "read"),
-    [("[a, b]", "o/${item}", "o/b"), ("{a: {to: x}, b: {to: y}}", "o/${key}/${item.to}", "o/b/y")],
+    [
+        ("[a, b]", "o/${item}", "o/b"),
+        ("{a: x, b: y}", "o/${key}/${item}", "o/b/y"),
+        ("{a: {to: x}, b: {to: y}}", "o/${key}/${item.to}", "o/b/y"),
+    ],
 )
 def test_foreach_over_a_list_and_a_mapping(tmp_path, over, out, read):
     path = tmp_path / "dvc.yaml"
@@ -88,6 +92,19 @@ def test_a_template_in_one_entry_stands_for_its_own_run_only(tmp_path):
     path = tmp_path / "dvc.yaml"
     path.write_text("stages: {each: {foreach: [a, b], do: {cmd: x, outs: ['o/${item}']}}, last: {deps: [o/c]}}")
     assert read_stages(path, params={})[1].needs == ()
+
+
+def test_a_stage_needs_the_one_that_writes_its_parameters(tmp_path):
+    path = tmp_path / "dvc.yaml"
+    path.write_text(
+        "stages: {code: {outs: [code.json]}, each: {foreach: {a: x}, do: {params: [p.a, {code.json: [each.a]}]}}, "
+        "last: {params: [p, {params.yaml: [q]}]}}"
+    )
+    assert {stage.name: stage.needs for stage in read_stages(path, params={})} == {
+        "code": (),
+        "each": ("code",),
+        "last": (),
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tasks.families.baselines import BaselinesParams
 from tasks.features.polyphony import TranscribeParams
 from tasks.features.resample import resample
 from tasks.instruments.notes import sorted_notes
-from tasks.render import read_notes
+from tasks.intake.notes import read_notes
 from tasks.store.audio import read_audio, write_flac
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
@@ -40,7 +40,7 @@ def evaluated(chunked, notes_of):
     )
     for take in ("take_2", "take_3"):
         audio, rate = read_audio(Path("data/rendered") / take / "audio.flac")
-        truth, _ = read_notes(take)
+        truth = read_notes(take)
         late = resample(np.concatenate([np.zeros(round(LATE_S * rate), np.float32), audio])[: len(audio)], rate, 8_000)
         late_notes = sorted_notes(truth.onset_s + LATE_S, truth.offset_s + LATE_S, truth.pitch, truth.velocity)
         sounds = {

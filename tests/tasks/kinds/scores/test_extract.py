@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.extract import extract_take
 from tasks.features.mu_law import mu_law_decode
 from tasks.features.resample import resample
+from tasks.kinds.scores.extract import extract_take
 from tasks.store.arrays import open_arrays
 from tasks.store.audio import write_flac
 from tasks.takes import Take
@@ -55,14 +55,14 @@ def test_a_tone_is_the_largest_in_its_keys_column_just_while_it_sounds(extract, 
     assert amplitudes[outside].max() < 1e-3 * amplitudes[inside].max()
 
 
-def test_codes_decode_to_the_sound_as_far_as_256_levels_can_tell(extract):
+def test_codes_decode_to_the_sound_to_half_a_step_of_256_levels(extract):
     audio = tone(60, start_s=0.2, end_s=0.8, duration_s=1.0)
     arrays = extract(audio)
     assert (arrays["codes"].dtype, len(arrays["codes"])) == (np.uint8, 4_000)
-    heard = mu_law_decode(arrays["codes"][:])
+    decoded = mu_law_decode(arrays["codes"][:])
     true = resample(audio.astype(np.float32), RATE, 4_000)
     # Half a step, 1 / 255 of what companding gives, is exp(ln(256) / 255) - 1 = 2.2 % of |x| + 1/255.
-    assert (np.abs(heard - true) <= 0.022 * (np.abs(true) + 1 / 255) + 2e-5).all()  # and half a step of 16 bit
+    assert (np.abs(decoded - true) <= 0.022 * (np.abs(true) + 1 / 255) + 2e-5).all()  # and half a step of 16 bit
     silent = arrays["codes"][:500]
     assert set(silent) <= {127, 128}
 

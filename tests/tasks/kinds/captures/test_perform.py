@@ -1,4 +1,4 @@
-"""Any video through a family that learns from captures: where it looks, when it hears, what it refuses."""
+"""Any video through a family of captures: the region that is read, the sound's time, and what is refused."""
 
 import json
 from fractions import Fraction
@@ -10,17 +10,21 @@ import soundfile
 import torch
 
 from tasks import perform as perform_module
-from tasks.errors import DamagedData, PipelineError
-from tasks.families.base import Performance, save_network
+from tasks.errors import DamagedData, ParamsError, PipelineError
+from tasks.families import load_family
+from tasks.families.base import Performance, VideoFamily
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
+from tasks.families.networks import save_network
 from tasks.instruments.midi import MidiPolicy, read_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import TakeFileError
+from tasks.kinds.captures.perform import camera_film, trained_format
 from tasks.media.encode import encode_film
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
-from tasks.perform import PerformParams, Sight, camera_film, perform_video, sight_of, trained_sight
+from tasks.params import Section
+from tasks.perform import PerformParams, Region, perform_video, region_of
 
 POLICY = MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
 PARAMS = PerformParams(family="piano_roll", media=POLICY, min_change=24)
@@ -61,7 +65,7 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     family = BitmapMlpFamily()
     player = family._player(TRAINED, family.make_voice(TRAINED))
-    facts = {"gain_db": 0.0, "sight": {"width": 32, "height": 16}}
+    facts = {"gain_db": 0.0, "n_bank": 0, "pictures": {"width": 32, "height": 16}}
     save_network(folder / FAMILY, player.state_dict(), {"asked": TRAINED.model_dump(mode="json"), **facts})
     return folder
 
@@ -83,7 +87,7 @@ def video(tmp_path_factory):
 
 
 def perform(video, out, trained, **options):
-    told = []
+    remarks = []
     done = perform_video(
         video,
         out,
@@ -91,36 +95,36 @@ def perform(video, out, trained, **options):
         trained=trained,
         params=PARAMS,
         accelerator="cpu",
-        progress=told.append,
+        progress=remarks.append,
         **options,
     )
-    return done, told
+    return done, remarks
 
 
-def film_of(video, width=32, height=16, **sight):
-    return camera_film(video, probe(video, policy=POLICY), width, height, sight=Sight(**sight), policy=POLICY)
+def film_of(video, width=32, height=16, **region):
+    return camera_film(video, probe(video, policy=POLICY), width, height, region=Region(**region), policy=POLICY)
 
 
 def test_any_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(video, trained, tmp_path):
     before = video.read_bytes()
-    done, told = perform(video, tmp_path / "heard.mp4", trained)
+    done, remarks = perform(video, tmp_path / "out.mp4", trained)
     assert (done.system, done.n_decoded, done.n_pictures, done.sample_rate) == (FAMILY, 60, 60, 8_000)
     assert done.duration_s == pytest.approx(60 / float(RATE), abs=1e-3)
-    assert len(told) == 3
-    assert probe(tmp_path / "heard.mp4", policy=POLICY).audio_rate == 48_000
+    assert len(remarks) == 3
+    assert probe(tmp_path / "out.mp4", policy=POLICY).audio_rate == 48_000
     size = {"width": 160, "height": 90, "crop": None, "min_change": 0, "policy": POLICY}
-    np.testing.assert_array_equal(read_film(tmp_path / "heard.mp4", **size).pictures, read_film(video, **size).pictures)
+    np.testing.assert_array_equal(read_film(tmp_path / "out.mp4", **size).pictures, read_film(video, **size).pictures)
     assert video.read_bytes() == before
 
 
-def test_where_it_looks_changes_what_is_heard(video, trained, tmp_path):
-    heard = []
-    for name, sight in (("all", None), ("part", Sight(crop=(80, 0, 80, 90))), ("again", None)):
+def test_the_region_that_is_read_changes_the_sound(video, trained, tmp_path):
+    made = []
+    for name, region in (("all", None), ("part", Region(crop=(80, 0, 80, 90))), ("again", None)):
         out = tmp_path / f"{name}.mkv"
-        perform(video, out, trained, sight=sight)
-        heard.append(out.read_bytes())
-    assert heard[0] == heard[2]
-    assert heard[0] != heard[1]
+        perform(video, out, trained, region=region)
+        made.append(out.read_bytes())
+    assert made[0] == made[2]
+    assert made[0] != made[1]
 
 
 def test_a_crop_keeps_that_part_of_the_picture(tmp_path):
@@ -157,24 +161,27 @@ def test_every_picture_comes_at_its_own_time(video):
 def test_take_yaml_beside_the_video_says_where_to_look(video, tmp_path):
     path = tmp_path / "cam_side.mp4"
     path.write_bytes(video.read_bytes())
-    assert sight_of(path, margins=(0.1, 0.2)) == Sight(margins=(0.1, 0.2))
+    assert region_of(path, margins=(0.1, 0.2)) == Region(margins=(0.1, 0.2))
     (tmp_path / "take.yaml").write_text(
         "instrument: marimba-18\ncameras: {side: {crop: [1, 2, 30, 40], corners: [[1, 2], [3, 2], [3, 4], [1, 4]]}}\n"
     )
-    said = sight_of(path, margins=(0.1, 0.2))
-    assert (said.crop, said.instrument) == ((1, 2, 30, 40), "marimba-18")
-    assert said.corners == ((1, 2), (3, 2), (3, 4), (1, 4))
-    assert sight_of(tmp_path / "cam_top.mp4", margins=(0.1, 0.2)).crop is None
+    found = region_of(path, margins=(0.1, 0.2))
+    assert (found.crop, found.instrument) == ((1, 2, 30, 40), "marimba-18")
+    assert found.corners == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert region_of(tmp_path / "cam_top.mp4", margins=(0.1, 0.2)).crop is None
     (tmp_path / "take.yaml").write_text("cameras: 3\n")
     with pytest.raises(TakeFileError, match=r"take.yaml, line 1"):
-        sight_of(path, margins=(0.1, 0.2))
+        region_of(path, margins=(0.1, 0.2))
 
 
-class Seer:
-    """A family that says which notes it saw."""
+class Detector(VideoFamily):
+    """A family that detects a note in every film, and no sound; its second system must not be reached."""
 
     data = "captures"
-    systems = (FAMILY,)
+    params_class = Section
+    systems = (FAMILY, "second")
+
+    def fit(self, data, out, *, params, resume, accelerator): ...
 
     def perform(self, trained, films, *, accelerator, truth):
         [(name, film)] = films.items()
@@ -186,22 +193,42 @@ class Seer:
             sample_rate=8_000,
             notes=notes,
         )
+        raise AssertionError("the second system ran")
 
 
-def test_notes_that_were_seen_are_written(video, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(perform_module, "load_family", lambda name: Seer())
-    done, _ = perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "seen.mid")
+class Mute(Detector):
+    """A family that knows no film of these."""
+
+    def perform(self, trained, films, *, accelerator, truth):
+        yield from ()
+
+
+def test_a_family_that_performs_nothing_fails_in_words(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: Mute())
+    with pytest.raises(PipelineError, match=r"bitmap_mlp made no sound of cam_side\.mp4/cam_side"):
+        perform(video, tmp_path / "out.mp4", trained)
+
+
+def test_a_family_that_takes_mixes_apart_is_refused(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: load_family("separation_baselines"))
+    with pytest.raises(ParamsError, match="family bitmap_mlp takes mixes apart: expected one that makes the sound"):
+        perform(video, tmp_path / "out.mp4", trained)
+
+
+def test_detected_notes_are_written(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: Detector())
+    done, _ = perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "notes.mid")
     assert len(done.notes) == 1
     policy = MidiPolicy(max_bytes=10_000, max_duration_s=60, max_notes=10, hanging="close", overlap="cut")
-    notes = read_midi(tmp_path / "seen.mid", policy).notes
+    notes = read_midi(tmp_path / "notes.mid", policy).notes
     assert (notes.pitch.tolist(), notes.onset_s.tolist(), notes.offset_s.tolist()) == ([69], [0.5], [1.0])
-    with pytest.raises(PipelineError, match=r"seen.mid cannot be written"):
-        perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "no" / "seen.mid")
+    with pytest.raises(PipelineError, match=r"notes.mid cannot be written"):
+        perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "no" / "notes.mid")
 
 
-def test_notes_of_a_family_that_tells_none_are_refused_before_anything_is_written(video, trained, tmp_path):
-    with pytest.raises(PipelineError, match="bitmap_mlp makes sound only and tells no notes"):
-        perform(video, tmp_path / "heard.mp4", trained, notes_out=tmp_path / "seen.mid")
+def test_notes_of_a_family_that_detects_none_are_refused_before_anything_is_written(video, trained, tmp_path):
+    with pytest.raises(PipelineError, match="bitmap_mlp predicts sound only and detects no notes"):
+        perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "notes.mid")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,17 +253,17 @@ def for_the_kalimba(trained, tmp_path):
 @pytest.mark.parametrize("corners", [None, ((40, 20), (120, 20), (120, 70), (40, 70))])
 def test_another_instrument_than_the_trained_one_is_refused_by_name(video, for_the_kalimba, tmp_path, corners):
     with pytest.raises(MediaError, match=r"cam_side.mp4: shows gong, expected kalimba, which bitmap_mlp was") as caught:
-        perform(video, tmp_path / "out.mp4", for_the_kalimba, sight=Sight(instrument="gong", corners=corners))
+        perform(video, tmp_path / "out.mp4", for_the_kalimba, region=Region(instrument="gong", corners=corners))
     assert caught.value.kind == "OTHER_INSTRUMENT"
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_an_instrument_that_nobody_has_shown_is_said_to_be_all_of_the_picture(video, for_the_kalimba, tmp_path):
-    said = "nobody says where kalimba is seen: all of the picture is taken for it"
-    _, told = perform(video, tmp_path / "all.mkv", for_the_kalimba)
-    assert told[0] == said
-    _, told = perform(video, tmp_path / "part.mkv", for_the_kalimba, sight=Sight(crop=(80, 0, 80, 90)))
-    assert said not in told
+def test_without_crop_and_corners_all_of_the_picture_is_used_and_a_remark_says_so(video, for_the_kalimba, tmp_path):
+    remark = "no crop and no corners of kalimba are known: all of the picture is used"
+    _, remarks = perform(video, tmp_path / "all.mkv", for_the_kalimba)
+    assert remarks[0] == remark
+    _, remarks = perform(video, tmp_path / "part.mkv", for_the_kalimba, region=Region(crop=(80, 0, 80, 90)))
+    assert remark not in remarks
 
 
 def test_a_video_without_a_picture_is_refused(trained, tmp_path):
@@ -258,24 +285,24 @@ def test_a_file_without_pictures_is_refused(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sight", "message"),
+    ("region", "message"),
     [
-        (Sight(crop=(100, 0, 61, 90)), "crop is 100,0,61,90, expected x,y,width,height within 160x90"),
-        (Sight(corners=((0, 0), (1, 1), (2, 2), (3, 3))), "expected 4 points around the instrument"),
-        (Sight(corners=((0, 0), (9000, 0), (9000, 50), (0, 50))), "far outside of 160x90"),
+        (Region(crop=(100, 0, 61, 90)), "crop is 100,0,61,90, expected x,y,width,height within 160x90"),
+        (Region(corners=((0, 0), (1, 1), (2, 2), (3, 3))), "expected 4 points around the instrument"),
+        (Region(corners=((0, 0), (9000, 0), (9000, 50), (0, 50))), "far outside of 160x90"),
     ],
 )
-def test_where_nothing_is_to_be_seen_is_refused(video, trained, tmp_path, sight, message):
+def test_a_region_outside_of_the_picture_is_refused(video, trained, tmp_path, region, message):
     with pytest.raises(MediaError, match=message) as caught:
-        perform(video, tmp_path / "out.mp4", trained, sight=sight)
-    assert caught.value.kind == "BAD_SIGHT"
+        perform(video, tmp_path / "out.mp4", trained, region=region)
+    assert caught.value.kind == "BAD_REGION"
     assert not (tmp_path / "out.mp4").exists()
 
 
 def test_more_pictures_than_memory_is_meant_for_are_refused(video):
     few = POLICY.model_copy(update={"max_bytes": 20 * 32 * 16})
     with pytest.raises(MediaError, match="more than 20 pictures") as caught:
-        camera_film(video, probe(video, policy=few), 32, 16, sight=Sight(), policy=few)
+        camera_film(video, probe(video, policy=few), 32, 16, region=Region(), policy=few)
     assert caught.value.kind == "TOO_LARGE"
 
 
@@ -284,10 +311,10 @@ def test_a_family_that_was_not_trained_says_so(video, tmp_path):
         perform(video, tmp_path / "out.mp4", tmp_path / "nothing here")
 
 
-@pytest.mark.parametrize("sight", [None, {"width": 0, "height": 4}, {"width": "wide"}, 7])
-def test_trained_files_that_do_not_say_their_size_are_damaged(trained, tmp_path, sight):
+@pytest.mark.parametrize("found", [None, {"width": 0, "height": 4}, {"width": "wide"}, 7])
+def test_trained_files_without_the_pictures_size_are_damaged(trained, tmp_path, found):
     (tmp_path / f"{FAMILY}.safetensors").write_bytes((trained / f"{FAMILY}.safetensors").read_bytes())
 
-    (tmp_path / f"{FAMILY}.json").write_text(json.dumps({"sight": sight}))
+    (tmp_path / f"{FAMILY}.json").write_text(json.dumps({"pictures": found}))
     with pytest.raises(DamagedData, match=f"{FAMILY}.json"):
-        trained_sight(tmp_path / FAMILY)
+        trained_format(tmp_path / FAMILY)

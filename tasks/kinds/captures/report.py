@@ -1,0 +1,205 @@
+"""Captures on the page: test takes camera by camera, and the clocks of all devices."""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.kinds.captures.played import played_notes
+from tasks.metrics.table import metric
+from tasks.page.figures import draw_still
+from tasks.page.page import Card, CatalogRow, Chapter, Entry, Group, Listing, Picture, ShownTake, picture_at
+from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
+from tasks.page.scores import Part, Table, parted_table
+from tasks.page.text import clock, number
+from tasks.report import KindPart, Source, folders, read_json
+from tasks.store.arrays import open_arrays
+from tasks.store.audio import write_flac
+from tasks.store.tables import read_table
+from tasks.store.views import ViewSet
+
+CLOCK_COLUMNS = (("delay_s", 5), ("drift_ppm", 2), ("residual_p95_ms", 3), ("error_ms", 2))
+"""Columns of clock.parquet on the page, and their digits."""
+
+STYLES = {"locked": "good", "followed": "good", "ambiguous": "weak", "unrelated": "weak"}
+"""How a verdict on a device's clock is shown."""
+
+
+def report(source: Source) -> KindPart:
+    """Write the media of the test takes and of the clocks, and return what the page shows of captures.
+
+    Raises:
+        DamagedData: a file is missing or is not what its stage writes.
+    """
+    tested = list(_tested_views(source))
+    takes = tuple(_shown_take(source, row, camera) for row, camera in tested[: source.params.max_takes])
+    chapter = Chapter(
+        name=source.kind,
+        title="Filmed captures",
+        intro="The view of one camera, without its sound, and the sound that each system predicts from it.",
+        takes=takes,
+        n_takes=len(tested),
+    )
+    by_camera = _by_camera(source)
+    return KindPart(
+        title="Filmed captures, camera by camera",
+        remarks={},
+        pictures=tuple(_note_scores(source)),
+        details=(by_camera,) if by_camera is not None else (),
+        takes=chapter if takes else None,
+        chapters=tuple(_clocks(source)),
+    )
+
+
+def _tested_views(source: Source) -> Iterator[tuple[CatalogRow, str]]:
+    """Yield each take of which a system has made the sound, with the first camera by which one did."""
+    for row in source.takes:
+        cameras = {camera.name for _, _, made in source.systems(row.take) for camera in folders(made)}
+        if cameras:
+            yield row, min(cameras)
+
+
+def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
+    """Write the media of one camera of a test take."""
+    folder = source.media(row.take)
+    views = ViewSet(source.data / "chunked" / source.kind)
+    view = views.view(row.take, camera)
+    audio, sample_rate = views.sound(row.take)
+    reference = Reference(
+        title=row.title,
+        audio=audio,
+        sample_rate=sample_rate,
+        notes=played_notes(view, views) if "amplitudes" in views.open(row.take) else None,
+        max_frequency_hz=source.params.max_frequency_hz,
+        zoom_s=source.params.zoom_s,
+    )
+    sound, poster = folder / "reference.flac", folder / "poster.png"
+    write_flac(sound, audio, sample_rate)
+    pictures = views.pictures(view)
+    draw_still(poster, pictures[len(pictures) // 2])
+    systems = (
+        system_card(
+            made,
+            reference,
+            folder,
+            source.out,
+            family=family,
+            system=system,
+            poster=poster,
+            remark="upper bound" if source.role(family, system) == "bound" else "",
+            figures=source.figures(family, system, view.name),
+        )
+        for family, system, made in source.systems(view.name)
+    )
+    return ShownTake(
+        take=row.take,
+        title=row.title,
+        about=tuple(filter(None, (row.composer, f"filmed by {camera}"))),
+        duration_s=reference.duration_s,
+        reference=reference_card(reference, folder, source.out, source=sound, poster=poster),
+        systems=tuple(systems),
+    )
+
+
+def _by_camera(source: Source) -> Table | None:
+    cameras = sorted({str(camera) for family in source.evaluations for camera in family.takes["camera"]})
+    parts = [
+        Part(
+            label=camera,
+            meaning=f"the views of {camera}",
+            holds=lambda columns, camera=camera: columns["camera"] == camera,  # type: ignore[misc]
+        )
+        for camera in cameras
+    ]
+    return parted_table("Onset F1 by camera", source.evaluations, metric("onset_f1"), parts)
+
+
+def _note_scores(source: Source) -> Iterator[Picture]:
+    tables = [read_table(source.data / "evaluated" / one.family / "pitches.parquet") for one in source.evaluations]
+    for name, row_of, caption in (
+        ("notes", lambda system, _: system, "Onset F1 of each note"),
+        ("cameras", lambda system, view: f"{system} · {view.partition('/')[2]}", "Onset F1 of each note by camera"),
+    ):
+        path = source.out / "media" / f"{name}.{source.kind}.png"
+        picture = note_scores_picture(path, source.out, tables, row_of=row_of, caption=caption)
+        if picture is not None:
+            yield picture
+
+
+def _clocks(source: Source) -> Iterator[Chapter]:
+    """Copy and draw what is known of the clocks of each take that was synchronized."""
+    synchronized = {row.take: source.data / "synchronized" / row.take for row in source.takes}
+    shown = [row for row in source.takes if synchronized[row.take].is_dir()]
+    if not shown:
+        return
+    groups = [
+        Group(
+            title=row.title,
+            name=row.take,
+            rows=tuple(
+                _device_rows(
+                    read_json(synchronized[row.take] / "clock.json"),
+                    read_table(synchronized[row.take] / "clock.parquet"),
+                )
+            ),
+        )
+        for row in shown
+    ]
+    texts, numbers = ("Device", "Verdict", "By"), ("Delay, s", "Drift, ppm", "p95, ms", "Error, ms")
+    yield Chapter(
+        name="clocks",
+        title="Clocks",
+        intro="The devices of a capture were started by hand, and each runs on its own clock. A delay is the time on "
+        "the master's clock when a device's recording begins. A device that could not be synchronized is not in the "
+        "training data.",
+        listing=Listing(
+            columns=tuple([(name, False) for name in texts] + [(name, True) for name in numbers]),
+            groups=tuple(groups),
+        ),
+        cards=tuple(_clock_card(source, row) for row in shown),
+    )
+
+
+def _clock_card(source: Source, row: CatalogRow) -> Card:
+    folder = source.media(row.take)
+    residuals = folder / "residuals.png"
+    shutil.copyfile(source.data / "synchronized" / row.take / "residuals.png", residuals)
+    words, caption = f"Residuals of the clocks of {row.title} over time", "Residuals in ms over the master's time"
+    return Card(
+        title=row.title,
+        remark=f"{clock(row.duration_s)} · {row.take}",
+        stills=tuple(_stills(source, row)),
+        pictures=(picture_at(residuals, source.out, words, "residuals", caption),),
+    )
+
+
+def _stills(source: Source, row: CatalogRow) -> Iterator[Picture]:
+    chunked = source.data / "chunked" / source.kind / row.take / "arrays.zarr"
+    if not chunked.exists():
+        return
+    arrays = open_arrays(chunked)
+    for camera in arrays.attributes["cameras"]:
+        pictures = arrays[f"pictures_{camera}"]
+        still = source.media(row.take) / f"{camera}.png"
+        draw_still(still, pictures[len(pictures) // 2])
+        yield picture_at(still, source.out, f"The view of {camera} in the middle of {row.title}", "view")
+
+
+def _device_rows(facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Entry, ...]]:
+    """Yield a row a device; where a clock has several spans, the first one's delay and drift."""
+    for name, about in sorted(facts["devices"].items()):
+        spans = np.flatnonzero(table["device"] == name)
+        values = [(float(table[key][spans[0]]), digits) for key, digits in CLOCK_COLUMNS]
+        shown = [number(value, digits) if math.isfinite(value) else "" for value, digits in values]
+        shown[0] += f" ({len(spans)} spans)" if len(spans) > 1 else ""
+        is_master = name == facts["master"]
+        verdict = "master" if is_master else about["verdict"]
+        yield (
+            Entry(text=name, style="code"),
+            Entry(text=verdict, style=STYLES.get(verdict, ""), note=about["reason"]),
+            Entry(text="" if is_master else about["method"]),
+            *(Entry(text=text) for text in shown),
+        )
