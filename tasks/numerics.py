@@ -41,6 +41,7 @@ NETWORKS_PINNED: Mapping[str, str] = MappingProxyType(
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_CBWR": "COMPATIBLE",
         "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "+avx2,+fma",
     }
 )
 """Settings of torch, of its libraries oneDNN and MKL, and of the compiler of DeepSynth's sampling."""

@@ -248,8 +248,8 @@ class _Crops:
         """Read stretches of equal length, each a take, a first sample and a number of samples.
 
         Returns:
-            codes and inputs (B, T) uint8, each input the code before; if wanted, pictures (P, 57, 780) uint8 of all, and
-            shown (B, T).
+            codes and inputs (B, T) uint8, each input the code before; if wanted, pictures (P, 57, 780) uint8 of all,
+            and shown (B, T).
         """
         codes, inputs, pictures, shown = [], [], [], []
         n_pictures = 0
