@@ -390,8 +390,8 @@ def _oriented(
         requested = fitting[0]
     if matrix.shape == (len(requested), len(requested)):
         raise AmplitudeError(
-            f"{path} is {len(requested)} by {len(requested)}: with as many frames as notes, rows and columns cannot be told"
-            " apart; a Parquet file names its columns",
+            f"{path} is {len(requested)} by {len(requested)}: with as many frames as notes, rows and columns cannot be"
+            " told apart; a Parquet file names its columns",
             kind="SHAPE",
         )
     if len(requested) not in matrix.shape:

@@ -212,6 +212,8 @@ def page(data):
             "take": take,
             "kind": "ensemble",
             "piece": take,
+            "part": "test",
+            "digest": "0" * 64,
             "title": f"Song of {take}",
             "duration_s": float(SECONDS),
             "n_notes": 9,
