@@ -36,7 +36,13 @@ def evaluated(chunked, notes_of):
     split = SplitParams(salt="s", train_percent=60, validation_percent=20, min_pieces=1)
     index_takes(scores, catalog, split, SegmentParams(length_s=1.0, hop_s=1.0))
     train_family(
-        "baselines", BASELINES, data=scores, out=Path("trained"), resume_root=Path("resume"), accelerator="cpu"
+        "baselines",
+        BASELINES,
+        data=scores,
+        out=Path("trained"),
+        resume_root=Path("resume"),
+        accelerator="cpu",
+        networks="portable",
     )
     for take in ("take_2", "take_3"):
         audio, rate = read_audio(Path("data/rendered") / take / "audio.flac")
