@@ -218,9 +218,8 @@ def test_a_part_with_takes_and_no_piece_is_an_error_of_the_params(demo):
 def test_presets_film_ensembles_whose_training_has_every_instrument_of_the_tests(preset):
     params = FilmParams.parse(yaml.safe_load(preset_text(preset))["film"], "film")
     takes = takes_to_film(params)
-    instruments = {
-        part: {cast.instrument for take in takes if take.part == part for cast in take.cast} for part in PARTS
-    }
+    of_part = {part: [take for take in takes if take.part == part] for part in PARTS}
+    instruments = {part: {cast.instrument for take in of_part[part] for cast in take.cast} for part in PARTS}
     assert instruments["test"] | instruments["validation"] <= instruments["train"]
     if preset == "study":
         assert instruments["train"] == set(ORCHESTRA)
