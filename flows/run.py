@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -284,6 +283,10 @@ def progress_bar() -> Progress:
     )
 
 
+def _section_class(given: type[Section] | Callable[[], type[Section]]) -> type[Section]:
+    return given if isinstance(given, type) and issubclass(given, Section) else given()  # type: ignore[return-value]
+
+
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
     """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, report what was done.
 
@@ -307,8 +310,7 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         if "@" in stage:
             check_kind(stage.partition("@")[2], families)
         typed = {
-            key: (cls if isclass(cls) else cls()).parse(section_values(params, name), name)
-            for key, (name, cls) in sections.items()
+            key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
             done = flow.with_options(task_runner=runner())(*arguments, **typed)

@@ -32,13 +32,14 @@ TABLES: Mapping[str, str] = {REGISTRY: "KINDS", FAMILIES: "FAMILIES"}
 # the price of not parsing a million and a half characters for each stage.
 _IMPORT = re.compile(
     r"(?:^|[;:])[ \t]*(?:"
-    r"from[ \t]+(?P<source>[\w.]+)[ \t]+import\b[ \t]*(?P<names>\((?:[^()#]|#[^\n]*)*\)|(?:[^\n;#\\]|\\\n)+)"
-    r"|import[ \t]+(?P<modules>(?:[^\n;#\\]|\\\n)+))",
+    r"from(?:[ \t]|\\\n)+(?P<source>[\w.]+)(?:[ \t]|\\\n)+import\b(?:[ \t]|\\\n)*"
+    r"(?P<names>\((?:[^()#]|#[^\n]*)*\)|(?:[^\n;#\\]|\\\n)+)"
+    r"|import(?:[ \t]|\\\n)+(?P<modules>(?:[^\n;#\\]|\\\n)+))",
     re.MULTILINE,
 )
 _COMMENT = re.compile(r"#[^\n]*")
 _NAME = re.compile(r"(?P<name>[\w.]+)(?:\s+as\s+\w+)?")
-# kind_module(kind, "chunk"), kind_work("chunk"), kinds_of("chunk"): the verb is a literal, as a test says of all calls.
+# A call of kind_module, kind_work or kinds_of whose last argument is the verb: a literal, as a test says of all calls.
 _LOOKUP = re.compile(r"\bkinds?_\w+\((?:[^()\"]|\([^()]*\))*\"(?P<verb>\w+)\"")
 _OWN_PLACE = re.compile(r"(?<![.\w])__file__\b")
 _TEXT = re.compile(r"\"([^\"\n]+)\"")

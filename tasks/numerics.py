@@ -29,5 +29,5 @@ def pin(cpu_info: Path = Path("/proc/cpuinfo")) -> None:
         cpu_info: what the kernel says of the CPU; where there is no such file, nothing is assumed of it.
     """
     has_avx512 = cpu_info.is_file() and "avx512f" in cpu_info.read_text(encoding="utf-8", errors="replace")
-    for name, value in (PINNED | PINNED_WITH_AVX512 if has_avx512 else PINNED).items():
+    for name, value in ({**PINNED, **PINNED_WITH_AVX512} if has_avx512 else PINNED).items():
         os.environ.setdefault(name, value)

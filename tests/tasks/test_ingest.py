@@ -15,7 +15,7 @@ from tasks.errors import DamagedData, ParamsError
 from tasks.ingest import (
     IngestError,
     find_sources,
-    ingest_take,
+    ingest_kind,
     listing,
     refuse_copies,
     refuse_other_parts,
@@ -24,7 +24,8 @@ from tasks.ingest import (
 from tasks.instruments.midi import Controls, write_midi
 from tasks.intake.copies import Contents
 from tasks.intake.folder import FolderSize
-from tasks.intake.notes import read_controls, read_notes
+from tasks.intake.notes import read_notes
+from tasks.intake.pedals import read_controls
 from tasks.intake.record import read_capture
 from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
@@ -152,7 +153,8 @@ def ingested(name, params, *, sources=None):
     found = sources or find_sources(size=SIZE)[0]
     out = Path("data/ingested") / name
     out.mkdir(parents=True)
-    ingest_take(next(source for source in found if source.name == name), out, params)
+    source = next(source for source in found if source.name == name)
+    ingest_kind(source.data_set).ingest_take(source, out, params)
     return json.loads((out / "take.json").read_text())
 
 

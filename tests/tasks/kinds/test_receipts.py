@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from tasks.modules import PROJECT
 from tasks.registry import KINDS, kinds_of
-from tasks.step import PROJECT
 
 VERBS = ("film", "ingest", "render", "synchronize", "extract", "chunk")
 PRINT_KEYS = """

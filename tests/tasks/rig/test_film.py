@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.film import filmed
 from tasks.instruments.keyboard import LOWEST_PITCH
 from tasks.instruments.marimba import HEAD_RADIUS_CM, bars_of, hands_of, plan_mallets
 from tasks.instruments.notes import sorted_notes
 from tasks.rig.film import MOMENTS, exposure_moments
 from tasks.rig.piano import dips, key_corners
 from tasks.rig.rigs import VIEWS
+from tasks.rig.views import filmed
 
 BARS = bars_of()
 N_PICTURES = 50

@@ -1,6 +1,5 @@
-"""Who plays in an ensemble: told by take.yaml, or by the names of its files; and what each of them plays."""
+"""The players of an ensemble, from take.yaml or from the names of the files, and the notes of each."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from tasks.errors import BadInput
 from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.notes import Notes, sorted_notes
-from tasks.instruments.orchestra import ORCHESTRA, instrument_named, read_players
+from tasks.instruments.orchestra import instrument_code, read_players
 from tasks.intake.describe import TakeFile
 from tasks.intake.folder import device_of, role_of, shown
 from tasks.intake.layouts import STEM_STREAMS, ensemble_file
@@ -26,14 +25,14 @@ class PlayersError(BadInput):
 
 @dataclass(frozen=True, kw_only=True)
 class PlayerPlan:
-    """A player before any of his files was read.
+    """A player before any of their files was read.
 
     Attributes:
-        instrument: code, or a word for what is none of the orchestra's.
-        stem: the device that he is heard in.
-        sound: where that is.
-        camera: the device that he alone is seen in, or None.
-        notes: a list of his notes, or None.
+        instrument: code, or a word for an instrument that is none of the orchestra's.
+        stem: the device that records this player's sound.
+        sound: where that sound is.
+        camera: the device that films this player alone, or None.
+        notes: a list of this player's notes, or None.
     """
 
     instrument: str
@@ -43,25 +42,18 @@ class PlayerPlan:
     notes: Path | None = None
 
 
-def instrument_code(word: str) -> str:
-    """Return an instrument's code, or for what is none of the orchestra's the word itself in small letters."""
-    if word.lower() in ORCHESTRA:
-        return word.lower()
-    return instrument_named(word) or re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") or "other"
-
-
-def plan_players(files: Sequence[Path], said: TakeFile, *, where: str) -> list[PlayerPlan]:
-    """Say who plays: as take.yaml says, else by the names of the stems, in order of their numbers, then names.
+def plan_players(files: Sequence[Path], described: TakeFile, *, where: str) -> list[PlayerPlan]:
+    """List the players as take.yaml has them, else by the names of the stems, in order of their numbers, then names.
 
     Args:
         files: the raw files that can be used.
-        said: take.yaml.
+        described: take.yaml.
         where: the take's folder, for messages.
 
     Raises:
         PlayersError: ``NO_PLAYERS``; ``NO_INSTRUMENT``, a stem that names none; ``MISSING``, take.yaml names a stem or
-            a camera that is not there; ``UNNAMED``, it leaves a stem out; ``TWO_CLOCKS``, two players who are heard in
-            their cameras.
+            a camera that is not there; ``UNNAMED``, it leaves a stem out; ``TWICE``, it gives a stem to two players;
+            ``TWO_CLOCKS``, two players whose cameras record their sound.
     """
     roles = {path: role_of(path.name, in_ensemble=True) for path in files}
     paths = {device_of(path.name, in_ensemble=True): path for path in files if roles[path] != "score"}
@@ -74,8 +66,8 @@ def plan_players(files: Sequence[Path], said: TakeFile, *, where: str) -> list[P
         ]
     cameras = {device for device, path in paths.items() if roles[path] == "camera"}
     stems = [device for device, path in paths.items() if roles[path] == "stem"]
-    if said.players:
-        return _as_said(said, paths, stems, cameras, where)
+    if described.players:
+        return _as_described(described, paths, stems, cameras, where)
     solos = [path for path in files if _role(path) == "solo"]
     if solos:
         device = device_of(solos[0].name, in_ensemble=True)
@@ -107,21 +99,21 @@ def plan_players(files: Sequence[Path], said: TakeFile, *, where: str) -> list[P
     return plans
 
 
-def _as_said(
-    said: TakeFile, paths: Mapping[str, Path], stems: Sequence[str], cameras: set[str], where: str
+def _as_described(
+    described: TakeFile, paths: Mapping[str, Path], stems: Sequence[str], cameras: set[str], where: str
 ) -> list[PlayerPlan]:
     plans: list[PlayerPlan] = []
-    for number, player in enumerate(said.players, start=1):
+    for number, player in enumerate(described.players, start=1):
         for device in filter(None, (player.stem, player.camera)):
             if device not in paths:
                 raise PlayersError(
                     f"{where}: take.yaml names {device} of player {number}, but no {device}.* there can be used",
                     kind="MISSING",
                 )
-        if player.stem in cameras and len(said.players) > 1:
+        if player.stem in cameras and len(described.players) > 1:
             raise PlayersError(
-                f"{where}: player {number} is heard in {player.stem}, which has a clock of its own: expected a stem of "
-                "every player, or one player",
+                f"{where}: the sound of player {number} is in {player.stem}, which has a clock of its own: expected a "
+                "stem of every player, or one player",
                 kind="TWO_CLOCKS",
             )
         if player.stem in [plan.stem for plan in plans]:
@@ -146,7 +138,7 @@ def _as_said(
 def notes_of_players(
     plans: Sequence[PlayerPlan], score: Path | None, policy: MidiPolicy, *, recorded: bool
 ) -> list[Notes | None]:
-    """Return what each player plays, on the stems' clock; None where that is not known.
+    """Return the notes of each player, on the stems' clock; None where they are not known.
 
     A list of a player's own notes comes first. Of a MIDI file that was recorded with the take, each track goes to the
     next player of its instrument.

@@ -1,11 +1,11 @@
-"""A player's view to what he plays: which instrument, and which notes sound while each picture is shown.
+"""Transcription of a player's video: which instrument it shows, and which notes sound while each picture is shown.
 
-One small convolutional network knows the instrument by how a player usually looks and where he moves. Another looks at
-every picture, at what of it is unlike the usual one and at what has just changed; a network over time reads notes from
-that and from the optical flow. What separates a mix is told by it who plays what. Pictures tell a pitch roughly, but to
-a picture when a note begins: that is said beside the pitches.
+A small convolutional network classifies the instrument from the usual picture and from where the player moves. Another
+one encodes every picture: its difference to the usual one and its change since the last. A network over time predicts
+the notes from that, from the optical flow and from the instrument. Pictures show a pitch roughly, but a note's onset
+exactly: onsets are predicted beside the pitches (as Hawthorne et al., Onsets and Frames, ISMIR 2018, do from sound).
 
-Shapes: B players, T pictures, H rows, W columns, F numbers of motion, N instruments, P pitches.
+Shapes: B players, T pictures, H rows, W columns, F motion features, N instruments, P pitches.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 NEGATIVE_SLOPE = 0.1
-N_MOMENTARY = 2  # beside the pitches: that a note begins, that any sounds
+N_ACTIVITY = 2  # predictions beside the pitches: that a note begins, that any note sounds
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayerReaderConfig:
-    """Sizes of a `PlayerReader`.
+class VideoTranscriberConfig:
+    """Sizes of a `VideoTranscriber`.
 
     Attributes:
         n_instruments: N.
@@ -39,14 +39,14 @@ class PlayerReaderConfig:
     kernel: int = 7
 
 
-class PlayerReader(nn.Module):
-    """Says which instrument pictures show, and of every picture which notes sound."""
+class VideoTranscriber(nn.Module):
+    """Predicts a player's instrument from their portrait, and from every picture which notes sound."""
 
-    def __init__(self, config: PlayerReaderConfig) -> None:
+    def __init__(self, config: VideoTranscriberConfig) -> None:
         super().__init__()
         self.config = config
         widths = [3, config.n_filters, 2 * config.n_filters, 3 * config.n_filters]
-        self.look = nn.Sequential(
+        self.frame_encoder = nn.Sequential(
             *(
                 layer
                 for n_in, n_out in pairwise(widths)
@@ -58,7 +58,7 @@ class PlayerReader(nn.Module):
             nn.LeakyReLU(NEGATIVE_SLOPE),
         )
         n = 2 * config.n_filters
-        self.name = nn.Sequential(
+        self.classifier = nn.Sequential(
             nn.Conv2d(2, n, 5, stride=2, padding=2),
             nn.LeakyReLU(NEGATIVE_SLOPE),
             nn.Conv2d(n, 2 * n, 5, stride=2, padding=2),
@@ -73,47 +73,47 @@ class PlayerReader(nn.Module):
             nn.Dropout(0.3),
             nn.Linear(config.n_hidden, config.n_instruments),
         )
-        n_read = config.n_hidden + config.n_motion + config.n_instruments
-        say = nn.Conv1d(config.n_hidden, config.n_pitches + N_MOMENTARY, 1)
-        if say.bias is not None:
+        n_inputs = config.n_hidden + config.n_motion + config.n_instruments
+        logits = nn.Conv1d(config.n_hidden, config.n_pitches + N_ACTIVITY, 1)
+        if logits.bias is not None:
             with torch.no_grad():  # hardly any of the pitches sounds at a time, and few notes begin
-                say.bias.copy_(torch.tensor([-4.5] * config.n_pitches + [-2.5, 0.0]))
-        self.read = nn.Sequential(
-            nn.Conv1d(n_read, config.n_hidden, config.kernel, padding=config.kernel // 2),
+                logits.bias.copy_(torch.tensor([-4.5] * config.n_pitches + [-2.5, 0.0]))
+        self.note_predictor = nn.Sequential(
+            nn.Conv1d(n_inputs, config.n_hidden, config.kernel, padding=config.kernel // 2),
             nn.LeakyReLU(NEGATIVE_SLOPE),
             nn.Conv1d(config.n_hidden, config.n_hidden, config.kernel, padding=config.kernel // 2),
             nn.LeakyReLU(NEGATIVE_SLOPE),
-            say,
+            logits,
         )
 
-    def recognize(self, portraits: Tensor) -> Tensor:
+    def classify(self, portraits: Tensor) -> Tensor:
         """Return logits of each instrument (B, N) from players' portraits (B, 2, H, W)."""
         usual, moved = portraits.float().unbind(dim=1)
         mean, spread = usual.mean(dim=(1, 2), keepdim=True), usual.std(dim=(1, 2), keepdim=True) + 4.0
-        instruments: Tensor = self.name(torch.stack([usual - mean, 4 * moved], dim=1) / spread[:, None])
+        instruments: Tensor = self.classifier(torch.stack([usual - mean, 4 * moved], dim=1) / spread[:, None])
         return instruments
 
     def forward(self, pictures: Tensor, portraits: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """Read views.
+        """Transcribe videos.
 
         Args:
             pictures: (B, T, H, W) luma, 0 to 255.
-            portraits: (B, 2, H, W) the median picture of each player's take, and by how much each pixel deviates.
+            portraits: (B, 2, H, W) the median picture of each player's take, and the standard deviation of each pixel.
             motion: (B, T, F).
 
         Returns:
             Logits of each instrument (B, N), and (B, T, P + 2) that each pitch sounds, that a note begins, and that
-            any sounds.
+            any note sounds.
         """
-        luma, still = pictures.float(), portraits.float()[:, :1]
-        mean = still.mean(dim=(2, 3), keepdim=True)
-        spread = still.std(dim=(2, 3), keepdim=True) + 4.0
+        luma, usual = pictures.float(), portraits.float()[:, :1]
+        mean = usual.mean(dim=(2, 3), keepdim=True)
+        spread = usual.std(dim=(2, 3), keepdim=True) + 4.0
         change = torch.diff(luma, dim=1, prepend=luma[:, :1])
-        seen = torch.stack([luma - mean, 2 * (luma - still), 3 * change], dim=2) / spread[:, None]  # (B, T, 3, H, W)
-        each = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # half the time on a CPU
-        features = self.look(each).reshape(*seen.shape[:2], -1)  # (B, T, n_hidden)
-        instruments = self.recognize(portraits)
-        known = torch.softmax(instruments, dim=1)[:, None].expand(-1, features.shape[1], -1)
-        read = torch.cat([features, motion.float(), known.detach()], dim=2).transpose(1, 2)
-        notes: Tensor = self.read(read).transpose(1, 2)
+        inputs = torch.stack([luma - mean, 2 * (luma - usual), 3 * change], dim=2) / spread[:, None]  # (B, T, 3, H, W)
+        each = inputs.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # half the time on a CPU
+        features = self.frame_encoder(each).reshape(*inputs.shape[:2], -1)  # (B, T, n_hidden)
+        instruments = self.classify(portraits)
+        probabilities = torch.softmax(instruments, dim=1)[:, None].expand(-1, features.shape[1], -1)
+        over_time = torch.cat([features, motion.float(), probabilities.detach()], dim=2).transpose(1, 2)
+        notes: Tensor = self.note_predictor(over_time).transpose(1, 2)
         return instruments, notes

@@ -1,4 +1,4 @@
-"""Who plays in an ensemble, and what each of them plays."""
+"""The players of an ensemble, and the notes of each."""
 
 from pathlib import Path
 
@@ -7,10 +7,9 @@ import pytest
 
 from tasks.instruments.midi import MidiPolicy, write_tracks
 from tasks.instruments.notes import sorted_notes
-from tasks.intake.describe import PlayerSaid, TakeFile
-from tasks.intake.players import (
+from tasks.intake.describe import PlayerEntry, TakeFile
+from tasks.kinds.ensembles.players import (
     PlayersError,
-    instrument_code,
     notes_of_players,
     plan_players,
     read_note_list,
@@ -19,32 +18,17 @@ from tasks.intake.players import (
 POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
 
 
-def planned(*names, **said):
+def planned(*names, **described):
     files = [Path("data/raw/t") / name for name in names]
-    return plan_players(files, TakeFile.model_validate(said), where="data/raw/t")
+    return plan_players(files, TakeFile.model_validate(described), where="data/raw/t")
 
 
-def told(*names, **said):
-    return [(plan.instrument, plan.stem, plan.camera) for plan in planned(*names, **said)]
-
-
-@pytest.mark.parametrize(
-    ("word", "code"),
-    [
-        ("vn", "vn"),
-        ("VN", "vn"),
-        ("violin", "vn"),
-        ("Alto Sax", "sax"),
-        ("drums", "drums"),
-        ("Lead Guitar", "lead-guitar"),
-    ],
-)
-def test_an_instrument_is_its_code_or_its_own_word(word, code):
-    assert instrument_code(word) == code
+def listed(*names, **described):
+    return [(plan.instrument, plan.stem, plan.camera) for plan in planned(*names, **described)]
 
 
 def test_players_stand_in_the_order_of_their_numbers():
-    assert told("cam_p2.mp4", "mix.wav", "stem_10_vc.wav", "stem_1_vn.wav", "stem_2_vn.wav") == [
+    assert listed("cam_p2.mp4", "mix.wav", "stem_10_vc.wav", "stem_1_vn.wav", "stem_2_vn.wav") == [
         ("vn", "stem_1_vn", None),
         ("vn", "stem_2_vn", "cam_p2"),
         ("vc", "stem_10_vc", None),
@@ -52,7 +36,10 @@ def test_players_stand_in_the_order_of_their_numbers():
 
 
 def test_stems_without_numbers_stand_in_the_order_of_their_names():
-    assert told("stem_vocals.mp3", "stem_drums.mp3") == [("drums", "stem_drums", None), ("vocals", "stem_vocals", None)]
+    assert listed("stem_vocals.mp3", "stem_drums.mp3") == [
+        ("drums", "stem_drums", None),
+        ("vocals", "stem_vocals", None),
+    ]
 
 
 def test_two_stems_of_one_instrument_are_two_players():
@@ -76,23 +63,23 @@ def test_a_file_of_stems_holds_four_behind_the_mix():
 
 
 def test_a_solo_is_an_ensemble_of_one():
-    assert told("solo_vc.mp4") == [("vc", "solo_vc", "solo_vc")]
+    assert listed("solo_vc.mp4") == [("vc", "solo_vc", "solo_vc")]
     player = {"instrument": "cello", "stem": "cam_main", "camera": "cam_main"}
-    assert told("cam_main.mp4", players=[player]) == [("vc", "cam_main", "cam_main")]
+    assert listed("cam_main.mp4", players=[player]) == [("vc", "cam_main", "cam_main")]
 
 
-def test_take_yaml_says_who_plays_in_its_own_order():
+def test_take_yaml_lists_the_players_in_its_own_order():
     players = [
         {"instrument": "viola", "stem": "stem_2_vn"},
         {"instrument": "vn", "stem": "stem_1_vn", "camera": "cam_left"},
     ]
-    assert told("stem_1_vn.wav", "stem_2_vn.wav", "cam_left.mp4", players=players) == [
+    assert listed("stem_1_vn.wav", "stem_2_vn.wav", "cam_left.mp4", players=players) == [
         ("va", "stem_2_vn", None),
         ("vn", "stem_1_vn", "cam_left"),
     ]
 
 
-def said(stem, camera=None):
+def entry(stem, camera=None):
     return {"instrument": "vn", "stem": stem, "camera": camera}
 
 
@@ -101,11 +88,11 @@ def said(stem, camera=None):
     [
         (["stem_3.wav"], [], "NO_INSTRUMENT", "stem_3.wav names no instrument, expected stem_3_CODE, or players in"),
         (["mix.wav"], [], "NO_PLAYERS", "holds no stem that can be used"),
-        (["stem_1_vn.wav"], [said("stem_2_vn")], "MISSING", "names stem_2_vn of player 1, but no stem_2_vn"),
-        (["stem_1_vn.wav"], [said("stem_1_vn", "cam_x")], "MISSING", "names cam_x of player 1, but no cam_x"),
-        (["stem_1_vn.wav", "stem_2_vn.wav"], [said("stem_1_vn")], "UNNAMED", "holds stem_2_vn, which take.yaml gives"),
-        (["stem_1_vn.wav"], [said("stem_1_vn"), said("stem_1_vn")], "TWICE", "gives stem_1_vn to two players"),
-        (["cam_a.mp4", "cam_b.mp4"], [said("cam_a"), said("cam_b")], "TWO_CLOCKS", "heard in cam_a, which has a clock"),
+        (["stem_1_vn.wav"], [entry("stem_2_vn")], "MISSING", "names stem_2_vn of player 1, but no stem_2_vn"),
+        (["stem_1_vn.wav"], [entry("stem_1_vn", "cam_x")], "MISSING", "names cam_x of player 1, but no cam_x"),
+        (["stem_1_vn.wav", "stem_2_vn.wav"], [entry("stem_1_vn")], "UNNAMED", "holds stem_2_vn, which take.yaml gives"),
+        (["stem_1_vn.wav"], [entry("stem_1_vn"), entry("stem_1_vn")], "TWICE", "gives stem_1_vn to two players"),
+        (["cam_a.mp4", "cam_b.mp4"], [entry("cam_a"), entry("cam_b")], "TWO_CLOCKS", "is in cam_a, which has a clock"),
     ],
 )
 def test_players_that_cannot_be_are_one_clear_line(names, players, kind, message):
@@ -117,7 +104,7 @@ def test_players_that_cannot_be_are_one_clear_line(names, players, kind, message
 
 def test_a_player_of_take_yaml_names_devices():
     with pytest.raises(ValueError, match="stem"):
-        PlayerSaid(instrument="vn", stem="../other/x")
+        PlayerEntry(instrument="vn", stem="../other/x")
 
 
 def notes_at(*onsets, pitch=60):
