@@ -41,9 +41,10 @@ from numpy.typing import NDArray  # noqa: E402
 from flows.presets import preset_text  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import Film, film_of_view  # noqa: E402
-from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice  # noqa: E402
-from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumVoice  # noqa: E402
-from tasks.families.bitmaps import Player, play  # noqa: E402
+from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmDecoder  # noqa: E402
+from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumDecoder  # noqa: E402
+from tasks.families.bitmaps.adapter import sound_of  # noqa: E402
+from tasks.families.bitmaps.decoder import FrameRegressor  # noqa: E402
 from tasks.families.trained import load_trained  # noqa: E402
 from tasks.features.resample import resample  # noqa: E402
 from tasks.metrics.frames import frame_rate_comb_db, level_dbfs  # noqa: E402
@@ -77,7 +78,7 @@ def fit_timed(data: ViewSet, params: BitmapMlpParams) -> tuple[list[tuple[int, f
         used_s = time.process_time() - start
         state, facts = load_trained(out / "bitmap_mlp", {})
         n_weights = sum(array.size for name, array in state.items() if name.startswith("network."))
-        print(f"  {facts['asked']['fidelity']}: {n_weights:,} parameters, {used_s:.1f} s of CPU", flush=True)
+        print(f"  {facts['params']['fidelity']}: {n_weights:,} parameters, {used_s:.1f} s of CPU", flush=True)
         # Unsigned samples are half as large; corrected ones are scaled.
         unit = 4.0 if params.fidelity == "original" else float(state["voice.scale"]) ** -2
         with (out / "curves" / "bitmap_mlp.csv").open(newline="") as file:
@@ -174,10 +175,12 @@ def even_film(luma: int, like: Film) -> Film:
 
 
 class Network:
-    """A trained network and the ways in which it is heard."""
+    """A trained network and the ways in which its outputs become sound."""
 
-    def __init__(self, name: str, player: Player, params: BitmapMlpParams | BitmapStftParams, gain_db: float) -> None:
-        self.name, self.player, self.params, self.gain = name, player, params, np.float32(10 ** (gain_db / 20))
+    def __init__(
+        self, name: str, regressor: FrameRegressor, params: BitmapMlpParams | BitmapStftParams, gain_db: float
+    ) -> None:
+        self.name, self.regressor, self.params, self.gain = name, regressor, params, np.float32(10 ** (gain_db / 20))
 
     def renders(self) -> list[str]:
         if isinstance(self.params, BitmapStftParams):
@@ -185,11 +188,11 @@ class Network:
         return ["raw"] if self.params.fidelity == "original" else ["raw", "windowed", "granular"]
 
     def sound(self, film: Film, render: str) -> NDArray[np.float32]:
-        voice = self.player.voice
-        key = "phase" if isinstance(voice, SpectrumVoice) else "render"
-        if isinstance(voice, PcmVoice | SpectrumVoice):
-            voice._params = voice._params.model_copy(update={key: render})
-        return np.clip(play(self.player, film, self.params) * self.gain, -1, 1)
+        decoder = self.regressor.decoder
+        key = "phase" if isinstance(decoder, SpectrumDecoder) else "render"
+        if isinstance(decoder, PcmDecoder | SpectrumDecoder):
+            decoder._params = decoder._params.model_copy(update={key: render})
+        return np.clip(sound_of(self.regressor, film, self.params) * self.gain, -1, 1)
 
 
 def train(name: str, data: ViewSet, family: BitmapMlpFamily | BitmapStftFamily, params: object) -> Network:
@@ -199,9 +202,9 @@ def train(name: str, data: ViewSet, family: BitmapMlpFamily | BitmapStftFamily, 
         start = time.process_time()
         family.fit(data, out, params=params, resume=Path(folder) / "resume", accelerator="cpu")
         used_s = time.process_time() - start
-        player, asked, gain_db = family.load(out)
+        regressor, params, gain_db = family.load(out)
     print(f"trained {name} in {used_s:.0f} s of CPU", flush=True)
-    return Network(name, player, asked, gain_db)
+    return Network(name, regressor, params, gain_db)
 
 
 def networks_of(captures: Path, n_single: int, scratch: Path) -> Iterator[Network]:
@@ -295,7 +298,7 @@ def heard(network: Network, render: str, view: View, views: ViewSet, film: Film)
     """Return how one network sounds on one video."""
     truth, rate = views.sound(view.take)
     sound = network.sound(film, render)
-    cut = network.player.voice.cut
+    cut = network.regressor.decoder.cut
     comb_db = frame_rate_comb_db(sound, cut.sample_rate, cut.frame_rate)
     if cut.sample_rate != rate:
         sound = resample(sound, cut.sample_rate, rate)

@@ -17,9 +17,11 @@ from time import process_time
 import cv2
 import numpy as np
 
-from tasks.film import FOLDERS, FilmParams, excerpt, film_take, filmed, takes_to_film
+from tasks.film import FilmParams
+from tasks.kinds.captures.film import FOLDERS, excerpt, film_take, takes_to_film
 from tasks.params import read_params, section_values
 from tasks.rig.rigs import VIEWS, Instrument, RigParams, rig_of
+from tasks.rig.views import filmed
 
 PIECES: dict[Instrument, str] = {"marimba-18": "marimba_race", "piano": "etude_every_level"}
 N_PICTURES, RATE = 750, 25

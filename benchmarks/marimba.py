@@ -44,7 +44,7 @@ from tasks.errors import DamagedData, ParamsError  # noqa: E402
 from tasks.evaluate import EvaluateParams  # noqa: E402
 from tasks.families import load_family  # noqa: E402
 from tasks.families.base import film_of_view  # noqa: E402
-from tasks.families.note_regression import n_windows_of  # noqa: E402
+from tasks.families.note_regression.inputs import n_windows_of  # noqa: E402
 from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
 from tasks.kinds.captures.evaluate import played_scores  # noqa: E402
 from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
@@ -54,7 +54,7 @@ from tasks.store.arrays import write_arrays  # noqa: E402
 from tasks.store.segments import segment_rows, write_segments  # noqa: E402
 from tasks.store.views import View, ViewSet  # noqa: E402
 from tasks.synthesize import Lazy  # noqa: E402
-from tasks.takes import captures, read_catalog  # noqa: E402
+from tasks.takes import read_catalog  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
 CAPTURES = Path("data/chunked/captures")
@@ -75,14 +75,14 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no noise": {"augment.noise_luma": 0.0},
     "not mirrored": {"augment.mirror": 0.0},
     "stills not subtracted": {"subtract_still": False},
-    "whole picture": {"sees": "picture", "augment.mirror": 0.0},
-    "whole picture not rectified": {"sees": "picture", "augment.mirror": 0.0},
+    "whole picture": {"input": "picture", "augment.mirror": 0.0},
+    "whole picture not rectified": {"input": "picture", "augment.mirror": 0.0},
     "onsets weigh as the rest": {"onset_weight": 0.0},
     "no loss of rises": {"rise_weight": 0.0},
     "notes as often as they come": {"rare_notes": 0.0},
     "amplitudes as they are": {"target_power": 1.0},
     "sees no future": {"bidirectional": False},
-    "not told ages": {"sees_age": False},
+    "not told ages": {"picture_age": False},
     "sequences of 8": {"sequence_length": 8},
 }
 CAMERA = "cam_top"  # what the published networks were trained on
@@ -374,7 +374,7 @@ def unrectified(folder: Path, out: Path, parts: Sequence[str] = ("train", "valid
     params = ChunkParams.parse(yaml.safe_load(preset_text("demo"))["chunk"], "chunk")
     index = json.loads((folder / CAPTURES / "takes.json").read_text(encoding="utf-8"))
     with contextlib.chdir(out):
-        for take in captures(read_catalog()):
+        for take in (take for take in read_catalog() if take.data_set == "captures"):
             path = Path("data/ingested") / take.name / "take.json"
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts["instrument"]["name"] != INSTRUMENT or index[take.name]["part"] not in parts:

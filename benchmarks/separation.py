@@ -1,14 +1,14 @@
-"""Separation on a run's ensembles: what each network and baseline reaches, what conditions are worth, speed and seams.
+"""Separation on a run's ensembles: figures of each network and baseline, gains by conditions, speed and seams.
 
-python -m benchmarks.separation FOLDER [--part compare told speed] [--preset NAME] [--steps N] [--keep DIR]
+python -m benchmarks.separation FOLDER [--part compare conditions speed] [--preset NAME] [--steps N] [--keep DIR]
 
 FOLDER is a project in which the stages film to chunk have run. Networks are trained by the families' own ``fit`` with
 the values of a preset; what was trained is kept in DIR, and is not trained again. Nothing in FOLDER is written to.
 
 compare: every system on every test take: SI-SDR and its improvement over the active seconds, museval's SDR, leakage on
 silent players, by number of players and for two of one instrument; the difference to the blind network with its 95 %
-interval over pieces; swapped and blanked pictures.
-told: what players are asked for by, one row each, all for ``--steps`` steps.
+interval over pieces; swapped and blanked videos.
+conditions: what the network is conditioned on, one row each, all for ``--steps`` steps.
 speed: times real time of whole mixes, and the loudest difference that cutting one into pieces makes.
 """
 
@@ -28,25 +28,29 @@ import yaml
 from flows.presets import preset_text
 from tasks.evaluate import TakeScores
 from tasks.families import load_family
-from tasks.families.separated import causality, probe_mixture, probes, write_separation
+from tasks.families.probes import probe_mixture, probes
 from tasks.families.separation import Mixture, SeparationFamily, mixture_of
-from tasks.families.wave_unet import BLIND, SYSTEM, Separator, WaveUnetParams, on_grid, separate_whole, told_of
+from tasks.families.stems import write_separation
+from tasks.families.wave_unet.conditions import conditions_of, on_grid
+from tasks.families.wave_unet.params import BLIND, SYSTEM, WaveUnetParams
+from tasks.families.wave_unet.separator import Separator, separate_whole
 from tasks.kinds.ensembles.evaluate import score_separation
+from tasks.metrics.causality import causality
 from tasks.metrics.intervals import paired_interval
 from tasks.store.ensembles import EnsembleSet
 from tasks.synthesize import Lazy
 
 ENSEMBLES = Path("data/chunked/ensembles")
-PARTS = ("compare", "told", "speed")
+PARTS = ("compare", "conditions", "speed")
 FAMILIES = ("separation_baselines", "wave_unet")
 FIGURES = ("si_sdr_improvement_db", "si_sdr_db", "sdr_db", "leakage_db", "leakage_worst_db")
-TOLD: dict[str, dict[str, Any]] = {
-    "labels": {"told_by": ["labels"]},
-    "classifier": {"told_by": ["classifier"]},
-    "classifier, motion": {"told_by": ["classifier", "motion"]},
-    "classifier, motion, onsets_seen": {"told_by": ["classifier", "motion", "onsets_seen"]},
-    "classifier, motion, notes_seen": {"told_by": ["classifier", "motion", "notes_seen"]},
-    "labels, score": {"told_by": ["labels", "score"]},
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "labels": {"conditioned_on": ["labels"]},
+    "classifier": {"conditioned_on": ["classifier"]},
+    "classifier, motion": {"conditioned_on": ["classifier", "motion"]},
+    "classifier, motion, onsets_video": {"conditioned_on": ["classifier", "motion", "onsets_video"]},
+    "classifier, motion, pitches_video": {"conditioned_on": ["classifier", "motion", "pitches_video"]},
+    "labels, score": {"conditioned_on": ["labels", "score"]},
     "all three, added at the bottleneck": {"conditioning": "additive", "place": "bottleneck", "n_fft": 0},
     "all three, without a dictionary": {"n_iterations": 0},
     "all three, without masks": {"n_fft": 0},
@@ -54,24 +58,24 @@ TOLD: dict[str, dict[str, Any]] = {
 
 
 def main() -> int:
-    """Print the tables that are asked for."""
+    """Print the requested tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a project in which the stages film to chunk have run")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=("compare", "speed"))
     parser.add_argument("--preset", default="study", help="whose values the networks are trained with")
-    parser.add_argument("--steps", type=int, default=400, help="of the rows of `told`")
+    parser.add_argument("--steps", type=int, default=400, help="of the rows of `conditions`")
     parser.add_argument("--keep", type=Path, default=None, help="where what is trained stays")
-    asked = parser.parse_args()
-    sections = yaml.safe_load(preset_text(asked.preset))["train"]
-    data = EnsembleSet(asked.folder / ENSEMBLES)
+    arguments = parser.parse_args()
+    sections = yaml.safe_load(preset_text(arguments.preset))["train"]
+    data = EnsembleSet(arguments.folder / ENSEMBLES)
     with tempfile.TemporaryDirectory() as scratch:
-        keep = asked.keep or Path(scratch)
+        keep = arguments.keep or Path(scratch)
         parts: dict[str, Callable[[], None]] = {
             "compare": lambda: compare(data, sections, keep),
-            "told": lambda: told(data, sections, keep, asked.steps),
+            "conditions": lambda: conditions(data, sections, keep, arguments.steps),
             "speed": lambda: speed(data, sections, keep),
         }
-        for part in asked.part:
+        for part in arguments.part:
             parts[part]()
     return 0
 
@@ -80,7 +84,7 @@ def fitted(data: EnsembleSet, name: str, section: Mapping[str, Any], out: Path) 
     """Return a family that is trained in ``out``, now or before."""
     family = load_family(name)
     if not isinstance(family, SeparationFamily):
-        raise TypeError(f"{name} takes no mix apart")
+        raise TypeError(f"{name} does not separate mixes")
     if not (out / "seconds.json").exists():
         out.mkdir(parents=True, exist_ok=True)
         began, cpu_s = time.monotonic(), time.process_time()
@@ -101,7 +105,7 @@ def scored(
     mixtures: Lazy[Mixture] = Lazy(dict.fromkeys(takes), lambda take: mixture_of(data, take))
     truth = Lazy(dict.fromkeys(takes), data.stems)
     found = []
-    for one in family.separate(trained, mixtures, accelerator="auto", truth=truth):
+    for one in family.separate(trained, mixtures, systems=family.systems, accelerator="auto", truth=truth):
         folder = scratch / one.system / one.take
         folder.mkdir(parents=True)
         is_unordered = one.system in family.unordered
@@ -143,7 +147,7 @@ def groups_of(found: Sequence[TakeScores]) -> dict[str, list[TakeScores]]:
 
 
 def compare(data: EnsembleSet, sections: Mapping[str, Any], keep: Path) -> None:
-    """Print what every system reaches."""
+    """Print every system's figures."""
     found: list[TakeScores] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in FAMILIES:
@@ -182,14 +186,13 @@ def against(found: Sequence[TakeScores], system: str, other: str) -> None:
 
 
 def follow(data: EnsembleSet, family: SeparationFamily[Any], trained: Path) -> None:
-    """Print what swapped and blanked pictures do."""
+    """Print what swapped and blanked videos change."""
     chosen = probes(data)
-    names = [name for take, asked in chosen.items() for name in (take, *asked)]
+    names = [name for take, changed in chosen.items() for name in (take, *changed)]
     mixtures: Lazy[Mixture] = Lazy(dict.fromkeys(names), lambda name: probe_mixture(data, name))
     made = {
         one.take: one.stems
-        for one in family.separate(trained, mixtures, accelerator="auto", truth=None)
-        if one.system == SYSTEM
+        for one in family.separate(trained, mixtures, systems=(SYSTEM,), accelerator="auto", truth=None)
     }
     print("\n| test duet | figure | dB |\n|---|---|---|")
     for take, (swapped, blanked) in chosen.items():
@@ -204,14 +207,14 @@ def follow(data: EnsembleSet, family: SeparationFamily[Any], trained: Path) -> N
             print(f"| {take} | {name} | {value:.1f} |")
 
 
-def told(data: EnsembleSet, sections: Mapping[str, Any], keep: Path, n_steps: int) -> None:
-    """Print what players are asked for by is worth."""
+def conditions(data: EnsembleSet, sections: Mapping[str, Any], keep: Path, n_steps: int) -> None:
+    """Print the gains by what the network is conditioned on."""
     print(f"\nall rows: {n_steps} steps")
     found: list[TakeScores] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for number, (row, changes) in enumerate(TOLD.items()):
+        for number, (row, changes) in enumerate(CONDITIONS.items()):
             section = dict(sections["wave_unet"]) | {"n_steps": n_steps} | changes
-            out = keep / f"told_{number}_{n_steps}"
+            out = keep / f"conditions_{number}_{n_steps}"
             family = fitted(data, "wave_unet", section, out)
             rows = scored(data, family, out, Path(scratch) / str(number))
             found += [replace(one, system=row) for one in rows if one.system == SYSTEM]
@@ -221,16 +224,16 @@ def told(data: EnsembleSet, sections: Mapping[str, Any], keep: Path, n_steps: in
 
 
 def speed(data: EnsembleSet, sections: Mapping[str, Any], keep: Path) -> None:
-    """Print how fast whole mixes are taken apart, and how well pieces fit together."""
+    """Print how fast whole mixes are separated, and the largest difference that cutting them into pieces makes."""
     fitted(data, "wave_unet", sections["wave_unet"], keep / "wave_unet")
     params = WaveUnetParams.model_validate(sections["wave_unet"])
-    seen: dict[int, str] = {}
+    takes: dict[int, str] = {}
     for take in data.takes("test"):
-        seen.setdefault(len(data.instruments(take)), take)
+        takes.setdefault(len(data.instruments(take)), take)
     print("\n| system | players | mix, s | times real time | seams, dB |\n|---|---|---|---|---|")
     for system in (SYSTEM, BLIND):
         separator = Separator.load(keep / "wave_unet", system, torch.device("cpu"))
-        for n_players, take in sorted(seen.items()):
+        for n_players, take in sorted(takes.items()):
             mixture = mixture_of(data, take)
             mixture = lengthened(mixture, 3)
             duration_s = mixture.audio.shape[1] / mixture.sample_rate
@@ -238,14 +241,14 @@ def speed(data: EnsembleSet, sections: Mapping[str, Any], keep: Path) -> None:
             began = time.monotonic()
             separator(mixture)
             spent_s = time.monotonic() - began
-            conditions = None
+            condition = None
             if separator.network.config.n_conditions:
-                asked = told_of(mixture, params.told_by, separator._reader)
-                grid = on_grid(asked, mixture, params.condition_hop, mixture.audio.shape[1])
-                conditions = torch.from_numpy(grid)[None]
+                found = conditions_of(mixture, params.conditioned_on, separator.transcriber)
+                grid = on_grid(found, mixture, params.condition_hop, mixture.audio.shape[1])
+                condition = torch.from_numpy(grid)[None]
             mix = torch.from_numpy(mixture.audio / mixture.audio.std())
             whole, pieces = (
-                separate_whole(separator.network, mix, conditions, n_output=round(length_s * mixture.sample_rate))
+                separate_whole(separator.network, mix, condition, n_output=round(length_s * mixture.sample_rate))
                 for length_s in (duration_s, params.output_s / 3)
             )
             loudest = float((whole - pieces).abs().max() / whole.abs().max())

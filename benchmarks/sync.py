@@ -41,6 +41,7 @@ from tasks.features.resample import resample  # noqa: E402
 from tasks.media.encode import encode_sound  # noqa: E402
 from tasks.media.probe import NO_LIMITS  # noqa: E402
 from tasks.media.sound import read_pcm, read_sound  # noqa: E402
+from tasks.modules import Project, Scope  # noqa: E402
 from tasks.params import read_params, section_values  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -74,10 +75,9 @@ def params() -> ClockParams:
 
 def key_of_code() -> str:
     """Return a digest of the code that a case's result rests on."""
-    root = HERE.parent
-    names = ("clock/fit", "clock/lines", "clock/onsets", "clock/sound", "clock/spectra", "rig/clocks", "rig/microphone")
-    files = [root / "tasks" / f"{name}.py" for name in names]
-    text = b"".join(path.read_bytes() for path in [*files, HERE / "_sync_cases.py"])
+    modules = ("tasks.clock.sound", "tasks.rig.clocks", "tasks.rig.microphone")
+    code = Project().digest(*modules, scope=Scope(kinds=()))
+    text = code.encode() + (HERE / "_sync_cases.py").read_bytes()
     return hashlib.sha256(text + repr(params()).encode()).hexdigest()[:16]
 
 

@@ -1,27 +1,22 @@
-"""Stage ``film``: data/sample -> data/filmed, virtual captures whose truth is known."""
+"""Stage ``film``: data/sample -> data/filmed, virtual takes whose truth is known."""
 
 import sys
 from pathlib import Path
 
 from prefect import flow
 
-from flows.run import Summary, TakeWork, for_each_take, one_at_a_time, run_stage
-from tasks.film import FilmParams, ensembles_to_film, film_take, takes_to_film
-from tasks.tools import check_tools
+from flows.run import Summary, for_each_take, kind_work, one_at_a_time, run_stage
+from tasks.film import FilmParams
+from tasks.registry import kind_module, kinds_of
 
 
 @flow(name="film", flow_run_name="film")
 def film(params: FilmParams) -> Summary:
     """Record scores with cameras and microphones that do not exist."""
-    work = TakeWork(
-        run=film_take,
-        inputs=lambda take: [Path(take.midi)],
-        tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]),
-    )
     with one_at_a_time("film"):
         return for_each_take(
-            lambda _: work,
-            [*takes_to_film(params), *ensembles_to_film(params)],
+            kind_work("film"),
+            [take for kind in kinds_of("film") for take in kind_module(kind, "film").takes_to_film(params)],
             stage="film",
             out_dir=Path("data/filmed"),
             params=params.recording,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.run import STATE, Settings, Summary, TakeWork, for_each_take, one_at_a_time, run_stage
+from flows.run import STATE, Settings, Summary, for_each_take, kind_work, one_at_a_time, run_stage
 from tasks.errors import DamagedData, PipelineError
 from tasks.ingest import (
     RAW,
@@ -13,7 +13,6 @@ from tasks.ingest import (
     check_filmed,
     find_sources,
     hash_files,
-    ingest_take,
     listing,
     refuse_copies,
     refuse_other_parts,
@@ -21,7 +20,6 @@ from tasks.ingest import (
 )
 from tasks.intake.copies import Contents
 from tasks.step import Verified
-from tasks.tools import check_tools
 
 INGESTED = Path("data/ingested")
 
@@ -29,11 +27,6 @@ INGESTED = Path("data/ingested")
 @flow(name="ingest", flow_run_name="ingest")
 def ingest(params: IngestParams) -> Summary:
     """Read every raw take once, and write the catalog of those that can be used."""
-    work = TakeWork(
-        run=ingest_take,
-        inputs=lambda source: [Path(file) for file in source.files],
-        tools=check_tools(["ffmpeg"]),
-    )
     with one_at_a_time("ingest"):
         if RAW.with_suffix(".dvc").exists() and not RAW.is_dir():
             raise DamagedData(f"{RAW} is missing, but {RAW}.dvc lists takes: run dvc pull")
@@ -48,7 +41,7 @@ def ingest(params: IngestParams) -> Summary:
         hashed.save()
         streams.save()
         summary = for_each_take(
-            lambda _: work,
+            kind_work("ingest"),
             sources,
             stage="ingest",
             out_dir=INGESTED,

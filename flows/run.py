@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from inspect import isclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +27,7 @@ from flows.server import prefect_server
 from tasks.code import check_code
 from tasks.errors import ParamsError, PipelineError
 from tasks.families import check_kind, families_of
+from tasks.numerics import Networks, NumericsParams, networks_of, pin_networks
 from tasks.params import Section, read_params, section_values
 from tasks.registry import kind_module
 from tasks.step import (
@@ -284,6 +284,17 @@ def progress_bar() -> Progress:
     )
 
 
+def _section_class(given: type[Section] | Callable[[], type[Section]]) -> type[Section]:
+    return given if isinstance(given, type) and issubclass(given, Section) else given()  # type: ignore[return-value]
+
+
+def _networks(verb: str, family: str, params: Mapping[str, Any]) -> Networks:
+    """Return a family's numerics: those of params.yaml in training, and later those that it was trained with."""
+    if verb == "train":
+        return NumericsParams.parse(section_values(params, "numerics"), "numerics").networks
+    return networks_of(Path("data/trained") / family)
+
+
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
     """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, report what was done.
 
@@ -304,11 +315,13 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         params = read_params()
         families = families_of(params)
         check_code(stage, families)
-        if "@" in stage:
-            check_kind(stage.partition("@")[2], families)
+        verb, _, family = stage.partition("@")
+        if family:
+            # Before the family is loaded: torch reads its settings when it is imported.
+            pin_networks(_networks(verb, family, params))
+            check_kind(family, families)
         typed = {
-            key: (cls if isclass(cls) else cls()).parse(section_values(params, name), name)
-            for key, (name, cls) in sections.items()
+            key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
             done = flow.with_options(task_runner=runner())(*arguments, **typed)

@@ -15,7 +15,7 @@ class BitmapToPcmConfig:
     """Sizes of a `BitmapToPcm`.
 
     Attributes:
-        n_inputs: numbers a picture is told by: 64 x 64 pixels are 4,096.
+        n_inputs: of a picture: 64 x 64 pixels are 4,096.
         hidden: units of each hidden layer; published are (1000), (1000, 1000, 1000), (2048, 1000, 1000) and
             (2000, 1500, 1000).
         n_outputs: samples of a frame: 735 are a thirtieth of a second at 22,050 Hz.

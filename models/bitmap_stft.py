@@ -15,7 +15,7 @@ class BitmapToSpectrumConfig:
     """Sizes of a `BitmapToSpectrum`.
 
     Attributes:
-        n_inputs: numbers a picture is told by: 64 x 64 pixels are 4,096.
+        n_inputs: of a picture: 64 x 64 pixels are 4,096.
         hidden: units of each hidden layer; published is (2048, 2048, 2048).
         n_outputs: bins of a column: 1,025 of a window of 2,048 samples.
     """
@@ -36,7 +36,7 @@ class BitmapToSpectrum(nn.Module):
         self.say = nn.Linear(sizes[-1], config.n_outputs)
 
     def forward(self, bitmaps: Tensor) -> Tensor:
-        """Map bitmaps (B, I) to magnitudes (B, K); the end is linear, so what it says may be below 0."""
+        """Map bitmaps (B, I) to magnitudes (B, K); the output layer is linear, so they may be below 0."""
         x = bitmaps
         for layer in self.hidden:
             x = torch.relu(layer(x))

@@ -17,7 +17,7 @@ from models.note_sequences import (
     Recurrence,
     SameConv2d,
     StackConv2d,
-    StackReader,
+    StackNetwork,
     conv_layers,
     init_normal,
     same_size,
@@ -41,13 +41,13 @@ class CnnLstmConfig:
         n_recurrent: of the LSTM layers.
         dropout: its share.
         init_std: of the convolutions' weights; 0 leaves torch's own.
-        sees: ``picture``, all of it for all notes at once, as published; ``bars``, the window around each note's bar
-            with the same weights for every note, which is told its place.
+        input: ``picture``, all of it for all notes at once, as published; ``bars``, the window around each note's bar
+            with the same weights for every note, conditioned on its place.
         columns: of the notes' middles in the picture, in pixels; for ``bars``.
         window_width: pixels of a window; for ``bars``.
-        bidirectional: the LSTMs also see what comes.
+        bidirectional: the LSTMs also run from the end.
         normalize: a group norm behind each convolution.
-        sees_age: the LSTMs are told for how long each picture of the stack had been shown.
+        picture_age: for how long each picture of the stack had been shown is an input of the LSTMs.
     """
 
     n_notes: int
@@ -59,22 +59,22 @@ class CnnLstmConfig:
     n_recurrent: tuple[int, ...]
     dropout: float
     init_std: float
-    sees: Literal["picture", "bars"]
+    input: Literal["picture", "bars"]
     columns: tuple[float, ...]
     window_width: int
     bidirectional: bool
     normalize: bool
-    sees_age: bool
+    picture_age: bool
 
 
-class CnnLstm(StackReader):
+class CnnLstm(StackNetwork):
     """From stacks to the amplitudes of every note."""
 
     def __init__(self, config: CnnLstmConfig) -> None:
-        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, sees_age=config.sees_age)
+        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, picture_age=config.picture_age)
         self.config = config
         layers = conv_layers(config.layers)
-        is_shared = config.sees == "bars"
+        is_shared = config.input == "bars"
         self.windows = NoteWindows(config.columns, config.window_width) if is_shared else None
         parts: list[nn.Module] = []
         n_channels = config.n_pictures
@@ -98,7 +98,7 @@ class CnnLstm(StackReader):
             n_features = n_hidden
         self.dense = nn.Sequential(*dense)
         self.recurrence = Recurrence(
-            n_features + is_shared + config.n_pictures * config.sees_age,
+            n_features + is_shared + config.n_pictures * config.picture_age,
             config.n_recurrent,
             1 if is_shared else config.n_notes,
             dropout=config.dropout,
@@ -109,14 +109,14 @@ class CnnLstm(StackReader):
             init_normal(self.first, config.init_std)
             init_normal(self.convolutions, config.init_std)
 
-    def see(self, frames: Tensor) -> Tensor:
+    def encode(self, frames: Tensor) -> Tensor:
         """Map frames (B, T + C - 1, H, W), of which each C make a stack, to features (B, T, f)."""
-        seen = self.first(frames)  # (B, T, filters, H', W')
-        features: Tensor = self.dense(self.convolutions(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
+        maps = self.first(frames)  # (B, T, filters, H', W')
+        features: Tensor = self.dense(self.convolutions(maps.flatten(0, 1))).unflatten(0, maps.shape[:2])
         return features
 
-    def tell(self, features: Tensor) -> Tensor:
-        """Map features, with what else is known of each window, to amplitudes."""
+    def regress(self, features: Tensor) -> Tensor:
+        """Map features and each window's place and ages to amplitudes."""
         amplitudes: Tensor = self.recurrence(features)
         return amplitudes
 
@@ -134,10 +134,10 @@ def published(n_notes: int, *, height: int, width: int, layout: Literal["final",
         n_recurrent=(256, 128) if layout == "final" else (256, 256),
         dropout=0.2,
         init_std=0.01,
-        sees="picture",
+        input="picture",
         columns=(),
         window_width=0,
         bidirectional=False,
         normalize=False,
-        sees_age=False,
+        picture_age=False,
     )

@@ -15,7 +15,7 @@ from models.note_sequences import (
     NoteWindows,
     SameConv2d,
     StackConv2d,
-    StackReader,
+    StackNetwork,
     conv_layers,
     init_normal,
     same_size,
@@ -31,21 +31,21 @@ class ConvLstmConfig:
 
     Attributes:
         n_notes: of the instrument.
-        n_pictures: that a step sees; 1 as published.
+        n_pictures: that are the input of a step; 1 as published.
         height: of the pictures.
         width: of the pictures.
         layers: filters, kernel and stride of each ConvLSTM.
         n_hidden: of the fully connected layers; (512,) in the code, (1024, 512) on the poster.
         dropout: behind each of them.
         init_std: of the convolutions' weights; 0 leaves torch's own.
-        sees: ``picture``, all of it for all notes at once, as published; ``bars``, the window around each note's bar
-            with the same weights for every note, which is told its place.
+        input: ``picture``, all of it for all notes at once, as published; ``bars``, the window around each note's bar
+            with the same weights for every note, conditioned on its place.
         columns: of the notes' middles in the picture, in pixels; for ``bars``.
         window_width: pixels of a window; for ``bars``.
         normalize: a group norm behind each layer, where the code has a batch norm.
-        sees_age: the fully connected layers are told for how long each picture of the stack had been shown.
-        remembered_kernel: of the convolution of what is remembered; 0 takes each layer's own, as published.
-        n_ahead: windows that come after the one that is told of, and are seen before it is; 0 published.
+        picture_age: for how long each picture of the stack had been shown is an input of the fully connected layers.
+        recurrent_kernel: of the convolution of the hidden state; 0 takes each layer's own, as published.
+        n_ahead: windows after the one that is predicted, which are inputs too; 0 published.
     """
 
     n_notes: int
@@ -56,39 +56,43 @@ class ConvLstmConfig:
     n_hidden: tuple[int, ...]
     dropout: float
     init_std: float
-    sees: Literal["picture", "bars"]
+    input: Literal["picture", "bars"]
     columns: tuple[float, ...]
     window_width: int
     normalize: bool
-    sees_age: bool
-    remembered_kernel: int
+    picture_age: bool
+    recurrent_kernel: int
     n_ahead: int
 
 
 class ConvLstmLayer(nn.Module):
-    """One ConvLSTM: both what comes in and what was remembered pass a convolution before the gates.
+    """One ConvLSTM: both the input and the hidden state pass a convolution before the gates.
 
     Source:
         Shi et al. 2015, equation 3, without the peepholes, as Keras has it; one bias vector a gate.
     """
 
-    def __init__(self, n_inputs: int, layer: ConvLayer, *, remembered_kernel: int, is_first: bool) -> None:
+    def __init__(self, n_inputs: int, layer: ConvLayer, *, recurrent_kernel: int, is_first: bool) -> None:
         super().__init__()
         self.n_filters = layer.n_filters
         kind = StackConv2d if is_first else SameConv2d
+        # These two names are those of the tensors in trained files.
         self.seen = kind(n_inputs, 4 * layer.n_filters, layer.kernel, layer.stride)
-        kernel = remembered_kernel or layer.kernel
+        kernel = recurrent_kernel or layer.kernel
         self.remembered = SameConv2d(layer.n_filters, 4 * layer.n_filters, kernel, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, n_inputs, H, W), or frames for the first, to (B, T, filters, H', W'); step t knows 0 to t."""
+        """Map (B, T, n_inputs, H, W), or frames for the first, to (B, T, filters, H', W').
+
+        Step t depends on steps 0 to t.
+        """
         if isinstance(self.seen, StackConv2d):
-            seen = self.seen(x)  # (B, T, 4 * filters, H', W')
+            inputs = self.seen(x)  # (B, T, 4 * filters, H', W')
         else:
-            seen = self.seen(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        cell = hidden = seen.new_zeros(len(seen), self.n_filters, *seen.shape[-2:])
+            inputs = self.seen(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        cell = hidden = inputs.new_zeros(len(inputs), self.n_filters, *inputs.shape[-2:])
         steps: list[Tensor] = []
-        for entering in seen.unbind(1):
+        for entering in inputs.unbind(1):
             gates = entering + self.remembered(hidden) if steps else entering
             enter, forget, leave, new = gates.chunk(4, dim=1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
@@ -97,23 +101,23 @@ class ConvLstmLayer(nn.Module):
         return torch.stack(steps, dim=1)
 
 
-class ConvLstm(StackReader):
+class ConvLstm(StackNetwork):
     """From pictures to the amplitudes of every note.
 
     The published head flattens over a time axis of no length and cannot run; here each step is flattened by itself.
     """
 
     def __init__(self, config: ConvLstmConfig) -> None:
-        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, sees_age=config.sees_age)
+        super().__init__(n_notes=config.n_notes, n_pictures=config.n_pictures, picture_age=config.picture_age)
         self.config = config
         layers = conv_layers(config.layers)
-        is_shared = config.sees == "bars"
+        is_shared = config.input == "bars"
         self.windows = NoteWindows(config.columns, config.window_width) if is_shared else None
         n_channels = config.n_pictures
         recurrent, norms = [], []
         for number, layer in enumerate(layers):
-            kernel = config.remembered_kernel
-            recurrent.append(ConvLstmLayer(n_channels, layer, remembered_kernel=kernel, is_first=number == 0))
+            kernel = config.recurrent_kernel
+            recurrent.append(ConvLstmLayer(n_channels, layer, recurrent_kernel=kernel, is_first=number == 0))
             n_channels = layer.n_filters
             norms.append(nn.GroupNorm(1, n_channels) if config.normalize else nn.Identity())
         self.layers = nn.ModuleList(recurrent)
@@ -122,7 +126,7 @@ class ConvLstm(StackReader):
         width = config.window_width if is_shared else config.width
         n_features = same_size(config.height, layers) * same_size(width, layers)
         dense: list[nn.Module] = []
-        n_features += is_shared + config.n_pictures * config.sees_age
+        n_features += is_shared + config.n_pictures * config.picture_age
         for n_hidden in config.n_hidden:
             dense += [nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Dropout(config.dropout)]
             n_features = n_hidden
@@ -131,12 +135,12 @@ class ConvLstm(StackReader):
         if config.init_std:
             init_normal(self, config.init_std)
 
-    def tell(self, features: Tensor) -> Tensor:
-        """Map features, with what else is known of each window, to amplitudes."""
+    def regress(self, features: Tensor) -> Tensor:
+        """Map features and each window's place and ages to amplitudes."""
         amplitudes: Tensor = self.dense(features)
         return amplitudes
 
-    def see(self, frames: Tensor) -> Tensor:
+    def encode(self, frames: Tensor) -> Tensor:
         """Map frames (B, T + C - 1, H, W), of which each C make a stack, to (B, T, H' * W')."""
         x = frames
         for layer, norm in zip(self.layers, self.norms, strict=True):
@@ -145,7 +149,7 @@ class ConvLstm(StackReader):
             x = norm(x.flatten(0, 1)).unflatten(0, (B, T))
         summary: Tensor = torch.sigmoid(self.summary(x.transpose(1, 2))).squeeze(1)  # (B, T, H', W')
         T = summary.shape[1]
-        # At a film's end there is nothing more to wait for.
+        # A film's last windows have no later ones.
         later = torch.arange(self.config.n_ahead, T + self.config.n_ahead, device=summary.device).clamp(max=T - 1)
         return summary[:, later].flatten(2)
 
@@ -162,11 +166,11 @@ def published(n_notes: int, *, height: int, width: int, layout: Literal["code", 
         n_hidden=(512,) if layout == "code" else (1024, 512),
         dropout=0.0,
         init_std=0.01,
-        sees="picture",
+        input="picture",
         columns=(),
         window_width=0,
         normalize=layout == "code",
-        sees_age=False,
-        remembered_kernel=0,
+        picture_age=False,
+        recurrent_kernel=0,
         n_ahead=0,
     )

@@ -66,7 +66,7 @@ class FcLstmConfig:
         n_features: of a stack.
         n_recurrent: of the LSTM layers; (256, 256) published.
         dropout: of the input and between the layers; 0.2 published.
-        bidirectional: the LSTMs also see what comes.
+        bidirectional: the LSTMs also run from the end.
     """
 
     n_notes: int

@@ -166,26 +166,26 @@ class NoteWindows(nn.Module):
         return cut.permute(0, 3, 1, 2, 4)
 
 
-class StackReader(nn.Module):
-    """A network that reads amplitudes off space-time stacks, of the whole picture or of a window around each bar.
+class StackNetwork(nn.Module):
+    """A network from space-time stacks to amplitudes, of the whole picture or of a window around each bar.
 
-    One that inherits this has ``windows`` and ``gain``, both None where it sees the whole picture, and says in
-    ``see`` what it takes from stacks and in ``tell`` what it makes of that.
+    A subclass has ``windows`` and ``gain``, both None where its input is the whole picture; ``encode`` is its part from
+    stacks to features, ``regress`` that from features to amplitudes.
     """
 
     windows: "NoteWindows | None"
     gain: nn.Parameter | None
 
-    def __init__(self, *, n_notes: int, n_pictures: int, sees_age: bool) -> None:
+    def __init__(self, *, n_notes: int, n_pictures: int, picture_age: bool) -> None:
         super().__init__()
-        self._n_notes, self._n_pictures, self._sees_age = n_notes, n_pictures, sees_age
+        self._n_notes, self._n_pictures, self._picture_age = n_notes, n_pictures, picture_age
 
-    def see(self, frames: Tensor) -> Tensor:
+    def encode(self, frames: Tensor) -> Tensor:
         """Map frames (B, T + C - 1, H, W), of which each C make a stack, to features (B, T, f)."""
         raise NotImplementedError
 
-    def tell(self, features: Tensor) -> Tensor:
-        """Map features, with what else is known of each window, to amplitudes (B, T, n), or (B, T, 1) of one note."""
+    def regress(self, features: Tensor) -> Tensor:
+        """Map features and each window's place and ages to amplitudes (B, T, n), or (B, T, 1) of one note."""
         raise NotImplementedError
 
     def forward(
@@ -199,33 +199,33 @@ class StackReader(nn.Module):
 
         Args:
             frames: consecutive ones; each C make a stack.
-            ages: for how long each frame's picture had been shown, in frames (B, T + C - 1); for ``sees_age``.
+            ages: for how long each frame's picture had been shown, in frames (B, T + C - 1); for ``picture_age``.
             notes: those that are wanted of each item (B, m): then (B, T, m) is returned.
-            mirrored: the items whose windows are seen from the other side (B,), with ``bars`` alone.
+            mirrored: the items whose windows are mirrored (B,), with ``bars`` alone.
         """
         if self.windows is None or self.gain is None:
-            features = self.see(frames)  # (B, T, f)
-            out = self.tell(torch.cat([features, *self._told(ages, 1)], dim=2))
+            features = self.encode(frames)  # (B, T, f)
+            out = self.regress(torch.cat([features, *self._ages(ages, 1)], dim=2))
             return out if notes is None else out.gather(2, notes[:, None].expand(-1, out.shape[1], -1))
-        seen: Tensor = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
-        B, m = seen.shape[:2]
+        windows: Tensor = self.windows(frames, notes)  # (B, m, T + C - 1, H, w)
+        B, m = windows.shape[:2]
         if mirrored is not None:
-            seen = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), seen.flip(-1), seen)
-        features = self.see(seen.flatten(0, 1))  # (B * m, T, f)
+            windows = torch.where(mirrored.reshape(-1, 1, 1, 1, 1), windows.flip(-1), windows)
+        features = self.encode(windows.flatten(0, 1))  # (B * m, T, f)
         T = features.shape[1]
-        wanted = torch.arange(m, device=seen.device).expand(B, m) if notes is None else notes
+        wanted = torch.arange(m, device=windows.device).expand(B, m) if notes is None else notes
         place = wanted.reshape(-1, 1, 1) / max(self._n_notes - 1, 1) - 0.5  # (B * m, 1, 1)
         places = place.expand(-1, T, 1).to(features.dtype)
-        made = self.tell(torch.cat([features, places, *self._told(ages, m)], dim=2))
-        amplitudes: Tensor = made.reshape(B, m, T).transpose(1, 2) * self.gain[wanted][:, None]  # (B, T, m)
+        out = self.regress(torch.cat([features, places, *self._ages(ages, m)], dim=2))
+        amplitudes: Tensor = out.reshape(B, m, T).transpose(1, 2) * self.gain[wanted][:, None]  # (B, T, m)
         return amplitudes
 
-    def _told(self, ages: Tensor | None, m: int) -> list[Tensor]:
-        """Return the ages of each stack's pictures (B * m, T, C), if the network is told them."""
-        if not self._sees_age:
+    def _ages(self, ages: Tensor | None, m: int) -> list[Tensor]:
+        """Return the ages of each stack's pictures (B * m, T, C), if they are an input of the network."""
+        if not self._picture_age:
             return []
         if ages is None:
-            raise ValueError("the network is told how old pictures are, and ages is None")
+            raise ValueError("ages is None, expected the pictures' ages: the network has picture_age")
         return [stack_ages(ages, self._n_pictures).repeat_interleave(m, dim=0)]
 
 

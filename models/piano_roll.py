@@ -1,4 +1,4 @@
-"""A keyboard's picture to its keys: one small network looks at every key through a window of the same size.
+"""A keyboard's picture to its keys: one small network for every key, of a window of the same size.
 
 The weights are shared along the keyboard, so a key that was seldom played is read as well as the others. What
 differs between keys, the shape that their neighbours leave them, repeats each octave and is learned per
@@ -22,9 +22,9 @@ class KeyReaderConfig:
         height: of a picture, in pixels.
         width: of a picture, in pixels.
         key_column: (K,) the pixel column in the middle of each key.
-        key_class: (K,) which keys look alike: 0 to 11, the pitch class.
+        key_class: (K,) which keys have one shape: 0 to 11, the pitch class.
         n_rows: that a picture is averaged to.
-        window_width: pixels; wide enough to see resting neighbours.
+        window_width: pixels; wide enough for resting neighbours.
         n_hidden: features of each hidden layer.
     """
 
@@ -38,7 +38,7 @@ class KeyReaderConfig:
 
 
 class KeyReader(nn.Module):
-    """Says of each key whether it is pressed, and how hard it was struck."""
+    """Predicts for each key whether it is pressed, and how hard it was struck."""
 
     windows: Tensor
     key_class: Tensor
@@ -47,6 +47,7 @@ class KeyReader(nn.Module):
         super().__init__()
         self.config = config
         n_inputs, n_classes = config.n_rows * config.window_width, max(config.key_class) + 1
+        # The layers' names are those of the tensors in trained files.
         self.look = nn.Linear(n_inputs, config.n_hidden)
         self.shape = nn.Embedding(n_classes, config.n_hidden)
         self.think = nn.Linear(config.n_hidden, config.n_hidden)
@@ -67,8 +68,8 @@ class KeyReader(nn.Module):
         darkest, lightest = rows.amin(dim=(1, 2), keepdim=True), rows.amax(dim=(1, 2), keepdim=True)
         rows = (rows - darkest) / (lightest - darkest).clamp(min=1.0) - 0.5
         half = self.config.window_width // 2
-        seen = functional.pad(rows, (half, half))[:, :, self.windows]  # (B, R, K, W)
-        seen = seen.transpose(1, 2).flatten(2)  # (B, K, R * W)
-        hidden = torch.relu(self.look(seen) + self.shape(self.key_class))  # (B, K, H)
+        windows = functional.pad(rows, (half, half))[:, :, self.windows]  # (B, R, K, W)
+        windows = windows.transpose(1, 2).flatten(2)  # (B, K, R * W)
+        hidden = torch.relu(self.look(windows) + self.shape(self.key_class))  # (B, K, H)
         pressed, velocity = self.say(torch.relu(self.think(hidden))).unbind(dim=-1)
         return pressed, velocity

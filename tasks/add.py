@@ -8,12 +8,10 @@ import dataclasses
 import fcntl
 import hashlib
 import os
-import re
 import shutil
-import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
@@ -22,39 +20,26 @@ from tasks.errors import BadInput
 from tasks.ingest import (
     FILMED,
     RAW,
-    RECORDED,
     SAMPLE,
-    IngestError,
-    Originals,
+    Candidate,
     Source,
     TakeParams,
-    check_is_take,
     find_sources,
     hash_files,
-    holding,
     holding_of,
     in_order,
+    ingest_kind,
+    kind_of,
 )
 from tasks.instruments.midi import read_midi
+from tasks.intake.arrivals import Arrival, RefusedArrival, find_arrivals, refused_arrival
 from tasks.intake.copies import Contents
 from tasks.intake.describe import TakeFile, parse_take_file, read_take_file
 from tasks.intake.devices import probe_device
-from tasks.intake.folder import (
-    TAKE_FILE,
-    FolderSize,
-    Refused,
-    Role,
-    device_of,
-    fault_of,
-    is_of_an_ensemble,
-    look_into,
-    role_of,
-    shown,
-)
-from tasks.intake.layouts import ensemble_file
-from tasks.intake.players import plan_players
+from tasks.intake.folder import RECORDED, TAKE_FILE, Refused, device_of, is_of_an_ensemble, role_of, shown
+from tasks.intake.originals import Originals
 from tasks.step import Verified, file_sha256, named_error
-from tasks.takes import TAKE_NAME, Kind, Part
+from tasks.takes import Part
 from tasks.versions.raw import Tell, check_raw, is_recorded, only_one, writing_raw
 
 INCOMING = Path("data/incoming")
@@ -62,12 +47,6 @@ REPLACED = INCOMING / ".replaced"
 STATE = Path(".audiate")
 PENDING = STATE / "adding"  # is there from the first rename until DVC has recorded it
 
-# The marimba recordings of Deep Auditory Hallucinations: seq6a_angle1.mp4 is camera 1 of take seq6a. Takes of one
-# number were recorded in one go, so they are one piece: no part of a session is tested on another.
-MARIMBA = re.compile(
-    r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
-)
-SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
 FICLONE = 0x40049409  # ioctl of Linux: share the other file's blocks until one of them changes
 COPIED_AT_ONCE = 1 << 20  # bytes
 
@@ -109,25 +88,6 @@ class AddSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """A take as it lies outside.
-
-    Attributes:
-        name: the take's.
-        source: the folder or file that was named.
-        files: name in data/raw -> where it is copied from.
-        made: name in data/raw -> bytes of a file that is not there and is written for it.
-        refused: files that are left where they are.
-    """
-
-    name: str
-    source: Path
-    files: dict[str, Path]
-    made: dict[str, bytes] = field(default_factory=dict)
-    refused: tuple[Refused, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Staged:
     row: AddRow
     folder: Path
@@ -138,8 +98,8 @@ class AddError(BadInput):
     """A take that does not come in: what was found and what was expected."""
 
 
-def _say_nothing(_line: str) -> None:
-    """Take a line that nobody asked for."""
+def _no_report(_line: str) -> None:
+    """Drop a line of progress."""
 
 
 def add_takes(
@@ -149,19 +109,19 @@ def add_takes(
     dry_run: bool = False,
     replace: bool = False,
     wait: bool = True,
-    tell: Tell = _say_nothing,
+    tell: Tell = _no_report,
 ) -> AddSummary:
     """Take recordings in: check, copy, hash and record them.
 
     Each folder is a take's, or holds takes, or files in the marimba project's naming; a single recording or MIDI
     file is a take of its own, and so is each solo (``solo_CODE.mp4``) and each file of stems (``NAME.stem.mp4``). A
     take that stands in data/raw with the same files is known. One that has all of those files and more takes its
-    place; one with others does so only when ``replace`` says so.
+    place; one with others does so only with ``replace``.
 
     Args:
         folders: read, never written to.
         params: what is accepted; ingest decodes what is only probed here.
-        dry_run: say what would happen, and write nothing.
+        dry_run: return what would happen, and write nothing.
         replace: let a take with other files take the place of the one that has its name.
         wait: for another ``add`` or a stage that reads data/raw.
         tell: is called with a line for people on what is waited for or copied.
@@ -188,126 +148,6 @@ def _by_take(rows: Iterable[AddRow]) -> tuple[AddRow, ...]:
     return tuple(sorted(rows, key=lambda row: (row.take, row.device, row.source)))
 
 
-def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival | AddRow]:
-    """List the takes that the named folders and files hold, and refuse what is none.
-
-    Args:
-        paths: folders and files.
-        size: of files; a larger one is refused unread.
-    """
-    for path in paths:
-        try:
-            yield from _arrivals_at(path, size, is_inside=False)
-        except BadInput as error:
-            yield _refused_take(path, error)
-
-
-def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[Arrival | AddRow]:
-    if path.is_symlink():
-        raise AddError(f"{shown(path)} is a link, expected the folder or file itself", kind="NOT_A_FILE")
-    if not os.path.lexists(path):
-        raise AddError(f"{shown(path)} is not there, or in a folder that may not be read", kind="MISSING")
-    if not _is_folder(path):
-        yield from _loose_files([path], size)
-        return
-    try:
-        inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise AddError(f"{shown(path)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
-    roles = [role_of(entry.name) for entry in inside]
-    is_marimba = any(MARIMBA.fullmatch(entry.name) for entry in inside)
-    has_recordings = any(role in ("camera", "microphone") for role in roles)
-    has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
-    is_take = has_recordings or any(entry.name == TAKE_FILE for entry in inside) or roles == ["score"]
-    n_alone = sum(_is_alone(entry.name) for entry in inside)
-    if is_take or (is_inside and not is_marimba and n_alone < 2) or not inside:
-        yield _folder_arrival(path, size)
-        return
-    for entry in inside:
-        if not _is_folder(entry):
-            continue
-        try:
-            yield from _arrivals_at(entry, size, is_inside=True)
-        except BadInput as error:
-            yield _refused_take(entry, error)
-    yield from _loose_files([entry for entry in inside if not _is_folder(entry)], size)
-
-
-def _is_alone(name: str) -> bool:
-    """Say whether a file holds a take of its own, a solo or all stems of one, so that several are several takes."""
-    named = ensemble_file(name)
-    return named is not None and named.role in ("solo", "stems")
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except OSError:  # in a folder that may be listed, and no more
-        return False
-
-
-def _folder_arrival(folder: Path, size: FolderSize) -> Arrival:
-    found = look_into(folder, size)
-    check_is_take(folder, found)
-    files = {path.name: path for path in found.files}
-    return Arrival(name=_take_name(folder.resolve().name, folder), source=folder, files=files, refused=found.refused)
-
-
-def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | AddRow]:
-    """Make takes of files that lie in no take's folder: those of the marimba project together, any other alone."""
-    together: dict[str, Arrival] = {}
-    for path in paths:
-        try:
-            named = MARIMBA.fullmatch(path.name)
-            role: Role = role_of(path.name) if named is None else "camera" if named["camera"] else "microphone"
-            fault = fault_of(path, size.score if role == "score" else size.media)
-            if fault is not None:
-                raise AddError(fault[1], kind=fault[0])
-            if named is None:
-                yield _single_file(path, role)
-                continue
-        except BadInput as error:
-            yield _refused_take(path, error)
-            continue
-        said = f"piece: {named['piece']}\ninstrument: marimba-18\n".encode()
-        take = together.setdefault(
-            named["take"], Arrival(name=named["take"], source=path.parent, files={}, made={TAKE_FILE: said})
-        )
-        device = f"cam_angle{named['camera']}" if named["camera"] else "mic_audio"
-        if any(Path(name).stem == device for name in take.files):
-            kind, reason = "NAME_TAKEN", f"{shown(path)}: {device} of {take.name} is there twice, expected one file"
-            yield AddRow(
-                take=take.name, state="quarantined", kind=kind, reason=reason, source=shown(path), device=device
-            )
-        else:
-            take.files[f"{device}.{named['suffix']}"] = path
-    yield from together.values()
-
-
-def _single_file(path: Path, role: Role) -> Arrival:
-    if _is_alone(path.name):
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.name.rpartition(".")[0].removesuffix(".stem")).strip("_.-")
-        return Arrival(name=_take_name(plain, path), source=path, files={path.name: path})
-    name = _take_name(path.stem, path)
-    if role != "other":
-        return Arrival(name=name, source=path, files={path.name: path})
-    device = "mic_main" if path.suffix.lower() in SOUND_SUFFIXES else "cam_main"
-    if not re.fullmatch(r"\.[A-Za-z0-9]{1,8}", path.suffix):
-        raise AddError(f"{shown(path)}: expected a recording, a .mid, or a folder of them", kind="NOT_A_TAKE")
-    return Arrival(name=name, source=path, files={f"{device}{path.suffix}": path})
-
-
-def _take_name(name: str, path: Path) -> str:
-    if not TAKE_NAME.fullmatch(name):
-        reason = f"{shown(path)}: {name!a} is no take's name, expected letters, digits, '.', '_' and '-'"
-        raise AddError(reason, kind="BAD_NAME")
-    return name
-
-
-def _refused_take(path: Path, error: BadInput) -> AddRow:
-    return AddRow(take=shown(path.stem), state="quarantined", kind=error.kind, reason=str(error), source=shown(path))
-
-
 class _Adding:
     """One run: what is known of data/raw, and the decisions on each arrival."""
 
@@ -321,10 +161,10 @@ class _Adding:
         self.claimed: set[str] = set()
 
     def plan(self, folders: Sequence[Path]) -> list[AddRow]:
-        """Say what would become of each arrival."""
+        """Return what would become of each arrival."""
         rows = []
         for found in find_arrivals(folders, self.params.size):
-            rows += [found] if isinstance(found, AddRow) else self._decide(found)[1]
+            rows += [_refused_row(found)] if isinstance(found, RefusedArrival) else self._decide(found)[1]
         return rows
 
     def stage(self, folders: Sequence[Path]) -> tuple[list[AddRow], list[_Staged]]:
@@ -336,8 +176,8 @@ class _Adding:
         rows: list[AddRow] = []
         staged: list[_Staged] = []
         for found in find_arrivals(folders, self.params.size):
-            if isinstance(found, AddRow):
-                rows.append(found)
+            if isinstance(found, RefusedArrival):
+                rows.append(_refused_row(found))
                 continue
             arrival, decided = self._decide(found)
             rows += [row for row in decided if row.state != "added"]
@@ -347,7 +187,7 @@ class _Adding:
                 try:
                     folder = self._copy(arrival)
                 except BadInput as error:
-                    rows.append(_refused_take(arrival.source, error))
+                    rows.append(_refused_row(refused_arrival(arrival.source, error)))
                 else:
                     staged.append(_Staged(row=row, folder=folder, replaces=row.kind != ""))
         return rows, staged
@@ -358,23 +198,25 @@ class _Adding:
         self.streams.save()
 
     def _decide(self, arrival: Arrival) -> tuple[Arrival, list[AddRow]]:
-        """Return the arrival with what is sound in it, and the rows on it and on its files."""
+        """Return the arrival with the files of it that can be used, and the rows on it and on its files."""
 
         def row(state: State, kind: str = "", reason: str = "") -> AddRow:
             return AddRow(take=arrival.name, state=state, kind=kind, reason=reason, source=shown(arrival.source))
 
-        sound = arrival
+        usable = arrival
         refused = list(arrival.refused)
         try:
-            if self._is_known(arrival):  # without a look into its files: most of what a schedule finds is known
+            if self._is_known(arrival):  # without reading its files: most of what a schedule finds is known
                 rows = [row("known")]
             else:
-                said = self._said(arrival)
-                sound, broken = self._sound(arrival)
+                described = _described(arrival)
+                usable, broken = self._probed(arrival)
                 refused += broken
-                if self._kind(sound, said) == "ensemble":
-                    plan_players([Path(name) for name in sound.files], said, where=shown(arrival.source))
-                rows = [row("known") if self._is_known(sound) else row("added", *self._place(sound, said))]
+                candidate = Candidate(
+                    where=shown(arrival.source), files=usable.files, refused=broken, described=described
+                )
+                kind = kind_of(candidate)
+                rows = [row("known") if self._is_known(usable) else row("added", *self._place(usable, kind, described))]
         except BadInput as error:
             rows = [row("quarantined", error.kind, str(error))]
         rows += [
@@ -388,30 +230,20 @@ class _Adding:
             )
             for file in refused
         ]
-        return sound, rows
+        return usable, rows
 
-    def _kind(self, arrival: Arrival, said: TakeFile) -> Kind:
-        if said.players or any(map(is_of_an_ensemble, arrival.files)):
-            return "ensemble"
-        return "capture" if any(role_of(name) in RECORDED for name in arrival.files) else "score"
-
-    def _said(self, arrival: Arrival) -> TakeFile:
-        if TAKE_FILE in arrival.made:
-            return parse_take_file(arrival.made[TAKE_FILE], name=TAKE_FILE)
-        return read_take_file(arrival.files.get(TAKE_FILE))
-
-    def _sound(self, arrival: Arrival) -> tuple[Arrival, list[Refused]]:
+    def _probed(self, arrival: Arrival) -> tuple[Arrival, list[Refused]]:
         """Probe every file; return the arrival without those that are broken, and these.
 
         Raises:
-            BadInput: nothing is left.
+            BadInput: a stem is broken; without it the others are no ensemble.
         """
         kept: dict[str, Path] = {}
         broken: list[Refused] = []
-        together = any(map(is_of_an_ensemble, arrival.files))
-        roles = {name: role_of(name, in_ensemble=together) for name in arrival.files}
+        in_ensemble = any(map(is_of_an_ensemble, arrival.files))
         for name, path in arrival.files.items():
-            role, device = roles[name], device_of(name, in_ensemble=together)
+            role = role_of(name, in_ensemble=in_ensemble)
+            device = device_of(name, in_ensemble=in_ensemble)
             try:
                 if role == "score":
                     read_midi(path, self.params.midi)
@@ -419,22 +251,16 @@ class _Adding:
                     probe_device(path, role, policy=self.params.media)
                 kept[name] = path
             except BadInput as error:
-                if role == "stem":  # without it the others are no ensemble
+                if role == "stem":
                     raise
                 broken.append(Refused(role=role, device=device, path=shown(path), kind=error.kind, reason=str(error)))
             except OSError as error:
                 reason = f"{shown(path)} cannot be read: {error.strerror}"
                 broken.append(Refused(role=role, device=device, path=shown(path), kind="UNREADABLE", reason=reason))
-        was_capture = any(role in RECORDED for role in roles.values())
-        if was_capture and not any(roles[name] in RECORDED for name in kept):
-            reasons = [file.reason for file in broken if file.role != "score"]
-            raise IngestError(f"no device can be used; {reasons[0]}", kind="NO_DEVICE")
-        if not was_capture and broken:
-            raise AddError(broken[0].reason, kind=broken[0].kind)
-        return Arrival(name=arrival.name, source=arrival.source, files=kept, made=arrival.made), broken
+        return dataclasses.replace(arrival, files=kept), broken
 
     def _is_known(self, arrival: Arrival) -> bool:
-        """Say whether all of it stands in data/raw already.
+        """Return whether all of it stands in data/raw already.
 
         Raises:
             AddError: its name is that of a take elsewhere.
@@ -448,7 +274,7 @@ class _Adding:
         new, old = self._digests(arrival), self._digests_of(there)
         return new == old or (new.items() <= old.items() and not self.replace)
 
-    def _place(self, arrival: Arrival, said: TakeFile) -> tuple[str, str]:
+    def _place(self, arrival: Arrival, kind: str, described: TakeFile) -> tuple[str, str]:
         """Return ``EXTENDED`` or ``REPLACED`` with its reason, or nothing for a take that is new.
 
         Raises:
@@ -461,7 +287,7 @@ class _Adding:
         if (RAW / name).exists():
             there = self._there(name)
             placed = self._over(arrival, self._digests_of(there) if there is not None else {}, self._digests(arrival))
-        self._check_new(arrival, said)
+        self._check_new(arrival, kind, described)
         self.claimed.add(name)
         return placed
 
@@ -472,7 +298,7 @@ class _Adding:
         return {Path(file).name: self.verified.sha256(Path(file)) for file in there.files}
 
     def _over(self, arrival: Arrival, old: dict[str, str], new: dict[str, str]) -> tuple[str, str]:
-        """Say how an arrival takes the place of the take that has its name, known by the digests of both.
+        """Return how an arrival takes the place of the take that has its name, by the digests of both.
 
         Raises:
             AddError: it must not.
@@ -496,22 +322,22 @@ class _Adding:
             raise AddError(f"{shown(arrival.source)} cannot be read: {error.strerror}", kind="UNREADABLE") from None
         return read | {name: hashlib.sha256(data).hexdigest() for name, data in arrival.made.items()}
 
-    def _check_new(self, arrival: Arrival, said: TakeFile) -> None:
+    def _check_new(self, arrival: Arrival, kind: str, described: TakeFile) -> None:
         """Refuse a copy of another take, and a piece that stands in another part of the split.
 
         Raises:
             AddError: names the other take.
         """
-        piece = said.piece or arrival.name
+        piece, part = described.piece or arrival.name, described.part
         fixed = self._parts.get(piece)
-        if said.part is not None and fixed is not None and fixed[0] != said.part and fixed[1] != arrival.name:
-            reason = f"{arrival.name} is of piece {piece} and asks for part {said.part}, expected {fixed[0]} as take "
+        if part is not None and fixed is not None and fixed[0] != part and fixed[1] != arrival.name:
+            reason = f"{arrival.name} is of piece {piece} and fixes it to part {part}, expected {fixed[0]} as take "
             raise AddError(f"{reason}{fixed[1]} has it", kind="OTHER_PART")
-        copied = self._originals.claim(holding(arrival.name, self._kind(arrival, said), piece, arrival.files))
+        copied = self._originals.claim(ingest_kind(kind).holding(arrival.name, piece, arrival.files))
         if copied is not None:
             raise AddError(copied[1], kind=copied[0])
-        if said.part is not None:
-            self._parts.setdefault(piece, (said.part, arrival.name))
+        if part is not None:
+            self._parts.setdefault(piece, (part, arrival.name))
 
     @cached_property
     def _originals(self) -> Originals:
@@ -557,6 +383,16 @@ class _Adding:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return folder
+
+
+def _refused_row(refused: RefusedArrival) -> AddRow:
+    return AddRow(state="quarantined", **dataclasses.asdict(refused))
+
+
+def _described(arrival: Arrival) -> TakeFile:
+    if TAKE_FILE in arrival.made:
+        return parse_take_file(arrival.made[TAKE_FILE], name=TAKE_FILE)
+    return read_take_file(arrival.files.get(TAKE_FILE))
 
 
 def _copy_file(source: Path, to: Path, sha256: str) -> None:

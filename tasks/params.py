@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,13 +20,22 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of keys, each with the name that it has now: an old params.yaml is refused in one line."""
+
     @classmethod
     def parse(cls, values: object, name: str) -> Self:
         """Type the section called ``name`` (``render``, ``train.FAMILY``).
 
         Raises:
-            ParamsError: names the first key that is missing, unknown, of the wrong type or out of range.
+            ParamsError: names the first key that is missing, unknown, of the wrong type or out of range; or every key
+                that has another name now.
         """
+        if isinstance(values, Mapping) and (former := [key for key in cls.renamed if key in values]):
+            changes = ", ".join(f"{key} is now {cls.renamed[key]}" for key in former)
+            raise ParamsError(
+                f"params.yaml: {name}: {changes}: rename them, or write the file anew by `audiate preset NAME`"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -10,12 +10,11 @@ from typing import Any, Literal, get_args
 
 from tasks.errors import DamagedData, ParamsError
 from tasks.params import Section
+from tasks.registry import KINDS
 from tasks.step import json_sha256
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-Kind = Literal["score", "capture", "ensemble"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # A take's name becomes a folder's name, a column's value and a part of a page: letters that need no quoting.
 TAKE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,7 +36,7 @@ class Take:
     Attributes:
         name: of the take and of its folders.
         kind: ``score`` is MIDI alone; ``capture`` is cameras and microphones, perhaps with MIDI; ``ensemble`` is
-            several players with a stem each.
+            several players with a stem each. The kinds are those of `tasks.registry`, in the singular.
         piece: the composition; all takes of a piece are in one part of the split.
         part: where ``pieces.yaml`` or ``take.yaml`` fixes the piece, or None: the split decides.
         digest: sha256 over the take's raw files.
@@ -45,7 +44,7 @@ class Take:
     """
 
     name: str
-    kind: Kind
+    kind: str
     piece: str
     part: Part | None
     digest: str
@@ -76,8 +75,9 @@ def read_catalog(folder: Path = Path("data/ingested")) -> list[Take]:
         raise DamagedData(f"{path} is not a catalog: {error}") from None
     for row in rows:
         name = row["take"]
-        if row["kind"] not in KINDS:
-            raise DamagedData(f"{path}: take {name} is a {row['kind']!r}, expected one of {', '.join(KINDS)}")
+        if f"{row['kind']}s" not in KINDS:
+            known = ", ".join(kind.removesuffix("s") for kind in KINDS)
+            raise DamagedData(f"{path}: take {name} is a {row['kind']!r}, expected one of {known}")
         if not isinstance(name, str) or not TAKE_NAME.fullmatch(name):  # it becomes the name of folders
             raise DamagedData(f"{path} names take {name!r}, expected letters, digits, '.', '_' and '-'")
     return sorted(takes, key=lambda take: take.name)
@@ -99,21 +99,6 @@ def takes_of(*folders: Path) -> list[Take]:
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedData(f"{path} is no quarantine table: {error}") from None
     return [take for take in read_catalog() if take.name not in refused]
-
-
-def scores(takes: Iterable[Take]) -> list[Take]:
-    """Return the takes that are to be rendered."""
-    return [take for take in takes if take.kind == "score"]
-
-
-def captures(takes: Iterable[Take]) -> list[Take]:
-    """Return the takes that were recorded."""
-    return [take for take in takes if take.kind == "capture"]
-
-
-def ensembles(takes: Iterable[Take]) -> list[Take]:
-    """Return the takes of several players with a stem each."""
-    return [take for take in takes if take.kind == "ensemble"]
 
 
 def data_version(takes: Iterable[Take]) -> str:

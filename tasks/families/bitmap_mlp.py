@@ -2,12 +2,12 @@
 
 Published: one frame of 735 samples at 22,050 Hz, frames put end to end, the error of the samples alone. Frames that
 meet with nothing to smooth the joints buzz at the frame rate, and since no picture tells the phase of a partial, the
-error of the samples is least where nothing is said: on music that was not learned by heart it goes silent.
+error of the samples is least for silence: on music that was not in training the network predicts it.
 
 Departures where fidelity is ``corrected``: frames last two hops and overlap under Hann windows (one hop where they are
-rendered raw), each a little earlier or later than its place, for a network says much the same samples as long as the
+rendered raw), each a little earlier or later than its place: a network predicts much the same samples as long as the
 picture stays, and sound that repeats with every frame buzzes however smooth its joints are. Beside the error of the
-samples that of the spectrum's magnitudes counts, which pictures can tell something about.
+samples that of the spectrum's magnitudes counts, which follow from pictures more than samples do.
 """
 
 from fractions import Fraction
@@ -22,24 +22,18 @@ from torch import Tensor, nn
 
 from models.bitmap_mlp import BitmapToPcm, BitmapToPcmConfig
 from tasks.errors import ParamsError
-from tasks.families.bitmaps import (
-    ORIGINAL,
-    QUIETEST_DBFS,
-    BitmapFamily,
-    BitmapParams,
-    Cut,
-    Strips,
-    Voice,
-    frame_rate_of,
-)
+from tasks.families.bitmaps.adapter import BitmapFamily
+from tasks.families.bitmaps.decoder import QUIETEST_DBFS, SoundDecoder
+from tasks.families.bitmaps.examples import Cut, FramePairs
+from tasks.families.bitmaps.params import ORIGINAL, BitmapParams, frame_rate_of
 from tasks.params import Section
 from tasks.sound.frames import HALF_A_FRAME, frame_boundaries, join_granular, join_raw, join_windowed, longest_frame
 
 SYSTEM = "bitmap_mlp"
 SECTION = f"train.{SYSTEM}"
 COMPRESSION = 0.5  # power of the magnitudes that are compared: quiet partials count too
-QUIET_START = 0.1  # times torch's weights of the end: theirs are heard as noise that training has to take away
-FLOOR = 1e-3  # of the training sound's mean magnitude; below it no difference is heard
+QUIET_START = 0.1  # times torch's weights of the output: theirs are loud noise that training has to remove
+FLOOR = 1e-3  # of the training sound's mean magnitude; below it no difference is audible
 
 
 class BitmapMlpParams(BitmapParams):
@@ -51,8 +45,8 @@ class BitmapMlpParams(BitmapParams):
     playback_rate: float  # of granular: 1 leaves the pitch of grains as it was
 
 
-class PcmVoice(Voice):
-    """Numbers that are samples."""
+class PcmDecoder(SoundDecoder):
+    """Outputs that are samples."""
 
     scale: Tensor
     window: Tensor
@@ -79,25 +73,25 @@ class PcmVoice(Voice):
         self.register_buffer("scale", torch.ones(()))  # of the samples, so that their mean square is 1
         self.register_buffer("window", torch.hann_window(self.cut.length), persistent=False)
 
-    def fit(self, strips: Strips, *, seed: int) -> None:  # noqa: ARG002
+    def fit(self, pairs: FramePairs, *, seed: int) -> None:  # noqa: ARG002
         """Find the scale of the samples."""
         if not self.cut.unsigned:
-            mean_square = float(np.square(strips.sound, dtype=np.float64).mean())
+            mean_square = float(np.square(pairs.sound, dtype=np.float64).mean())
             self.scale.fill_(1 / max(mean_square, 1e-12) ** 0.5)
 
-    def loss(self, said: Tensor, frames: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, frames: Tensor) -> Tensor:
         """Return the mean squared error of the samples, and of the compressed magnitudes of windowed frames."""
-        loss = (said - frames * self.scale).square().mean()
+        loss = (outputs - frames * self.scale).square().mean()
         if self._params.spectral_weight:
-            loss = loss + self._params.spectral_weight * self._spectral_loss(said, frames)
+            loss = loss + self._params.spectral_weight * self._spectral_loss(outputs, frames)
         return loss
 
-    def judged(self, said: Tensor, frames: Tensor) -> Tensor:
-        """Return the error of the magnitudes alone, if it counts: nobody can tell samples of music never heard."""
-        return self._spectral_loss(said, frames) if self._params.spectral_weight else self.loss(said, frames)
+    def validation_loss(self, outputs: Tensor, frames: Tensor) -> Tensor:
+        """Return the error of the magnitudes alone, if it counts: the samples of other music cannot be predicted."""
+        return self._spectral_loss(outputs, frames) if self._params.spectral_weight else self.loss(outputs, frames)
 
-    def _spectral_loss(self, said: Tensor, frames: Tensor) -> Tensor:
-        return (self._magnitudes(said) - self._magnitudes(frames * self.scale)).square().mean()
+    def _spectral_loss(self, outputs: Tensor, frames: Tensor) -> Tensor:
+        return (self._magnitudes(outputs) - self._magnitudes(frames * self.scale)).square().mean()
 
     def _magnitudes(self, frames: Tensor) -> Tensor:
         # Frames of white noise of level 1 have bins of a mean square of 1 here.
@@ -105,11 +99,11 @@ class PcmVoice(Voice):
         power: Tensor = spectrum.real.square() + spectrum.imag.square() + FLOOR
         return power ** (COMPRESSION / 2)
 
-    def magnitudes(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the spectra (F, K) of the samples that are said, as they are."""
-        return self.true_magnitudes(np.asarray(said / float(self.scale), np.float32))
+    def magnitudes(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the spectra (F, K) of the predicted samples, as they are."""
+        return self.reference_magnitudes(np.asarray(outputs / float(self.scale), np.float32))
 
-    def true_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reference_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the spectra (F, K) of frames (F, L)."""
         magnitudes: NDArray[np.float32] = np.abs(scipy.fft.rfft(frames))
         return magnitudes
@@ -123,17 +117,19 @@ class PcmVoice(Voice):
         spectra *= self.spread(magnitudes) / np.maximum(magnitudes, self.quietest)
         return np.asarray(scipy.fft.irfft(spectra, frames.shape[1]), np.float32)
 
-    def sound(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Join frames as asked."""
-        return self.joined(said, self._params.render)
+    def sound(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Join frames as the parameters say."""
+        return self.joined(outputs, self._params.render)
 
-    def joined(self, said: NDArray[np.float32], render: Literal["raw", "windowed", "granular"]) -> NDArray[np.float32]:
+    def joined(
+        self, outputs: NDArray[np.float32], render: Literal["raw", "windowed", "granular"]
+    ) -> NDArray[np.float32]:
         """Join frames (F, L): end to end, overlapped, or as grains of the raw sound."""
         rates: dict[str, Any] = {"sample_rate": self.cut.sample_rate, "frame_rate": self.cut.frame_rate}
         if self.cut.unsigned:
-            frames = np.asarray(said * 2 - 1, np.float32)
+            frames = np.asarray(outputs * 2 - 1, np.float32)
         else:
-            frames = self.spread_frames(np.asarray(said / float(self.scale), np.float32))
+            frames = self.spread_frames(np.asarray(outputs / float(self.scale), np.float32))
             if render == "windowed":
                 return join_windowed(self.shifted(frames), **rates, lead=HALF_A_FRAME)
             # An overlapped frame's own hop is in its middle, where its frame begins.
@@ -163,7 +159,7 @@ class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
     params_class: ClassVar[type[Section]] = BitmapMlpParams
     systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
 
-    def asked(self, params: BitmapMlpParams) -> BitmapMlpParams:
+    def resolved(self, params: BitmapMlpParams) -> BitmapMlpParams:
         """Return what holds: in original fidelity the author's learning, the samples' error, raw joints or grains."""
         if params.fidelity == "original":
             render = "granular" if params.render == "granular" else "raw"
@@ -176,9 +172,9 @@ class BitmapMlpFamily(BitmapFamily[BitmapMlpParams]):
             raise ParamsError(f"{SECTION}.playback_rate is {params.playback_rate}, expected above 0")
         return params
 
-    def make_voice(self, params: BitmapMlpParams, *, n_bank: int = 0) -> Voice:  # noqa: ARG002 - it keeps none
+    def make_decoder(self, params: BitmapMlpParams, *, n_bank: int = 0) -> SoundDecoder:  # noqa: ARG002 - it keeps none
         """Return samples."""
-        return PcmVoice(params)
+        return PcmDecoder(params)
 
     def make_network(self, params: BitmapMlpParams, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network."""

@@ -1,8 +1,8 @@
 """Family ``bitmap_stft``: a picture of 64 x 64 pixels to the magnitudes of a spectrum.
 
-A picture tells which notes sound, and so magnitudes, but never the phase of a partial. Phases are found from the
+A picture shows which notes sound, and so magnitudes, but never the phase of a partial. Phases are found from the
 magnitudes (Griffin-Lim), or borrowed from the training sound that is most alike: of the phases that Hindle tried,
-those of another sound were the ones that neither buzzed at the frame rate nor displeased him.
+those of another sound neither buzzed at the frame rate nor displeased him.
 
 Published, and used where fidelity is ``original``: 30,720 Hz, so that a thirtieth of a second is 1,024 samples;
 windows of twice that; magnitudes divided by the largest one.
@@ -21,16 +21,10 @@ from torch import Tensor, nn
 
 from models.bitmap_stft import BitmapToSpectrum, BitmapToSpectrumConfig
 from tasks.errors import ParamsError
-from tasks.families.bitmaps import (
-    ORIGINAL,
-    QUIETEST_DBFS,
-    BitmapFamily,
-    BitmapParams,
-    Cut,
-    Strips,
-    Voice,
-    frame_rate_of,
-)
+from tasks.families.bitmaps.adapter import BitmapFamily
+from tasks.families.bitmaps.decoder import QUIETEST_DBFS, SoundDecoder
+from tasks.families.bitmaps.examples import Cut, FramePairs
+from tasks.families.bitmaps.params import ORIGINAL, BitmapParams, frame_rate_of
 from tasks.params import Section
 from tasks.sound.frames import (
     frame_boundaries,
@@ -58,8 +52,8 @@ class BitmapStftParams(BitmapParams):
     bank_s: float  # of training sound kept to borrow phases from, at most
 
 
-class SpectrumVoice(Voice):
-    """Numbers that are compressed magnitudes of a window whose middle is the frame's."""
+class SpectrumDecoder(SoundDecoder):
+    """Outputs that are compressed magnitudes of a window whose middle is the frame's."""
 
     scale: Tensor
     bank: Tensor
@@ -88,36 +82,34 @@ class SpectrumVoice(Voice):
         """Samples of the training sound that phases are borrowed from."""
         return len(self.bank)
 
-    def fit(self, strips: Strips, *, seed: int) -> None:
+    def fit(self, pairs: FramePairs, *, seed: int) -> None:
         """Find the scale of the magnitudes, and keep training sound to borrow phases from."""
-        rows = np.random.default_rng((seed, 3)).permutation(len(strips))[: 16 * FRAMES_AT_A_TIME]
+        rows = np.random.default_rng((seed, 3)).permutation(len(pairs))[: 16 * FRAMES_AT_A_TIME]
         starts = range(0, len(rows), FRAMES_AT_A_TIME)
-        cuts = (strips.frames(np.sort(rows)[at : at + FRAMES_AT_A_TIME]) for at in starts)
+        cuts = (pairs.frames(np.sort(rows)[at : at + FRAMES_AT_A_TIME]) for at in starts)
         compressed = torch.cat([self._compressed(torch.from_numpy(frames)) for frames in cuts])
         original = self._params.fidelity == "original"
         size = compressed.max() if original else compressed.square().mean().sqrt()
         self.scale.fill_(1 / max(float(size), 1e-12))
         if self._params.phase == "neighbour":
             n_samples = round(self._params.bank_s * self.cut.sample_rate)
-            kept = strips.sound[
-                self.cut.length : self.cut.length + n_samples
-            ]  # the first is silence that was put there
+            kept = pairs.sound[self.cut.length : self.cut.length + n_samples]  # the first is silence that was put there
             self.bank = torch.from_numpy(np.rint(np.clip(kept, -1, 1) * 32767).astype(np.int16))
 
-    def loss(self, said: Tensor, frames: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, frames: Tensor) -> Tensor:
         """Return the mean squared error of the compressed magnitudes."""
-        return (said - self._compressed(frames) * self.scale).square().mean()
+        return (outputs - self._compressed(frames) * self.scale).square().mean()
 
-    def sound(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
+    def sound(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Find the sound whose magnitudes are nearest to those of frames (F, K)."""
-        return self.inverted(self.spread(self.magnitudes(said)))
+        return self.inverted(self.spread(self.magnitudes(outputs)))
 
-    def magnitudes(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the magnitudes (F, K) that are said; below 0 there is none."""
-        compressed = np.maximum(said, 0) / float(self.scale)
+    def magnitudes(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the magnitudes (F, K) that are predicted; below 0 there is none."""
+        compressed = np.maximum(outputs, 0) / float(self.scale)
         return np.asarray(compressed ** (1 / self._params.power), np.float32)
 
-    def true_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reference_magnitudes(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the magnitudes (F, K) of frames (F, L)."""
         magnitudes: NDArray[np.float32] = np.abs(scipy.fft.rfft(frames * self.window.cpu().numpy()))
         return magnitudes
@@ -147,8 +139,8 @@ class SpectrumVoice(Voice):
         length = longest_frame(**rates, n_hops=2 * block)
         bank = np.pad(bank, (0, length))
         for start in range(0, len(wanted), block):
-            asked = np.resize(wanted[start : start + block], (block, N_BANDS))
-            begin = begins[int(np.argmin(size - 2 * known_blocks @ asked.T.ravel()))]
+            block_wanted = np.resize(wanted[start : start + block], (block, N_BANDS))
+            begin = begins[int(np.argmin(size - 2 * known_blocks @ block_wanted.T.ravel()))]
             pieces.append(bank[begin : begin + length])
         one_block = self.cut.frame_rate / block
         sound = join_windowed(
@@ -169,7 +161,7 @@ class BitmapStftFamily(BitmapFamily[BitmapStftParams]):
     params_class: ClassVar[type[Section]] = BitmapStftParams
     systems: ClassVar[tuple[str, ...]] = (SYSTEM,)
 
-    def asked(self, params: BitmapStftParams) -> BitmapStftParams:
+    def resolved(self, params: BitmapStftParams) -> BitmapStftParams:
         """Return what holds: in original fidelity the author's rates, windows and learning."""
         if params.fidelity == "original":
             return params.model_copy(update={**ORIGINAL, **ORIGINAL_STFT})
@@ -187,9 +179,9 @@ class BitmapStftFamily(BitmapFamily[BitmapStftParams]):
             raise ParamsError(f"{SECTION}.bank_s is {params.bank_s}, expected at least a window of {params.win_length}")
         return params
 
-    def make_voice(self, params: BitmapStftParams, *, n_bank: int = 0) -> Voice:
+    def make_decoder(self, params: BitmapStftParams, *, n_bank: int = 0) -> SoundDecoder:
         """Return magnitudes."""
-        return SpectrumVoice(params, n_bank=n_bank)
+        return SpectrumDecoder(params, n_bank=n_bank)
 
     def make_network(self, params: BitmapStftParams, *, n_inputs: int, n_outputs: int) -> nn.Module:
         """Return the network."""

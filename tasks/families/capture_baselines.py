@@ -1,8 +1,8 @@
 """Family ``capture_baselines``: what a figure on captures is worth.
 
-``mean_features`` sounds the training takes' mean amplitudes all the time, ``nearest_features`` those of the most
-similar training pictures, and ``true_features`` is an upper bound: the amplitudes really measured, through the same
-picker of notes.
+``mean_features`` predicts the training takes' mean amplitudes for every window, ``nearest_features`` those of the most
+similar training pictures, and ``true_features`` is an upper bound: the measured amplitudes, through the same picker of
+notes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,25 +12,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.base import Film, NoteAmplitudes, Performance, Role, VideoFamily
-from tasks.families.note_regression import (
-    CORRECTED,
-    Count,
-    Looked,
-    Sight,
+from tasks.families.note_regression.examples import examples_of
+from tasks.families.note_regression.inputs import FilmInputs, PictureFormat, n_windows_of, stack_film
+from tasks.families.note_regression.notes import (
     check_sounding,
-    examples_of,
     fit_picker_on,
-    fit_true_picker,
-    n_windows_of,
+    fit_reference_picker,
     performance_of,
-    see,
 )
-from tasks.families.trained import Arrays, load_trained, save_trained, write_curve
+from tasks.families.note_regression.params import CORRECTED, Count
+from tasks.families.trained import Arrays, config_of, load_trained, save_trained, write_curve
 from tasks.features.note_picking import CAREFUL, Picker
 from tasks.params import Section
 from tasks.store.views import ViewSet
@@ -47,7 +42,7 @@ class CaptureBaselinesParams(Section):
         cameras: regular expression of the cameras that are learned from.
         height: of the pictures that are compared, in pixels.
         width: of them.
-        n_windows: of training, that the nearest one is looked for in.
+        n_windows: of training, that the nearest one is chosen from.
         seed: of which those are.
     """
 
@@ -93,25 +88,27 @@ class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
         if not maximum > 0:
             raise ParamsError("train.capture_baselines: every training take is silent")
         check_sounding(views.pitches, params.instrument, "train.capture_baselines")
-        sight = Sight(height=params.height, width=params.width, n_pictures=3, subtract_still=True)
-        seen, held_out = (
-            examples_of(views, part, sight=sight, maximum=maximum, fidelity=CORRECTED, onset_weight=0.0)
+        pictures = config_of(PictureFormat, params, n_pictures=3, subtract_still=True)
+        training, held_out = (
+            examples_of(views, part, pictures=pictures, maximum=maximum, fidelity=CORRECTED, onset_weight=0.0)
             for part in (train, validation)
         )
         rows = [
-            (number, int(window)) for number, one in enumerate(seen) for window in np.flatnonzero(one.seen.is_filmed)
+            (number, int(window))
+            for number, one in enumerate(training)
+            for window in np.flatnonzero(one.inputs.is_filmed)
         ]
         drawn = np.random.default_rng(params.seed).permutation(len(rows))[: params.n_windows]
         kept = [rows[row] for row in sorted(drawn)]
-        bank = np.stack([seen[number].seen.frames(window, window + 1).ravel() for number, window in kept])
-        values = np.stack([seen[number].target[window] for number, window in kept])
-        true_picker = fit_true_picker(views, views.takes("validation"), maximum=maximum)
-        found = [nearest_amplitudes(one.seen, bank, values) for one in held_out]
-        picker = fit_picker_on(found, held_out, views, maximum=maximum, true_picker=true_picker)
+        bank = np.stack([training[number].inputs.frames(window, window + 1).ravel() for number, window in kept])
+        values = np.stack([training[number].target[window] for number, window in kept])
+        reference_picker = fit_reference_picker(views, views.takes("validation"), maximum=maximum)
+        found = [nearest_amplitudes(one.inputs, bank, values) for one in held_out]
+        picker = fit_picker_on(found, held_out, views, maximum=maximum, reference_picker=reference_picker)
         mean = np.asarray(amplitudes.mean(axis=0) / maximum, np.float32)
         facts = {
             "maximum": maximum,
-            "pictures": asdict(sight),
+            "pictures": asdict(pictures),
             "pitches": list(views.pitches),
             "frame_rate": str(views.frame_rate),
             "instrument": views.instrument,
@@ -121,12 +118,12 @@ class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
             NEAREST: {"amplitudes": values, "pictures": bank},
             TRUE: {},
         }
-        pickers = {MEAN: CAREFUL, NEAREST: picker, TRUE: true_picker}
+        pickers = {MEAN: CAREFUL, NEAREST: picker, TRUE: reference_picker}
         for system in self.systems:
             save_trained(out / system, states[system], {**facts, "picker": asdict(pickers[system])})
         errors = {
             MEAN: [one.target - mean for one in held_out],
-            NEAREST: [one.target - seen_there for one, seen_there in zip(held_out, found, strict=True)],
+            NEAREST: [one.target - estimate for one, estimate in zip(held_out, found, strict=True)],
         }
         for system, error in errors.items():
             squared = float(np.mean(np.concatenate(error) ** 2))
@@ -161,8 +158,8 @@ class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
                 elif system == MEAN:
                     amplitudes = np.tile(state["amplitudes"], (n_windows, 1))
                 else:
-                    seen = see(film, facts["pictures"], n_windows=n_windows, frame_rate=frame_rate)
-                    amplitudes = nearest_amplitudes(seen, state["pictures"], state["amplitudes"])
+                    inputs = stack_film(film, facts["pictures"], n_windows=n_windows, frame_rate=frame_rate)
+                    amplitudes = nearest_amplitudes(inputs, state["pictures"], state["amplitudes"])
                 yield performance_of(
                     amplitudes,
                     system=system,
@@ -175,21 +172,25 @@ class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
                 )
 
 
-def nearest_amplitudes(seen: Looked, bank: NDArray[np.float32], amplitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return for each window of a film the amplitudes (F, n) of the stack that looks most like its own.
+def nearest_amplitudes(
+    inputs: FilmInputs, bank: NDArray[np.float32], amplitudes: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return for each window of a film the amplitudes (F, n) of the training stack that is nearest to its own.
 
     Args:
-        seen: the film.
+        inputs: the film's stacks.
         bank: stacks of training (K, pixels).
         amplitudes: theirs (K, n).
     """
-    found = np.zeros((len(seen.is_filmed), amplitudes.shape[1]), np.float32)
+    import torch  # only training and synthesis compute with it
+
+    found = np.zeros((len(inputs.is_filmed), amplitudes.shape[1]), np.float32)
     known = torch.from_numpy(bank)
     squares = known.square().sum(dim=1)
-    filmed = np.flatnonzero(seen.is_filmed)
+    filmed = np.flatnonzero(inputs.is_filmed)
     for start in range(0, len(filmed), COMPARED_AT_A_TIME):
         windows = filmed[start : start + COMPARED_AT_A_TIME]
-        stacks = np.stack([seen.frames(int(window), int(window) + 1).ravel() for window in windows])
+        stacks = np.stack([inputs.frames(int(window), int(window) + 1).ravel() for window in windows])
         # Squared distances but for the stack's own square, which is the same to all: half the time of cdist.
         apart = torch.addmm(squares, torch.from_numpy(stacks), known.T, alpha=-2)
         found[windows] = amplitudes[apart.argmin(dim=1).numpy()]
@@ -206,7 +207,7 @@ def _load(stem: Path) -> tuple[Arrays, dict[str, Any]]:
         stem,
         {
             "picker": lambda found: Picker(**found),
-            "pictures": lambda found: Sight(**found),
+            "pictures": lambda found: PictureFormat(**found),
             "frame_rate": Fraction,
             "maximum": float,
             "pitches": tuple,

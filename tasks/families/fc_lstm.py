@@ -1,7 +1,7 @@
 """Family ``fc_lstm``: a fixed image network's features of each stack, then LSTMs, to the amplitude of every note.
 
 The image network's ImageNet weights come from a safetensors file that the user names; without one they are drawn at
-random, which is said in the program's log and in ``fc_lstm.json``.
+random; a warning in the log and ``fc_lstm.json`` show it.
 """
 
 import hashlib
@@ -15,21 +15,14 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
-from torch import nn
 
 from models.fc_lstm import N_FEATURES, FcLstm, FcLstmConfig, ImageEncoder
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.networks import torch_device
-from tasks.families.note_regression import (
-    Count,
-    Encoded,
-    Instrument,
-    Looked,
-    NoteRegressionFamily,
-    NoteRegressionParams,
-    Seen,
-    Share,
-)
+from tasks.families.note_regression.adapter import Instrument, NoteRegressionFamily
+from tasks.families.note_regression.inputs import EncodedFilm, FilmInputs, StackedFilm
+from tasks.families.note_regression.params import Count, NoteRegressionParams, Share
+from tasks.families.trained import config_of
 from tasks.params import Section
 
 STACKS_AT_A_TIME = 16
@@ -47,7 +40,7 @@ class FcLstmParams(NoteRegressionParams):
         weights_sha256: of that file.
         n_recurrent: of the LSTM layers.
         dropout: of the LSTMs' input and between them.
-        bidirectional: the LSTMs also see what comes.
+        bidirectional: the LSTMs also run from the end.
     """
 
     encoder: Literal["vgg19", "alexnet"]
@@ -65,6 +58,8 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
 
     params_class: ClassVar[type[Section]] = FcLstmParams
     systems: ClassVar[tuple[str, ...]] = ("fc_lstm",)
+    network_class = FcLstm
+    config_class = FcLstmConfig
 
     def check_more(self, params: FcLstmParams) -> None:
         """Refuse what this family cannot do.
@@ -72,50 +67,37 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
         Raises:
             ParamsError: names the value.
         """
-        if params.sees != "picture":
-            raise ParamsError(f"train.fc_lstm.sees is {params.sees}, expected picture: its features are of all of it")
+        if params.input != "picture":
+            raise ParamsError(f"train.fc_lstm.input is {params.input}, expected picture: its features are of all of it")
         if params.subtract_still:
-            raise ParamsError("train.fc_lstm.subtract_still is true, expected false: ImageNet's networks see pictures")
+            raise ParamsError(
+                "train.fc_lstm.subtract_still is true, expected false: ImageNet's networks take pictures as they are"
+            )
         if (params.weights is None) != (params.weights_sha256 is None):
             raise ParamsError("train.fc_lstm has one of weights and weights_sha256, expected both or none")
 
     def encoding(self, params: FcLstmParams) -> dict[str, Any]:
         """Return what makes features of stacks, for the model's JSON."""
-        return {
-            "encoder": params.encoder,
-            "layer": params.layer,
-            "image_side": params.image_side,
-            "weights": params.weights,
-            "weights_sha256": params.weights_sha256,
-            "seed": params.seed,
-        }
+        names = ("encoder", "layer", "image_side", "weights", "weights_sha256", "seed")
+        return {name: getattr(params, name) for name in names}
 
-    def look(self, seen: Seen, encoding: Mapping[str, Any], *, accelerator: str) -> Looked:
+    def encode(self, film: StackedFilm, encoding: Mapping[str, Any], *, accelerator: str) -> FilmInputs:
         """Return the image network's features of every stack of a film."""
-        encoder = self._encoder(encoding).to(torch_device(accelerator))
-        n_windows = len(seen.is_filmed)
-        made = np.zeros((n_windows, N_FEATURES), np.float32)
+        device = torch_device(accelerator)
+        encoder = self._encoder(encoding).to(device)
+        n_windows = len(film.is_filmed)
+        features = np.zeros((n_windows, N_FEATURES), np.float32)
         with torch.inference_mode():
             for start in range(0, n_windows, STACKS_AT_A_TIME):
                 last = min(start + STACKS_AT_A_TIME, n_windows)
-                shown = seen.shown[np.arange(start, last)[:, None] + np.arange(seen.n_more + 1)]
-                stacks = torch.from_numpy(seen.pictures[shown]).to(torch_device(accelerator))
-                made[start:last] = encoder(stacks).cpu().numpy()
-        return Encoded(features=made, is_filmed=seen.is_filmed)
+                shown = film.shown[np.arange(start, last)[:, None] + np.arange(film.n_more + 1)]
+                stacks = torch.from_numpy(film.pictures[shown]).to(device)
+                features[start:last] = encoder(stacks).cpu().numpy()
+        return EncodedFilm(features=features, is_filmed=film.is_filmed)
 
     def network_config(self, params: FcLstmParams, instrument: Instrument) -> FcLstmConfig:
         """Return the network's sizes."""
-        return FcLstmConfig(
-            n_notes=len(instrument.pitches),
-            n_features=N_FEATURES,
-            n_recurrent=params.n_recurrent,
-            dropout=params.dropout,
-            bidirectional=params.bidirectional,
-        )
-
-    def make_network(self, config: Mapping[str, Any]) -> nn.Module:
-        """Return a network from its config as JSON holds it."""
-        return FcLstm(FcLstmConfig(**{**config, "n_recurrent": tuple(config["n_recurrent"])}))
+        return config_of(FcLstmConfig, params, n_notes=len(instrument.pitches), n_features=N_FEATURES)
 
     def _encoder(self, encoding: Mapping[str, Any]) -> ImageEncoder:
         key = tuple(sorted((name, str(value)) for name, value in encoding.items()))
@@ -160,7 +142,7 @@ def image_encoder(
         raise ParamsError(f"train.fc_lstm.weights names {path}, which cannot be read: {error.strerror}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != weights_sha256:
-        raise ParamsError(f"{path} has sha256 {found}, train.fc_lstm.weights_sha256 says {weights_sha256}")
+        raise ParamsError(f"{path} has sha256 {found}, expected {weights_sha256} by train.fc_lstm.weights_sha256")
     try:
         state = tensors_from_bytes(data)
     except (SafetensorError, ValueError) as error:

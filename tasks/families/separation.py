@@ -1,12 +1,14 @@
-"""What a family that separates is to the stages: fitted on ensembles, handed mixes, asked for a sound a player."""
+"""Families that separate mixes: fitted on ensembles, they estimate a sound for each player of a mix.
+
+Shapes: K players, C channels, n samples, T pictures, H rows and W columns of a picture, F motion features.
+"""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from copy import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +22,15 @@ P = TypeVar("P", bound=Section)
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Several players heard at once, and what is known of each; K players, C channels, T pictures.
+    """The sound of several players together, and what is known of each.
 
     Attributes:
         audio: (C, n) the mix.
         sample_rate: of it, in Hz.
         instruments: a code a player, in the players' order.
-        motion: (K, T, F) what ``tasks.features.motion`` says of each player's view; None where nobody was filmed.
-        pictures: (K, T, H, W) luma of each player's view; None where nobody was filmed.
-        rolls: (K, T, 128) velocity of the notes that sound; None where there is no score.
+        motion: (K, T, F) as ``tasks.features.motion`` describes each player's video; None without videos.
+        pictures: (K, T, H, W) luma of each player's video; None without videos.
+        rolls: (K, T, 128) velocity of the notes that sound; None without a score.
         frame_rate: of the three, from 0.0 of the mix on.
     """
 
@@ -53,7 +55,7 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """What one system made of one mix.
+    """One system's estimates for one mix.
 
     Attributes:
         system: the row in the tables that made it.
@@ -69,26 +71,21 @@ class Separation:
 
 
 class SeparationFamily(Family[P, EnsembleSet]):
-    """One or more systems that take a mix apart.
+    """One or more systems that separate mixes.
 
     Attributes:
-        unordered: systems that do not know which of their outputs is whose: heard and scored in the order that fits
-            the truth best.
-        sighted: systems that look at the players: whether they follow what they see is measured.
+        unordered: systems whose outputs are not assigned to players: they are ordered as fits the true stems best
+            before they are written and scored.
+        uses_video: systems that are conditioned on the players' videos: whether their estimates follow the videos is
+            measured.
     """
 
     unordered: ClassVar[frozenset[str]] = frozenset()
-    sighted: ClassVar[frozenset[str]] = frozenset()
+    uses_video: ClassVar[frozenset[str]] = frozenset()
     data = "ensembles"
 
-    def only(self, system: str) -> Self:
-        """Return the family with one of its systems alone: what the others need may not be known."""
-        chosen = copy(self)
-        vars(chosen)["systems"] = (system,)
-        return chosen
-
     def shortest_s(self, trained: Path, system: str) -> float:  # noqa: ARG002
-        """Return how long a mix must be at least for a trained system, in s."""
+        """Return the shortest mix that a trained system can separate, in s."""
         return 0.0
 
     @abstractmethod
@@ -97,16 +94,18 @@ class SeparationFamily(Family[P, EnsembleSet]):
         trained: Path,
         mixtures: Mapping[str, Mixture],
         *,
+        systems: Sequence[str],
         accelerator: str,
         truth: Mapping[str, NDArray[np.float32]] | None,
     ) -> Iterator[Separation]:
-        """Take whole mixes apart: every system, every mix.
+        """Separate whole mixes: every mix by every one of ``systems``.
 
         Args:
             trained: what `fit` wrote.
             mixtures: by take.
+            systems: of the family; what the other ones need may be missing.
             accelerator: as in `fit`.
-            truth: for bounds alone, the stems (K, C, n) by take; with None those are left out.
+            truth: for bounds alone, the true stems (K, C, n) by take; with None those are left out.
         """
 
 
@@ -121,3 +120,8 @@ def mixture_of(data: EnsembleSet, take: str) -> Mixture:
         rolls=data.rolls(take),
         frame_rate=data.frame_rate,
     )
+
+
+def level_of(audio: NDArray[np.float32]) -> float:
+    """Return the root mean square of a sound (C, n), at least 1e-5: networks take mixes divided by it."""
+    return max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), 1e-5)

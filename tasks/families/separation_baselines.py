@@ -1,13 +1,14 @@
 """Family ``separation_baselines``: what a figure of separation is worth.
 
-``mix`` hands the mix to every player, ``silent`` nothing. ``nmf_dictionary`` is how mixes were taken apart before
-networks: a dictionary of spectra of each instrument, learned from the training stems, tells by non-negative
-factorization which share of the mix is whose. ``ideal_ratio_mask`` is an upper bound: the true stems' own shares.
+``mix`` returns the mix for every player, ``silent`` silence. ``nmf_dictionary`` is supervised non-negative matrix
+factorization, the method before networks: a dictionary of spectra of each instrument is learned from the training
+stems, and the factorization of a mix by these gives each player's share. ``ideal_ratio_mask`` is an upper bound: the
+shares of the true stems.
 
 Shapes: K players, C channels, n samples, B bins, T stft frames, R spectra of a dictionary.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -25,22 +26,22 @@ from tasks.store.ensembles import EnsembleSet
 
 MIX, SILENT, NMF, IDEAL = "mix", "silent", "nmf_dictionary", "ideal_ratio_mask"
 ANY = "any"  # the dictionary of all instruments together, for one that no training stem has
-SOUNDING_DB = -40.0  # of a stem's loudest stft frame: quieter ones teach no spectrum
-SPAN_FRAMES = 512  # lengths of a window that are taken apart together: a minute of those of an eighth of a second
+SOUNDING_DB = -40.0  # of a stem's loudest stft frame: quieter ones are not learned from
+SPAN_FRAMES = 512  # windows' lengths that are separated at a time: a minute of windows of an eighth of a second
 
 Count = Annotated[int, Field(ge=1)]
 
 
 class SeparationBaselinesParams(Section):
-    """How the baselines are made.
+    """How the baselines are computed.
 
     Attributes:
         window_s: of the short-time spectra; rounded up to a power of two of samples, a quarter of it from one to the
             next.
-        n_spectra: that an instrument's dictionary has.
-        n_frames: of training, at most, that each dictionary is learned from.
-        n_iterations: of the factorization, when learning and on a mix.
-        mask_power: that magnitudes are raised to before they share the mix; 2 is Wiener's.
+        n_spectra: of an instrument's dictionary.
+        n_frames: of the training stems, at most, that each dictionary is learned from.
+        n_iterations: of the factorization, in learning and on a mix.
+        mask_power: exponent of the magnitudes in the masks; 2 is Wiener's filter.
         seed: of the frames that are drawn, and of the dictionaries' first values.
     """
 
@@ -53,7 +54,7 @@ class SeparationBaselinesParams(Section):
 
 
 class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
-    """Four systems: nothing is trained in steps."""
+    """Four systems; none is trained in steps."""
 
     params_class: ClassVar[type[Section]] = SeparationBaselinesParams
     systems: ClassVar[tuple[str, ...]] = (MIX, SILENT, NMF, IDEAL)
@@ -102,7 +103,7 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
             save_trained(out / system, dictionaries if system == NMF else {}, facts)
 
     def shortest_s(self, trained: Path, system: str) -> float:
-        """Return the length of a spectrum's window.
+        """Return the length of a spectrum's window, in s.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
@@ -115,22 +116,23 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
         trained: Path,
         mixtures: Mapping[str, Mixture],
         *,
+        systems: Sequence[str],
         accelerator: str,  # noqa: ARG002
         truth: Mapping[str, NDArray[np.float32]] | None,
     ) -> Iterator[Separation]:
-        """Take whole mixes apart by every system.
+        """Separate every mix by the systems.
 
         Raises:
             DamagedData: what was trained is missing or damaged, or learned at another rate than a mix has.
         """
-        loaded = {system: _load(trained / system) for system in self.systems}
+        loaded = {system: _load(trained / system) for system in systems}
         for take, mixture in mixtures.items():
-            for system in self.systems:
+            for system in systems:
                 dictionaries, facts = loaded[system]
                 if mixture.sample_rate != facts["sample_rate"]:
                     raise DamagedData(
-                        f"{trained / system}.json was learned at {facts['sample_rate']} Hz, the mix of {take} has "
-                        f"{mixture.sample_rate}"
+                        f"the mix of {take} is at {mixture.sample_rate} Hz, expected {facts['sample_rate']} Hz, the "
+                        f"rate that {trained / system}.json was learned at"
                     )
                 if system == IDEAL:
                     if truth is None:
@@ -149,15 +151,15 @@ class SeparationBaselines(SeparationFamily[SeparationBaselinesParams]):
 def share_mix(
     mix: NDArray[np.complexfloating], magnitudes: NDArray[np.floating], *, power: float
 ) -> NDArray[np.complex64]:
-    """Share a mix among sources by soft masks, which keep its phase and add up to it.
+    """Share a mix among sources by soft masks: the shares keep its phase and sum to it.
 
     Args:
         mix: (C, B, T) spectra.
-        magnitudes: (K, C, B, T) or what broadcasts to it: how much of the mix each source is held to be.
-        power: that they are raised to.
+        magnitudes: (K, C, B, T) or what broadcasts to it: estimated magnitudes of each source.
+        power: exponent of the magnitudes.
 
     Returns:
-        (K, C, B, T): with nothing of any source, every one gets the same share.
+        (K, C, B, T). Where all magnitudes are zero the shares are equal.
     """
     from librosa.util import softmask
 
@@ -169,7 +171,7 @@ def share_mix(
 
 
 def _ideal(mix: NDArray[np.float32], stems: NDArray[np.float32], facts: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Share a mix as the true stems are shared, a span after the other."""
+    """Share a mix by the magnitudes of the true stems, span by span."""
     n_fft = facts["n_fft"]
 
     def part(span: slice) -> NDArray[np.float32]:
@@ -183,10 +185,10 @@ def _ideal(mix: NDArray[np.float32], stems: NDArray[np.float32], facts: Mapping[
 def _factorized(
     mixture: Mixture, dictionaries: Mapping[str, NDArray[np.float32]], facts: Mapping[str, Any]
 ) -> NDArray[np.float32]:
-    """Say how much of each instrument's spectra is in a mix; two players of one instrument get the same half."""
-    heard = [code if code in dictionaries else ANY for code in mixture.instruments]
-    kinds = sorted(set(heard))
-    atoms = np.concatenate([dictionaries[code] for code in kinds], axis=1)  # (B, R of all)
+    """Share a mix by its factorization with all instruments' spectra; players of one instrument get equal shares."""
+    codes = [code if code in dictionaries else ANY for code in mixture.instruments]
+    different = sorted(set(codes))
+    atoms = np.concatenate([dictionaries[code] for code in different], axis=1)  # (B, R of all)
     n_spectra = dictionaries[ANY].shape[1]
     n_fft = facts["n_fft"]
 
@@ -194,10 +196,10 @@ def _factorized(
         mix = _stft(mixture.audio[:, span], n_fft)
         activations = _activations(np.abs(mix).mean(axis=0), atoms, n_iterations=facts["n_iterations"])
         shares = {}
-        for row, code in enumerate(kinds):
+        for row, code in enumerate(different):
             own = slice(row * n_spectra, (row + 1) * n_spectra)
             shares[code] = atoms[:, own] @ activations[own]
-        magnitudes = np.stack([shares[code] for code in heard])[:, None]
+        magnitudes = np.stack([shares[code] for code in codes])[:, None]
         shared = share_mix(mix, magnitudes, power=facts["mask_power"])
         return _sounds(shared, mixture.audio[:, span].shape[1], n_fft)
 
@@ -205,33 +207,33 @@ def _factorized(
 
 
 def _in_spans(part: Callable[[slice], NDArray[np.float32]], n_samples: int, n_fft: int) -> NDArray[np.float32]:
-    """Return the sounds of a whole mix (K, C, n), made span after span: memory does not grow with the spectra of hours.
+    """Return the sounds of a whole mix (K, C, n), computed span by span, so that a long mix needs no more memory.
 
-    What is kept of a span lies farther from its ends than a spectrum reaches, and its stft frames are those of the
-    whole: there is no seam.
+    The part of a span that is kept lies farther from its ends than a window reaches, and the spans' stft frames are
+    those of the whole mix: there is no seam.
     """
     margin = 2 * n_fft  # a multiple of the hop, as the spans' length is
-    made = []
+    parts = []
     for start in range(0, n_samples, SPAN_FRAMES * n_fft):
         end = min(start + SPAN_FRAMES * n_fft, n_samples)
         first = max(start - margin, 0)
         found = part(slice(first, min(end + margin, n_samples)))
-        made.append(found[:, :, start - first : end - first])
-    return np.concatenate(made, axis=2)
+        parts.append(found[:, :, start - first : end - first])
+    return np.concatenate(parts, axis=2)
 
 
 def _dictionary(
     spectra: NDArray[np.float32], params: SeparationBaselinesParams, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return spectra (B, R) that add up to those seen (B, T), each of length 1; zeros where fewer were seen."""
+    """Return spectra (B, R), each of length 1, whose sums approximate given ones (B, T); zeros where T is below R."""
     from librosa.decompose import decompose
 
     drawn = np.sort(rng.permutation(spectra.shape[1])[: params.n_frames])
     n_spectra = min(params.n_spectra, len(drawn))
     model = _model(n_spectra, params.n_iterations, seed=params.seed)
     # Frames at one loudness: a quiet note's spectrum is worth as much as a loud one's.
-    seen = spectra[:, drawn] / np.linalg.norm(spectra[:, drawn], axis=0)
-    found, _ = decompose(seen, transformer=model)
+    even = spectra[:, drawn] / np.linalg.norm(spectra[:, drawn], axis=0)
+    found, _ = decompose(even, transformer=model)
     dictionary = np.zeros((len(spectra), params.n_spectra), np.float32)
     lengths = np.linalg.norm(found, axis=0)
     dictionary[:, :n_spectra] = found / np.where(lengths > 0, lengths, 1.0)
@@ -241,7 +243,7 @@ def _dictionary(
 def _activations(
     magnitudes: NDArray[np.floating], atoms: NDArray[np.float32], *, n_iterations: int
 ) -> NDArray[np.float32]:
-    """Return how strong each spectrum of a dictionary (B, R) is in each frame of magnitudes (B, T): (R, T)."""
+    """Return the activations (R, T) of a dictionary's spectra (B, R) in magnitudes (B, T)."""
     from librosa.decompose import decompose
 
     model = _model(atoms.shape[1], n_iterations, seed=0)
@@ -251,7 +253,7 @@ def _activations(
 
 
 def _model(n_spectra: int, n_iterations: int, *, seed: int) -> Any:
-    # Comes with librosa, whose decompose makes one of these, but of other settings.
+    # Comes with librosa, whose decompose uses one too, but with other settings.
     from sklearn.decomposition import NMF as Factorization  # noqa: N811
 
     return Factorization(

@@ -6,8 +6,9 @@ No network and no torch: the baselines need neither.
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,26 @@ from safetensors.numpy import load as arrays_from_bytes
 from safetensors.numpy import save as arrays_to_bytes
 
 from tasks.errors import DamagedData, ParamsError
+from tasks.params import Section
+
+C = TypeVar("C")
 
 Arrays = dict[str, NDArray[Any]]
 Needed = Mapping[str, Callable[[Any], Any]]
 """Facts that a reader needs, by name: the type or function that each is read with."""
+
+
+def config_of(config_class: type[C], params: Section, **given: Any) -> C:
+    """Return a network's config: the fields that a section holds under the same names, and those that are given.
+
+    What is given for a field that the config does not have is left out.
+
+    Raises:
+        TypeError: a field without a default is in neither.
+    """
+    names = [field.name for field in fields(config_class)]  # type: ignore[arg-type]
+    shared = {name: getattr(params, name) for name in names if name in type(params).model_fields}
+    return config_class(**{name: value for name, value in (shared | given).items() if name in names})
 
 
 def save_trained(stem: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:

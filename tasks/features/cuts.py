@@ -1,4 +1,4 @@
-"""Views cut out of a camera's pictures: squares around boxes that follow a player."""
+"""Square crops of a camera's pictures, around boxes that follow a player."""
 
 import cv2
 import numpy as np
@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 
 
 def cut_squares(pictures: NDArray[np.uint8], boxes: NDArray[np.float64], *, size: int) -> NDArray[np.uint8]:
-    """Cut a square around each box out of each picture, as a camera would show it that follows the player.
+    """Crop a square around each box from each picture, like the picture of a camera that follows the player.
 
-    A square is as wide and high as the longer side of its box, has the same middle, is moved until it lies in the
-    picture, and is no larger than that is.
+    The side of a square is the longer side of its box, at most the shorter side of the picture. The square is centred
+    on the box, and moved as far as needed to lie in the picture.
 
     Args:
         pictures: (T, height, width) luma.
         boxes: (K, T, 4) left, top, right, bottom in pixels.
-        size: rows and columns of what is returned.
+        size: rows and columns of a crop.
 
     Returns:
         (K, T, size, size) luma, averaged by area.

@@ -1,6 +1,6 @@
-"""What moves in a player's pictures: where to and how fast, and what is not where it usually is.
+"""Motion features of a player's video: optical flow, and the deviation from the median picture.
 
-Shapes: T pictures, H rows and W columns of a picture, F = `N_MOTION` numbers a picture.
+Shapes: T pictures, H rows and W columns of a picture, F = `N_MOTION` features of a picture.
 """
 
 import cv2
@@ -9,26 +9,26 @@ from numpy.typing import NDArray
 
 SIZE = 48  # rows and columns of the pictures that motion is measured in
 FLOW_CELLS = 6  # of the optical flow, across and down
-LUMA_CELLS = 8  # of the deviation from the usual picture, across and down
+LUMA_CELLS = 8  # of the deviation from the median picture, across and down
 N_MOTION = 2 * FLOW_CELLS**2 + LUMA_CELLS**2
 LUMA_SCALE = 64.0  # a deviation of so many levels is 1
 
-_MOST_FOR_MEDIAN = 512  # pictures, evenly spaced: a take of an hour needs no more to show what is usual
+_MOST_FOR_MEDIAN = 512  # pictures, evenly spaced: more change nothing, also in a take of an hour
 # At half the size of pictures this small the flow costs a fifth, and on shifted pictures it is as exact.
 _FINEST_SCALE = 1
 
 
 def motion_features(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Describe what moves in every picture of a player.
+    """Compute the motion features of every picture of a player.
 
     Args:
-        pictures: (T, H, W) luma at even steps of time; of another size than 48 x 48 they are averaged to it.
+        pictures: (T, H, W) luma at even steps of time; another size than 48 x 48 is averaged to it.
 
     Returns:
-        (T, F). The first 72 numbers are the dense optical flow from the picture before to this one, averaged over 6 x 6
-        cells, row by row, to the right (36) and down (36), in pixels of a 48 x 48 picture a step; zeros in the first
-        picture. The other 64 are luma minus that of the take's median picture, averaged over 8 x 8 cells, row by row,
-        / 64. A film that stands still gives zeros.
+        (T, F). The first 72 features are the dense optical flow from the picture before to this one, averaged over
+        6 x 6 cells, row by row, to the right (36) and down (36), in pixels of a 48 x 48 picture a step; zeros in the
+        first picture. The other 64 are luma minus that of the take's median picture, averaged over 8 x 8 cells, row by
+        row, / 64. A still video gives zeros.
 
     Raises:
         ValueError: ``pictures`` is not (T, H, W) uint8.
@@ -56,13 +56,13 @@ def _resized(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _flow(pictures: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
     """Fill in the flow towards each picture but the first."""
-    cv2.setNumThreads(1)  # players already fill the cores, and threads part the picture otherwise: other last bits
+    cv2.setNumThreads(1)  # takes fill the cores already, and more threads divide a picture otherwise: other last bits
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     method.setFinestScale(_FINEST_SCALE)
     n = FLOW_CELLS**2
     no_guess = np.zeros((SIZE, SIZE, 2), np.float32)
     for at in range(1, len(pictures)):
-        # What a slower film shows twice has not moved.
+        # A video of a lower rate repeats pictures: there is no motion between them.
         if (pictures[at] == pictures[at - 1]).all():
             continue
         flow = method.calc(pictures[at - 1], pictures[at], no_guess)

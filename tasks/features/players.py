@@ -1,8 +1,8 @@
-"""Players found in one camera's film: told from the room by their movement and contrast, cut apart and followed.
+"""Detection and tracking of players in the video of one camera that stands still.
 
-A camera that stands still sees a room that does not change. What does change, and what stands out from the wall
-together with it, is players: pieces that are near each other belong to one, and where two touch, the quietest column
-between them parts them. Each is then followed by his own looks, for people move their chairs.
+Players are detected by motion and by contrast to the wall: the room does not change. Moving regions near each other are
+merged to one player; a region of two players is cut where it moves least. Each player is then tracked by template
+matching, for people move their chairs.
 
 Shapes: T pictures, K players. Pixels count from the top left corner of the top left one, so that a box of the whole
 picture is (0, 0, width, height).
@@ -19,55 +19,55 @@ from tasks.errors import BadInput
 Floats = NDArray[np.float64]
 
 _WORKING_HEIGHT = 128  # pixels; a larger picture is made smaller first
-_MOST_PICTURES = 200  # that movement is measured in
-_LEAST_LUMA = 0.9  # mean change of a pixel that moves
-_OVER_NOISE = 2.2  # times the change of the pixel in the middle of the ranking
-_STANDS_OUT = 16.0  # luma by which somebody differs from the wall
-_LEAST_SHARE = 0.004  # of the picture that a piece covers
-_LEAST_HEIGHT = 0.2  # of the picture that a player covers
-_FRAGMENT = 0.6  # of a player's height: a lower piece is a part of somebody
-_OVERLAP = 0.35  # of the smaller of two pieces that are one
-_NEAR = 0.06  # of the picture's height: pieces that are nearer to each other are one player's
-_TALLEST = 1.5  # times what is usual that one player's height can be
-_NARROWEST = 0.7  # of their height that two players' width is
-_WIDEST = 1.25  # of his height that one player's width can be
+_MOST_PICTURES = 200  # that motion is measured in
+_LEAST_LUMA = 0.9  # mean change of a moving pixel
+_OVER_NOISE = 2.2  # times the median pixel's change
+_LEAST_CONTRAST = 16.0  # luma between a player and the wall
+_LEAST_SHARE = 0.004  # of the picture's area, for a region
+_LEAST_HEIGHT = 0.2  # of the picture's height, for a player
+_FRAGMENT = 0.6  # of a player's height: a lower region is a part of a player
+_OVERLAP = 0.35  # of the smaller of two regions: these are one player
+_NEAR = 0.06  # of the picture's height: a fragment at most so far away is merged
+_TALLEST = 1.5  # times the usual height, for one player
+_NARROWEST = 0.7  # of their height, for two players' width
+_WIDEST = 1.25  # of the height, for one player's width
 _BESIDE = 0.5  # of the height of one of two players in a row that both have in common
-_WINDOW = 25  # pictures that are looked at together when somebody is followed
-_FOLLOWED = 0.14  # of a box's height that somebody can move away, each way
-_LOWER = 0.4  # of a box's height, from below, that he is followed by
-_STAYS = 0.03  # squared luma that a pixel away from home has to be better by
+_WINDOW = 25  # pictures whose median is matched in tracking
+_REACH = 0.14  # of a box's height that a player may move, each way
+_LOWER = 0.4  # of a box's height, from below: the template
+_HOME_COST = 0.03  # squared luma for each squared pixel away from the start
 _MARGIN = 0.03  # of a box's height that is added around
 
 
 class PlayersNotFound(BadInput):
-    """Fewer players are seen than were asked for."""
+    """Fewer players are detected than were requested."""
 
 
 @dataclass
-class _Piece:
-    """A part of the picture that belongs to a player."""
+class _Region:
+    """A rectangle of the picture that belongs to a player."""
 
     left: int
     top: int
     right: int
     bottom: int
 
-    def joined(self, other: "_Piece") -> "_Piece":
-        return _Piece(
+    def joined(self, other: "_Region") -> "_Region":
+        return _Region(
             min(self.left, other.left),
             min(self.top, other.top),
             max(self.right, other.right),
             max(self.bottom, other.bottom),
         )
 
-    def gap(self, other: "_Piece") -> float:
-        """Return how far apart two pieces are, 0 where they touch."""
+    def gap(self, other: "_Region") -> float:
+        """Return how far apart two regions are, 0 where they touch."""
         across = max(self.left - other.right, other.left - self.right, 0)
         upright = max(self.top - other.bottom, other.top - self.bottom, 0)
         return float(across + upright)
 
-    def covers(self, other: "_Piece") -> float:
-        """Return which share of the smaller of two pieces the other one covers."""
+    def covers(self, other: "_Region") -> float:
+        """Return which share of the smaller of two regions the other one covers."""
         across = max(min(self.right, other.right) - max(self.left, other.left), 0)
         upright = max(min(self.bottom, other.bottom) - max(self.top, other.top), 0)
         return across * upright / min(self.area, other.area)
@@ -95,7 +95,7 @@ def find_players(pictures: NDArray[np.uint8], n: int | None) -> Floats:
         and in a row from left to right. K is ``n`` where it is given; none on an empty stage.
 
     Raises:
-        PlayersNotFound: fewer are seen than ``n``.
+        PlayersNotFound: fewer are detected than ``n``.
         ValueError: the pictures are not three-dimensional, or there is none.
     """
     if pictures.ndim != 3 or not len(pictures):
@@ -106,27 +106,27 @@ def find_players(pictures: NDArray[np.uint8], n: int | None) -> Floats:
     size = (round(width / shrink), round(height / shrink))
     small = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures[::step]])
     change = _change(small)
-    seen = _pieces(change)
+    moving = _regions(change)
     still = np.median(small[:: max(1, len(small) // 60)], axis=0).astype(np.float32)
-    players = _gathered(seen, change, n, height=size[1])
+    players = _merged(moving, change, n, height=size[1])
     if n is not None and len(players) < n:
-        raise PlayersNotFound(f"{len(players)} players seen, {n} asked for", kind="PLAYERS_NOT_FOUND")
-    out = _standing_out(still, change)
-    players = _in_rows([_grown(player, players, out) for player in players])
+        raise PlayersNotFound(f"{len(players)} players detected, {n} requested", kind="PLAYERS_NOT_FOUND")
+    contrast = _contrasting(still, change)
+    players = _in_rows([_extended(player, players, contrast) for player in players])
     scale = np.array([width / size[0], height / size[1]] * 2)
     boxes = np.zeros((len(players), len(pictures), 4))
     for number, player in enumerate(players):
         box = np.array([player.left, player.top, player.right, player.bottom], np.float64) * scale
         margin = _MARGIN * (box[3] - box[1])
         box += np.array([-margin, -margin, margin, margin])
-        boxes[number] = _followed(pictures, box)
+        boxes[number] = _tracked(pictures, box)
     boxes[..., 0::2] = np.clip(boxes[..., 0::2], 0, width)
     boxes[..., 1::2] = np.clip(boxes[..., 1::2], 0, height)
     return boxes
 
 
 def _change(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return how much each pixel changes, over what the quiet ones do: 0 where nothing moves."""
+    """Return by how much each pixel changes more than the still ones: 0 where nothing moves."""
     total: NDArray[np.float32] = np.zeros(small.shape[1:], np.float32)
     parts = np.array_split(small, max(1, len(small) // 40))
     for part in parts:  # a chair that is moved once changes one part
@@ -138,25 +138,25 @@ def _change(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     return over
 
 
-def _pieces(change: NDArray[np.float32]) -> list[_Piece]:
+def _regions(change: NDArray[np.float32]) -> list[_Region]:
     moving = cv2.morphologyEx((change > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 3), np.uint8))
     n_found, _, stats, _ = cv2.connectedComponentsWithStats(moving, connectivity=8)
     least = _LEAST_SHARE * change.size / 4
     return [
-        _Piece(int(left), int(top), int(left + width), int(top + height))
+        _Region(int(left), int(top), int(left + width), int(top + height))
         for left, top, width, height, area in stats[1:n_found].tolist()
         if area >= least
     ]
 
 
-def _gathered(seen: list[_Piece], change: NDArray[np.float32], n: int | None, *, height: int) -> list[_Piece]:
-    """Join pieces to players, the nearest first, and part those that touch."""
-    players = list(seen)
-    tall = [each.height for each in seen if each.height >= _LEAST_HEIGHT * height]
+def _merged(regions: list[_Region], change: NDArray[np.float32], n: int | None, *, height: int) -> list[_Region]:
+    """Merge regions to players, the nearest first, and cut those that hold two."""
+    players = list(regions)
+    tall = [each.height for each in regions if each.height >= _LEAST_HEIGHT * height]
     fragment = _FRAGMENT * float(np.median(tall)) if tall else 0.0
 
-    def belong(one: _Piece, other: _Piece) -> bool:
-        # Two that are as large as people each are two people, unless they are one behind the other.
+    def belong(one: _Region, other: _Region) -> bool:
+        # Two regions as large as players are two players, unless one is behind the other.
         parts = min(one.height, other.height) < fragment and one.gap(other) <= _NEAR * height
         return parts or one.covers(other) > _OVERLAP
 
@@ -177,7 +177,7 @@ def _gathered(seen: list[_Piece], change: NDArray[np.float32], n: int | None, *,
             for each in players
             if each.height > _TALLEST * usual or each.right - each.left > _WIDEST * min(each.height, usual)
         ]:
-            halves = _parted(change, large[0], usual=usual)
+            halves = _halves(change, large[0], usual=usual)
             if halves is None:
                 break
             players.remove(large[0])
@@ -188,7 +188,7 @@ def _gathered(seen: list[_Piece], change: NDArray[np.float32], n: int | None, *,
         players.remove(weakest)
     while 0 < len(players) < n:
         largest = max(players, key=lambda each: each.area)
-        halves = _parted(change, largest, usual=usual)
+        halves = _halves(change, largest, usual=usual)
         if halves is None:
             break
         players.remove(largest)
@@ -196,28 +196,28 @@ def _gathered(seen: list[_Piece], change: NDArray[np.float32], n: int | None, *,
     return players
 
 
-def _inside(change: NDArray[np.float32], piece: _Piece) -> NDArray[np.float32]:
-    return change[piece.top : piece.bottom, piece.left : piece.right]
+def _inside(change: NDArray[np.float32], region: _Region) -> NDArray[np.float32]:
+    return change[region.top : region.bottom, region.left : region.right]
 
 
-def _parted(change: NDArray[np.float32], piece: _Piece, *, usual: float) -> list[_Piece] | None:
-    """Cut a piece in two where it moves least, or return None where it is too small for two.
+def _halves(change: NDArray[np.float32], region: _Region, *, usual: float) -> list[_Region] | None:
+    """Cut a region in two where it moves least, or return None where it is too small for two players.
 
     Between two rows where it is much higher than is usual, else between two columns.
     """
-    width, height = piece.right - piece.left, piece.height
+    width, height = region.right - region.left, region.height
     if height > _TALLEST * usual:
-        cut = piece.top + _quietest(_inside(change, piece).sum(axis=1))
+        cut = region.top + _quietest(_inside(change, region).sum(axis=1))
         return [
-            _Piece(piece.left, piece.top, piece.right, cut),
-            _Piece(piece.left, cut, piece.right, piece.bottom),
+            _Region(region.left, region.top, region.right, cut),
+            _Region(region.left, cut, region.right, region.bottom),
         ]
     if width < _NARROWEST * height:
         return None
-    cut = piece.left + _quietest(_inside(change, piece).sum(axis=0))
+    cut = region.left + _quietest(_inside(change, region).sum(axis=0))
     return [
-        _Piece(piece.left, piece.top, cut, piece.bottom),
-        _Piece(cut, piece.top, piece.right, piece.bottom),
+        _Region(region.left, region.top, cut, region.bottom),
+        _Region(cut, region.top, region.right, region.bottom),
     ]
 
 
@@ -228,8 +228,8 @@ def _quietest(profile: NDArray[np.float32]) -> int:
     return low + int(np.argmin(smooth[low:high]))
 
 
-def _standing_out(still: NDArray[np.float32], change: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which pixels differ from the wall and the floor: a line along each row, through where nothing moves."""
+def _contrasting(still: NDArray[np.float32], change: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which pixels differ from the wall and the floor: a line fitted to each row where nothing moves."""
     width = still.shape[1]
     quiet = cv2.dilate((change > 0).astype(np.uint8), np.ones((1, 9), np.uint8)).sum(axis=0) == 0
     if quiet.sum() < 0.1 * width:
@@ -237,11 +237,11 @@ def _standing_out(still: NDArray[np.float32], change: NDArray[np.float32]) -> ND
     column = np.arange(width)
     slope, start = np.polyfit(column[quiet], still[:, quiet].T, 1)
     wall = start[:, None] + slope[:, None] * column
-    return np.asarray(np.abs(cv2.GaussianBlur(still, (0, 0), 1.0) - wall) > _STANDS_OUT)
+    return np.asarray(np.abs(cv2.GaussianBlur(still, (0, 0), 1.0) - wall) > _LEAST_CONTRAST)
 
 
-def _grown(player: _Piece, players: list[_Piece], out: NDArray[np.bool_]) -> _Piece:
-    """Add what stands out right below a player, his legs and chair, as far as the next player."""
+def _extended(player: _Region, players: list[_Region], contrast: NDArray[np.bool_]) -> _Region:
+    """Add what contrasts right below a player, legs and chair, as far as the next player."""
     middle = slice(
         player.left + (player.right - player.left) // 4, max(player.right - (player.right - player.left) // 4, 1)
     )
@@ -251,16 +251,16 @@ def _grown(player: _Piece, players: list[_Piece], out: NDArray[np.bool_]) -> _Pi
         if each is not player and each.top > (player.top + player.bottom) / 2 and each.left < player.right > 0
         if min(each.right, player.right) - max(each.left, player.left) > 0
     ]
-    most = min([out.shape[0], *below])
+    most = min([contrast.shape[0], *below])
     row = player.bottom
-    while row < most and out[row, middle].mean() > 0.25:
+    while row < most and contrast[row, middle].mean() > 0.25:
         row += 1
-    return _Piece(player.left, player.top, player.right, max(row, player.bottom))
+    return _Region(player.left, player.top, player.right, max(row, player.bottom))
 
 
-def _in_rows(players: list[_Piece]) -> list[_Piece]:
+def _in_rows(players: list[_Region]) -> list[_Region]:
     """Order players row by row, the highest first, and from left to right."""
-    rows: list[list[_Piece]] = []
+    rows: list[list[_Region]] = []
     for player in sorted(players, key=lambda each: each.top + each.bottom):
         row = rows[-1] if rows else []
         shared = [min(each.bottom, player.bottom) - max(each.top, player.top) for each in row]
@@ -271,12 +271,12 @@ def _in_rows(players: list[_Piece]) -> list[_Piece]:
     return [player for row in rows for player in sorted(row, key=lambda each: each.left)]
 
 
-def _followed(pictures: NDArray[np.uint8], box: Floats) -> Floats:
-    """Return a player's boxes (T, 4): where the lower part of his body, which plays nothing, is found again."""
+def _tracked(pictures: NDArray[np.uint8], box: Floats) -> Floats:
+    """Return a player's boxes (T, 4), tracked by the lower part of the body, which does not play."""
     n_pictures, height, width = pictures.shape
     left, top = np.maximum(np.floor(box[:2]), 0).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(box[2:]), (width, height)).astype(int).tolist()
-    reach = max(2, round(_FOLLOWED * (bottom - top)))
+    reach = max(2, round(_REACH * (bottom - top)))
     rows = slice(round(bottom - _LOWER * (bottom - top)), bottom)
     columns = slice(left + (right - left) // 5, right - (right - left) // 5)
     field = (
@@ -285,16 +285,18 @@ def _followed(pictures: NDArray[np.uint8], box: Floats) -> Floats:
     )
     home = (columns.start - field[1].start, rows.start - field[0].start)
     starts = np.arange(0, n_pictures, _WINDOW)
-    looks = [np.median(pictures[start : start + _WINDOW : 4][:, *field], axis=0).astype(np.float32) for start in starts]
-    pattern = np.ascontiguousarray(
-        looks[0][home[1] :, home[0] :][: rows.stop - rows.start, : columns.stop - columns.start]
+    medians = [
+        np.median(pictures[start : start + _WINDOW : 4][:, *field], axis=0).astype(np.float32) for start in starts
+    ]
+    template = np.ascontiguousarray(
+        medians[0][home[1] :, home[0] :][: rows.stop - rows.start, : columns.stop - columns.start]
     )
     places = []
-    for look in looks:
-        unlike = cv2.matchTemplate(look, pattern, cv2.TM_SQDIFF) / pattern.size
-        row, column = np.mgrid[0 : unlike.shape[0], 0 : unlike.shape[1]]
-        unlike += _STAYS * ((row - home[1]) ** 2 + (column - home[0]) ** 2)  # as good a place nearer is more likely
-        best = np.unravel_index(int(np.argmin(unlike)), unlike.shape)
+    for median in medians:
+        cost = cv2.matchTemplate(median, template, cv2.TM_SQDIFF) / template.size
+        row, column = np.mgrid[0 : cost.shape[0], 0 : cost.shape[1]]
+        cost += _HOME_COST * ((row - home[1]) ** 2 + (column - home[0]) ** 2)  # as good a place nearer is more likely
+        best = np.unravel_index(int(np.argmin(cost)), cost.shape)
         places.append((float(best[1] - home[0]), float(best[0] - home[1])))
     moved = np.array(places)
     beside = [np.clip(np.arange(len(moved)) + away, 0, len(moved) - 1) for away in (-1, 0, 1)]

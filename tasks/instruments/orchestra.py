@@ -130,6 +130,13 @@ def instrument_named(words: str) -> str | None:
     return next((code for code, pattern in _NAMES if re.search(pattern, low)), None)
 
 
+def instrument_code(word: str) -> str:
+    """Return an instrument's code; of an instrument that is none of the orchestra's, the word in small letters."""
+    if word.lower() in ORCHESTRA:
+        return word.lower()
+    return instrument_named(word) or re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") or "other"
+
+
 def _instrument_of(track: TrackScore, where: str) -> str:
     code = _PROGRAMS.get(track.program) if track.program is not None else None
     if code is None and track.name is not None:

@@ -1,4 +1,4 @@
-"""Recognizing one recording in two containers, or in two encodings: what a file holds, remembered."""
+"""Recognizing one recording in two containers or encodings: a cache of the digests and prints of files."""
 
 import json
 import tempfile
@@ -14,9 +14,9 @@ from tasks.step import write_whole
 
 
 class Contents:
-    """Digests of the files' streams and prints of their sound, remembered by the sha256 of their bytes.
+    """Digests of the files' streams and prints of their sound, cached by the sha256 of their bytes.
 
-    The memory is local and disposable: without it every file is read once more.
+    The cache is local and disposable: without it every file is read once more.
     """
 
     def __init__(self, path: Path, policy: MediaPolicy) -> None:

@@ -1,4 +1,4 @@
-"""``take.yaml``: what a person says of a take. Every key may be left out; one that is unknown is an error."""
+"""``take.yaml``: a person's description of a take. Every key may be left out; an unknown key is an error."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -73,13 +73,13 @@ class View(Section):
         return crop
 
 
-class PlayerSaid(Section):
+class PlayerEntry(Section):
     """One player of an ensemble.
 
     Attributes:
         instrument: code or name.
-        stem: the device that he alone is heard in: ``stem_1_vn``; of a solo, the camera.
-        camera: the device that he alone is seen in; None where there is none.
+        stem: the device that records this player alone: ``stem_1_vn``; of a solo, the camera.
+        camera: the device that films this player alone; None where there is none.
     """
 
     instrument: Words
@@ -88,7 +88,7 @@ class PlayerSaid(Section):
 
 
 class TakeFile(Section):
-    """All that a take.yaml may say; what it does not say is None.
+    """All keys of a take.yaml; a key that is left out is None or empty.
 
     Attributes:
         piece: the composition; a take that names none is its own piece.
@@ -97,7 +97,7 @@ class TakeFile(Section):
         player: for people.
         instrument: ``none`` when it is any video at all.
         master: the device whose clock the take lives on, ``mic_room``.
-        notes: whether the MIDI file was ``recorded`` with the capture, or is a ``score``.
+        notes: whether the MIDI file was ``recorded`` with the take, or is a ``score``.
         cameras: by device, ``cam_top`` or ``top``.
         players: of an ensemble, in order.
         genlocked: cameras that run on the clock of the stems.
@@ -111,7 +111,7 @@ class TakeFile(Section):
     master: str | None = None
     notes: Literal["recorded", "score"] | None = None
     cameras: dict[str, View] = Field(default_factory=dict)
-    players: Annotated[tuple[PlayerSaid, ...], Field(max_length=MAX_PLAYERS)] = ()
+    players: Annotated[tuple[PlayerEntry, ...], Field(max_length=MAX_PLAYERS)] = ()
     genlocked: Annotated[tuple[DeviceName, ...], Field(max_length=MAX_PLAYERS)] = ()
 
     @field_validator("piece")
@@ -157,7 +157,7 @@ class TakeFile(Section):
 
 
 def read_take_file(path: Path | None) -> TakeFile:
-    """Read what is said of a take; nothing when there is no file.
+    """Read the description of a take; an empty one when there is no file.
 
     Raises:
         TakeFileError: ``BAD_TAKE_FILE``, it is no YAML, or a key is unknown or has a value of another kind;
@@ -174,7 +174,7 @@ def read_take_file(path: Path | None) -> TakeFile:
 
 
 def parse_take_file(data: bytes, *, name: str) -> TakeFile:
-    """Type the bytes of a take.yaml called ``name``.
+    """Parse and check the bytes of a take.yaml called ``name``.
 
     Raises:
         TakeFileError: ``BAD_TAKE_FILE``, with the line.

@@ -1,4 +1,4 @@
-"""What a camera's or a microphone's file holds, known by decoding all of it."""
+"""What a camera's or a microphone's file holds, measured by decoding all of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class CaptureParams(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """A recording that can be used: its facts as the catalog keeps them, and what is odd in it.
+    """A recording that can be used: its facts as in the catalog, and flags for what is wrong with it.
 
     The flags: ``no_audio`` and ``damaged_audio`` (of a camera), ``silent``, ``truncated``.
     """
@@ -61,7 +61,7 @@ def probe_device(path: Path, role: Role, *, policy: MediaPolicy) -> MediaFacts:
 
 
 def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams, role: Role | None = None) -> Examined:
-    """Decode a recording from end to end and say what it holds.
+    """Decode a recording from end to end and return what it holds.
 
     A microphone's pictures are left alone. A camera whose sound does not decode is a camera without sound.
 
@@ -69,11 +69,11 @@ def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams, ro
         path: the recording.
         policy: what it may cost.
         params: what is accepted of it.
-        role: what it is; None tells it by its name.
+        role: what it is; None takes it from the name.
 
     Returns:
         Facts: ``container``, ``duration_s``, ``video`` and ``audio`` (None where there is none, or none is used), and
-        ``truncated_at_s`` where the file ends before its header says. Times count from the file's time zero.
+        ``truncated_at_s`` where the file ends before its header's end. Times count from the file's time zero.
 
     Raises:
         MediaError: it is damaged, too large, ends too early where that is not allowed, or is no recording at all.

@@ -1,4 +1,4 @@
-"""An ensemble as ingest wrote it down: its players, its mix, its cameras, and where their files are."""
+"""An ensemble as ingest recorded it: its players, its mix, its cameras, and where their files are."""
 
 import json
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class PlayerFiles:
 
     Attributes:
         number: from 1, in the order of the players.
-        instrument: code, or a word for what is none of the orchestra's.
-        stem: where he alone is heard.
-        channels: of that.
-        camera: where he alone is seen; None where he has no camera of his own.
-        notes: the table of what he played, on the mix's clock; None where that is not known.
+        instrument: code, or a word for an instrument that is none of the orchestra's.
+        stem: the sound of this player alone.
+        channels: of the stem.
+        camera: the camera of this player alone; None where there is none.
+        notes: the table of this player's notes, on the mix's clock; None where they are not known.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Ensemble:
         take: its name.
         players: in order; at least one.
         mix: the file of the mix; None where the mix is the sum of the stems.
-        gain: that the stems' sum is the mix with.
+        gain: with which the sum of the stems is the mix.
         devices: cameras and microphones that can be used, by name.
         genlocked: names of the cameras that run on the stems' clock.
         duration_s: of the longest stem.
@@ -65,7 +65,7 @@ class Ensemble:
 
     @property
     def master_paths(self) -> list[Path]:
-        """The files that its clock is heard in: the mix, or all stems."""
+        """The files whose sound is on the take's clock: the mix, or all stems."""
         sounds = [self.mix] if self.mix is not None else [player.stem for player in self.players]
         return sorted({sound.path for sound in sounds})
 
@@ -76,14 +76,14 @@ class Ensemble:
 
     @property
     def camera_of_all(self) -> Device | None:
-        """The camera that sees all players, if there is one: ``cam_all``, else one that belongs to none of them."""
+        """The camera of all players, if there is one: ``cam_all``, else one that is no player's own."""
         own = {player.camera.name for player in self.players if player.camera is not None}
         free = [device for device in self.devices if device.role == "camera" and device.name not in own]
         return min(free, key=lambda device: (device.name != VIEW, device.name), default=None)
 
 
 def read_ensemble(take: str, folder: Path = INGESTED) -> Ensemble:
-    """Read what ingest wrote of an ensemble.
+    """Read what ingest recorded of an ensemble.
 
     Raises:
         DamagedData: its take.json is missing or is not what ingest writes, or names a file outside of the take's own
@@ -128,7 +128,7 @@ def read_ensemble(take: str, folder: Path = INGESTED) -> Ensemble:
 
 
 def read_stems(ensemble: Ensemble, *, sample_rate: int, channels: int, n_samples: int) -> NDArray[np.float32]:
-    """Return what each player plays (K, channels, n_samples), at the gain that it has in the mix.
+    """Return each player's sound (K, channels, n_samples), at the gain that it has in the mix.
 
     Raises:
         BadInput: a stem cannot be read, or has other channels.
@@ -147,7 +147,7 @@ def read_stems(ensemble: Ensemble, *, sample_rate: int, channels: int, n_samples
 def read_mix(
     ensemble: Ensemble, *, sample_rate: int, channels: int, n_samples: int, stems: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Return what is heard of all players (channels, n_samples): of the file, or the sum of the stems.
+    """Return the mix (channels, n_samples): of its file, or the sum of the stems.
 
     Args:
         ensemble: the take.

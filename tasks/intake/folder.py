@@ -1,8 +1,8 @@
-"""What lies in a take's folder, told by names and metadata alone: nothing is read or decoded here.
+"""What a take's folder holds, by names and metadata alone: nothing is read or decoded here.
 
 Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. A folder with
-stems is an ensemble's (`tasks.intake.layouts` knows their names). Whatever else stands there is refused by name and
-leaves the rest as it is.
+stems is an ensemble's (`tasks.intake.layouts` has their names). Any other file is refused by name, and the rest is
+used.
 """
 
 import os
@@ -25,6 +25,7 @@ DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
 MAX_TAKE_FILE_BYTES = 65_536
 
 Role = Literal["camera", "microphone", "score", "other", "stem", "mix", "notes"]
+RECORDED: tuple[Role, ...] = ("camera", "microphone", "stem", "mix")
 _ENSEMBLE_ROLES: Mapping[EnsembleRole, Role] = {
     "stem": "stem",
     "stems": "stem",
@@ -37,7 +38,7 @@ _ENSEMBLE_ROLES: Mapping[EnsembleRole, Role] = {
 
 
 class FolderError(BadInput):
-    """A folder that cannot be listed: its name and why."""
+    """A folder that cannot be listed, or holds no take: its name, what was found, what was expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Found:
 
     @property
     def is_capture(self) -> bool:
-        """Say whether anything here is, or by its name should be, a recording."""
+        """Whether anything here is, or by its name should be, a recording."""
         return bool(self.devices) or any(row.role in ("camera", "microphone") for row in self.refused)
 
     @property
@@ -148,14 +149,37 @@ def look_into(folder: Path, size: FolderSize) -> Found:
     )
 
 
+def check_is_take(folder: Path, found: Found) -> None:
+    """Refuse a folder that holds neither recordings nor a single MIDI file.
+
+    Raises:
+        FolderError: ``NO_DEVICE``, it has recordings and none of them can be used; ``NOT_A_TAKE``, it holds none, nor
+            a single MIDI file; or what is wrong with the one file that would be the take.
+    """
+    if found.is_capture:
+        if not found.devices:
+            raise FolderError(found.refused[0].reason, kind="NO_DEVICE")
+        return
+    if found.score is not None and not found.refused:
+        return
+    if len(found.refused) == 1 and found.score is None and found.refused[0].role == "score":
+        raise FolderError(found.refused[0].reason, kind=found.refused[0].kind)
+    names = [path.name for path in found.files] + [Path(row.path).name for row in found.refused]
+    listed = ", ".join(ascii(name) for name in sorted(names)[:5]) or "nothing"
+    raise FolderError(
+        f"{shown(folder)} holds {listed}, expected a single .mid file, or recordings cam_NAME.* and mic_NAME.*",
+        kind="NOT_A_TAKE",
+    )
+
+
 def is_of_an_ensemble(name: str) -> bool:
-    """Say whether a file of this name makes the folder that it lies in an ensemble's: a stem, or a solo."""
+    """Return whether a file of this name makes its folder an ensemble's: a stem, or a solo."""
     named = _in_ensemble(name)
     return named is not None and named.role in ("stem", "stems", "solo")
 
 
 def _odd_one(path: Path, others: Iterable[Path]) -> tuple[str, str] | None:
-    """Return kind and reason of a recording that has no clock with those beside it."""
+    """Return kind and reason of a recording that has no common clock with those beside it."""
     named = _in_ensemble(path.name)
     for other in others:
         beside = _in_ensemble(other.name)
@@ -169,7 +193,7 @@ def _odd_one(path: Path, others: Iterable[Path]) -> tuple[str, str] | None:
 def fault_of(path: Path, max_bytes: int) -> tuple[str, str] | None:
     """Return kind and reason of a file that must not be opened, or cannot be; None of one that can be read.
 
-    A FIFO would be waited on for ever and a link may lead anywhere, so neither is opened even once.
+    Opening a FIFO would block for ever and a link may lead anywhere, so neither is opened even once.
     """
     try:
         found = path.lstat()
@@ -207,6 +231,6 @@ def _in_ensemble(name: str) -> EnsembleFile | None:
 
 
 def shown(path: str | Path) -> str:
-    """Return a name for a message: one with letters that cannot be seen, or that move a cursor, as their codes."""
+    """Return a name for a message; invisible letters, and those that move a cursor, are replaced by their codes."""
     name = str(path)
     return name if name.isprintable() else ascii(name)[1:-1]

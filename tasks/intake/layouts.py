@@ -4,7 +4,7 @@
 ours                      ``stem_N_CODE.wav`` a player (or ``stem_CODE.mp3``, ``stem_drums.flac``), ``mix.wav``
 stems in one file         ``NAME.stem.mp4``: five audio streams, the mix, then drums, bass, the others and the voice
 URMP                      ``AuMix_*.wav``, ``AuSep_N_CODE_NAME.wav``, ``Vid_*.mp4``, ``Sco_*.mid``, ``Notes_N_*.txt``
-a solo                    ``solo_CODE.mp4`` (or ``solo_CODE_NAME.mp4``): a player alone, seen and heard
+a solo                    ``solo_CODE.mp4`` (or ``solo_CODE_NAME.mp4``): pictures and sound of one player
 ========================  ==========================================================================================
 
 Source:
@@ -46,8 +46,8 @@ class EnsembleFile:
     Attributes:
         role: ``view`` is a camera of all, ``stems`` the mix and its stems in one, ``beside`` is not used.
         device: what the take calls it: ``stem_1_vn``, ``mix``, ``cam_all``.
-        number: the player's, as far as the name tells.
-        instrument: the word in the name, as far as there is one.
+        number: the player's, if the name has one.
+        instrument: the word in the name, if there is one.
     """
 
     role: EnsembleRole

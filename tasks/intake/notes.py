@@ -1,8 +1,10 @@
-"""Notes and pedals of a take, as ingest wrote them."""
+"""Notes of a take, as ingest wrote them."""
 
 from pathlib import Path
 
-from tasks.instruments.midi import Controls
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.instruments.notes import Notes
 from tasks.intake.record import INGESTED
 from tasks.store.tables import read_table
@@ -17,10 +19,12 @@ def read_notes(take: str, folder: Path = INGESTED) -> Notes:
     return Notes(**read_table(folder / take / "notes.parquet"))
 
 
-def read_controls(take: str, folder: Path = INGESTED) -> Controls:
-    """Read the pedal moves of a score, in the time of its MIDI file.
+def note_rows(path: Path) -> NDArray[np.float64]:
+    """Read a table of notes as rows (n, 4): onset and offset in s, pitch, velocity.
 
     Raises:
-        DamagedData: the table is missing or damaged.
+        DamagedData: the table is missing or damaged, or lacks a column.
     """
-    return Controls(**read_table(folder / take / "controls.parquet"))
+    names = ("onset_s", "offset_s", "pitch", "velocity")
+    notes = read_table(path, names)
+    return np.stack([np.asarray(notes[name], np.float64) for name in names], axis=1)

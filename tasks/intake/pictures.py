@@ -1,4 +1,4 @@
-"""A device's pictures as models see them: the instrument rectified where its corners are known, else its crop."""
+"""A device's pictures as inputs of models: the instrument rectified where its corners are known, else its crop."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +29,7 @@ def iter_views(
         device: the camera; what decodes of a film that ends too early is used.
         width: of the pictures returned, in pixels.
         height: of the pictures returned, in pixels.
-        instrument: whose plan says where its corners come to lie.
+        instrument: the one whose plan gives the corners' places in the rectified picture.
         margins: shares of width and height that stay free beside a rectified instrument.
         policy: what decoding may cost.
 

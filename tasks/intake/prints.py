@@ -1,4 +1,4 @@
-"""Recognizing one recording in two encodings: by the peaks of its spectrum, and when they come.
+"""Recognizing one recording in two encodings: by the peaks of its spectrum and their times.
 
 A codec, a container, another rate or level moves few of the strongest peaks, a cut moves all by one time. Another
 performance moves each by its own, so it is not taken for a copy.
@@ -91,7 +91,7 @@ def _pairs(peaks: NDArray[np.int64]) -> Prints:
 
 
 class PrintIndex:
-    """The prints of many takes, asked which of them a recording is a copy of."""
+    """The prints of many takes, searched for those that a recording is a copy of."""
 
     def __init__(self) -> None:
         self._takes: list[str] = []
@@ -103,7 +103,7 @@ class PrintIndex:
         self._takes.append(take)
         self._sizes.append(len(prints))
         self._blocks.append((prints, np.full(len(prints), len(self._takes) - 1)))
-        # Blocks of like size are merged, so that a question looks into few.
+        # Blocks of like size are merged, so that a search looks into few.
         while len(self._blocks) > 1 and len(self._blocks[-2][0]) < 2 * len(self._blocks[-1][0]):
             one, other = self._blocks.pop(), self._blocks.pop()
             prints = np.concatenate([one[0], other[0]])
@@ -115,7 +115,7 @@ class PrintIndex:
 
         Args:
             prints: of the recording in question.
-            but: a take that is not asked about.
+            but: a take that is left out.
         """
         recording, offset = self._agreeing(prints)
         if not len(recording):
@@ -133,7 +133,7 @@ class PrintIndex:
         return sorted(found.items())
 
     def _agreeing(self, prints: Prints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return, for each print that is known, whose it is and by how many steps it comes later there."""
+        """Return, for each print that is known, its recording and by how many steps it comes later there."""
         low = np.uint64(0xFFFFFFFF)
         recordings, offsets = [], []
         for known, recording in self._blocks:

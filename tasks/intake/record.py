@@ -1,4 +1,4 @@
-"""A capture as ingest wrote it down: its devices, its instrument, and where their files are."""
+"""A capture as ingest recorded it: its devices, its instrument, and where their files are."""
 
 import json
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ class Device:
         role: what it is.
         path: its file.
         facts: what ingest measured of it.
-        crop: x, y, width and height that are looked at, in pixels of the upright picture; None for all.
+        crop: x, y, width and height of the part that is used, in pixels of the upright picture; None for all.
         corners: of the instrument's plane, x and y in pixels of the upright picture, from the player's far left
-            clockwise; None where nobody has told.
+            clockwise; None where they are not known.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Device:
 
     @property
     def has_sound(self) -> bool:
-        """Say whether its file holds sound."""
+        """Whether its file holds sound."""
         return self.facts["audio"] is not None
 
     @property
     def n_pictures(self) -> int:
-        """The pictures that its file holds."""
+        """How many pictures its file holds."""
         return 0 if self.facts["video"] is None else int(self.facts["video"]["n_pictures"])
 
 
@@ -76,7 +76,7 @@ class Capture:
 
 
 def read_capture(take: str, folder: Path = INGESTED) -> Capture:
-    """Read what ingest wrote of a capture.
+    """Read what ingest recorded of a capture.
 
     Raises:
         DamagedData: its take.json is missing or is not what ingest writes, or names a file outside of the take's own
@@ -133,7 +133,7 @@ def used_rows(facts: Mapping[str, Any], take: str, path: Path) -> dict[str, tupl
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedDevice:
-    """A file of a take that is set aside, with the reason."""
+    """A file of a take that is refused, with the reason."""
 
     take: str
     name: str
@@ -142,7 +142,7 @@ class RefusedDevice:
 
 
 def refused_devices(row: Mapping[str, Any]) -> list[RefusedDevice]:
-    """Return what a row of the catalog says was set aside of its take."""
+    """Return the files that a row of the catalog lists as refused."""
     return [
         RefusedDevice(take=row["take"], name=media["device"], kind=media["kind"], reason=media["reason"])
         for media in row["media"]
@@ -151,7 +151,7 @@ def refused_devices(row: Mapping[str, Any]) -> list[RefusedDevice]:
 
 
 def own_file(name: str, take: str, path: Path) -> Path:
-    """Refuse a path that is no file of the take's: what is read there was written by others."""
+    """Return a path of take.json, or refuse one that is no file of the take's own: others may have written it."""
     parts = PurePosixPath(name).parts
     lies_in = "/".join(parts[:3]) in (f"data/raw/{take}", f"data/filmed/{take}")
     if len(parts) != 4 or not lies_in or ".." in parts or "/".join(parts) != name or not name.isprintable():

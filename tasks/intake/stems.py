@@ -1,26 +1,22 @@
-"""The sound of stems and mixes: read in blocks side by side, measured, and compared with one another.
+"""The sound of stems and mixes, read in blocks at any rate.
 
 Shapes: n samples, C channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log10
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from tasks.media.levels import SoundMeter
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
 from tasks.media.sound import SoundBlocks
 from tasks.store.audio import PcmWav, is_pcm_wav
 
 BLOCK_LENGTH = 1 << 16  # samples of every stem at a time
-LOWEST_DB = -120.0  # what is told of a residual that rounding hides
 
 Block = NDArray[np.float32]
 
@@ -41,14 +37,14 @@ class StemSound:
 class StemBlocks:
     """A stem's sound in blocks (n, C) at its own rate; iterate once.
 
-    A WAV file of whole numbers is read as it is; anything else is decoded, leniently.
+    A WAV file of integer samples is read directly; any other file is decoded, leniently.
 
     Attributes:
         sample_rate: in Hz.
         channels: how many.
         codec: what it is stored as.
-        container: what in.
-        truncated_at_s: where the sound ends when that is before the file says; known when all was read.
+        container: format of the file.
+        truncated_at_s: where the sound ends, if that is before the end that the file declares; known once all is read.
 
     Raises:
         MediaError: as in `tasks.media.sound.SoundBlocks`; ``NO_AUDIO``, the file has no such stream.
@@ -107,13 +103,13 @@ def blocks_at(sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channe
             kind="FEWER_CHANNELS" if blocks.channels < channels else "OTHER_CHANNELS",
         )
     mixed = (block.mean(axis=1, keepdims=True) if channels < block.shape[1] else block for block in blocks)
-    yield from _resampled(mixed, blocks.sample_rate, sample_rate, channels)
+    yield from resampled(mixed, blocks.sample_rate, sample_rate, channels)
 
 
 def sound_at(
     sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channels: int, n_samples: int
 ) -> NDArray[np.float32]:
-    """Return a stem's sound whole (C, n_samples), silent behind its end, at another rate.
+    """Return all of a stem's sound (C, n_samples) at another rate, silent after its end.
 
     Raises:
         MediaError: as in `blocks_at`.
@@ -127,141 +123,8 @@ def sound_at(
     return whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was measured of one stem.
-
-    Attributes:
-        facts: as the catalog keeps them of a microphone.
-        duration_s: of its sound.
-        is_silent: no sample is above -80 dB.
-    """
-
-    facts: dict[str, Any]
-    duration_s: float
-    is_silent: bool
-
-    @property
-    def truncated_at_s(self) -> float | None:
-        """Where its sound ends when that is before its file says."""
-        cut: float | None = self.facts["truncated_at_s"]
-        return cut
-
-
-class Measuring:
-    """A stem that is measured while its blocks pass by."""
-
-    def __init__(self, sound: StemSound, policy: MediaPolicy) -> None:
-        self.blocks = StemBlocks(sound, policy)
-        self._meter = SoundMeter(self.blocks.sample_rate, self.blocks.channels)
-
-    def __iter__(self) -> Iterator[Block]:
-        """Yield the stem's blocks."""
-        for block in self.blocks:
-            self._meter.add(block)
-            yield block
-
-    def measured(self) -> Measured:
-        """Return what was measured, once all blocks have passed."""
-        found = self._meter.facts()
-        audio = {
-            "codec": self.blocks.codec,
-            "sample_rate": found.sample_rate,
-            "channels": found.channels,
-            "start_s": 0.0,
-            "peak_db": round(max(found.peak_db, LOWEST_DB), 1),
-            "clipped": round(found.clipped, 6),
-            "dead_channels": list(found.dead_channels),
-            "holes": [],
-        }
-        facts = {
-            "container": self.blocks.container,
-            "duration_s": found.duration_s,
-            "video": None,
-            "audio": audio,
-            "truncated_at_s": self.blocks.truncated_at_s,
-        }
-        return Measured(facts=facts, duration_s=found.duration_s, is_silent=found.is_silent)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixFit:
-    """How well a mix is the sum of its stems.
-
-    Attributes:
-        gain: that the sum is nearest to the mix with.
-        residual_db: power of what the two then differ by, against the mix's; 0 where they have nothing in common.
-    """
-
-    gain: float
-    residual_db: float
-
-
-def measure_mix(stems: Sequence[Measuring], mix: Measuring) -> MixFit:
-    """Read stems and mix side by side and compare their sum with it; where rates or channels differ, in mono.
-
-    Raises:
-        MediaError: one of them cannot be read.
-    """
-    rate = mix.blocks.sample_rate
-    own = [(one.blocks.sample_rate, one.blocks.channels) for one in (*stems, mix)]
-    alike = len(set(own)) == 1
-    streams = [_converted(one, rate, alike=alike) for one in (*stems, mix)]
-    both, made, heard = 0.0, 0.0, 0.0
-    for *parts, mixed in side_by_side(streams):
-        total = parts[0].astype(np.float64)
-        for part in parts[1:]:
-            total += part
-        both += float(np.vdot(total, mixed))
-        made += float(np.vdot(total, total))
-        heard += float(np.vdot(mixed, mixed.astype(np.float64)))
-    if not both > 0 or not heard > 0:
-        return MixFit(gain=1.0, residual_db=0.0)
-    left = max(heard - both * both / made, 0.0) / heard
-    return MixFit(gain=both / made, residual_db=max(10 * log10(left), LOWEST_DB) if left > 0 else LOWEST_DB)
-
-
-def side_by_side(streams: Sequence[Iterator[Block]], *, length: int = BLOCK_LENGTH) -> Iterator[list[Block]]:
-    """Yield blocks of equal length from all, silent behind the end of those that end early.
-
-    All have the same number of channels.
-    """
-    held: list[list[Block]] = [[] for _ in streams]
-    open_ = [True] * len(streams)
-    while True:
-        for number, stream in enumerate(streams):
-            while open_[number] and sum(map(len, held[number])) < length:
-                block = next(stream, None)
-                if block is None:
-                    open_[number] = False
-                else:
-                    held[number].append(block)
-        parts = [np.concatenate(blocks) if blocks else None for blocks in held]
-        longest = max((min(len(part), length) for part in parts if part is not None), default=0)
-        if not longest:
-            return
-        channels = next(part.shape[1] for part in parts if part is not None)
-        given = []
-        for number, part in enumerate(parts):
-            whole = np.zeros((longest, channels), np.float32)
-            if part is not None:
-                whole[: len(part)] = part[:longest]
-                held[number] = [part[longest:]] if len(part) > longest else []
-            given.append(whole)
-        yield given
-
-
-def _converted(one: Measuring, rate: int, *, alike: bool) -> Iterator[Block]:
-    if alike:
-        return iter(one)
-    return _mono_at(iter(one), one.blocks.sample_rate, rate)
-
-
-def _mono_at(blocks: Iterator[Block], from_rate: int, to_rate: int) -> Iterator[Block]:
-    return _resampled((block.mean(axis=1, keepdims=True) for block in blocks), from_rate, to_rate, 1)
-
-
-def _resampled(blocks: Iterator[Block], from_rate: int, to_rate: int, channels: int) -> Iterator[Block]:
+def resampled(blocks: Iterator[Block], from_rate: int, to_rate: int, channels: int) -> Iterator[Block]:
+    """Yield blocks (n, channels) at another sample rate in Hz."""
     if from_rate == to_rate:
         yield from blocks
         return

@@ -1,4 +1,4 @@
-"""A camera: where a point of the room falls in its picture, and which points of a plane its pixels see.
+"""A camera: the projection of points of the room to its picture, and of its pixels to a plane.
 
 Space is in centimetres as in ``tasks.instruments.marimba``: x to the right, y away from the player, z upwards. Pixels
 count from the middle of the top left one, x to the right, y downwards.
@@ -20,8 +20,8 @@ class Camera:
 
     Attributes:
         position_cm: where it stands.
-        target_cm: what it looks at, the middle of its picture.
-        focal: focal length in widths of the picture; 1 sees 53 degrees from left to right.
+        target_cm: the point in the middle of its picture.
+        focal: focal length in widths of the picture; 1 is a field of view of 53 degrees from left to right.
         distortion: k1 and k2 of Brown's model on normalised coordinates; negative k1 bends lines outwards.
         width: pixels.
         height: pixels.
@@ -45,19 +45,19 @@ class Camera:
         return np.stack([right, np.cross(forward, right), forward])
 
     def project(self, points_cm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the pixels (..., 2) at which points (..., 3) are seen.
+        """Return the pixels (..., 2) of points (..., 3).
 
         Raises:
             ValueError: a point is not in front of the camera.
         """
-        seen = (np.asarray(points_cm, np.float64) - self.position_cm) @ self.axes.T
-        depth = seen[..., 2]
+        in_view = (np.asarray(points_cm, np.float64) - self.position_cm) @ self.axes.T
+        depth = in_view[..., 2]
         if not (depth > 1.0).all():
             raise ValueError(f"a point is {depth.min():.1f} cm before the camera, expected more than 1")
-        return self._to_pixels(self._bend(seen[..., :2] / depth[..., None]))
+        return self._to_pixels(self._bend(in_view[..., :2] / depth[..., None]))
 
     def pixels_per_cm(self, points_cm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how large a centimetre is seen at points (..., 3), distortion aside."""
+        """Return the pixels of a centimetre at points (..., 3), distortion aside."""
         depth = (np.asarray(points_cm, np.float64) - self.position_cm) @ self.axes[2]
         scale: NDArray[np.float64] = self.focal * self.width / depth
         return scale
@@ -65,9 +65,9 @@ class Camera:
     def on_plane(
         self, pixels: NDArray[np.float64], *, height_cm: float = 0.0, slope: float = 0.0
     ) -> NDArray[np.float64]:
-        """Return the points (..., 2), x and y, of the plane z = height + slope * y that pixels (..., 2) see.
+        """Return the points (..., 2), x and y, of the plane z = height + slope * y at pixels (..., 2).
 
-        The inverse of ``project`` there. NaN where a pixel looks past the plane.
+        The inverse of ``project`` there. NaN where a pixel's ray misses the plane.
         """
         return self.meet(self.rays(pixels), height_cm=height_cm, slope=slope)
 
@@ -116,7 +116,7 @@ class Camera:
         return bent
 
     def rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the directions in the room (..., 3) that pixels (..., 2) look into; the part along the view is 1."""
+        """Return the directions in the room (..., 3) of pixels (..., 2); the part along the view is 1."""
         bent = (np.asarray(pixels, np.float64) - self._middle) / (self.focal * self.width)
         far = np.sqrt((bent**2).sum(axis=-1, keepdims=True))
         near = far.copy()

@@ -1,15 +1,17 @@
 """Clocks of made-up devices: when in the world each of a device's moments is.
 
-World time is the score's: what is played at 2.5 s happens at 2.5 s. This module knows nothing of how clocks are
-estimated, so that the truth it gives stands on its own.
+World time is the score's: what is played at 2.5 s happens at 2.5 s. This module does not depend on how
+clocks are estimated, so that the truth it gives stands on its own.
 """
 
+from dataclasses import replace
 from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from tasks.instruments.notes import Notes
 from tasks.params import Section
 
 _MAX_ITERATIONS = 50
@@ -82,6 +84,10 @@ class DeviceClock(Section):
         earliest = np.append(-np.inf, at)[n_begun]
         return np.asarray(np.maximum(device, earliest))
 
+    def duration_until(self, world_s: float) -> float:
+        """Return how long the device has recorded at a moment of the world, by its own clock, in whole milliseconds."""
+        return int(float(self.to_device([world_s])[0]) * 1000) / 1000
+
     def _smooth(self, device: NDArray[np.float64]) -> NDArray[np.float64]:
         world = self.start_s + device * (1 + self.drift_ppm * 1e-6)
         if self.wander:
@@ -99,3 +105,13 @@ class DeviceClock(Section):
             if np.abs(step).max(initial=0.0) < 1e-12:
                 break
         return np.asarray(device)
+
+
+def notes_on_clock(notes: Notes, clock: DeviceClock) -> Notes:
+    """Return notes in the world's time as a device has them, in its own time."""
+    return replace(
+        notes,
+        onset_s=clock.to_device(notes.onset_s),
+        offset_s=clock.to_device(notes.offset_s),
+        sounding_offset_s=clock.to_device(notes.sounding_offset_s),
+    )

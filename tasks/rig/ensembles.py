@@ -1,7 +1,8 @@
-"""The rig around an ensemble: a recorder with a stem a player, a camera for each, and one camera that sees all.
+"""The rig around an ensemble: a recorder with a stem a player, a camera for each, and one camera of all players.
 
 ``ensemble_rig_of`` draws one from a seed, as ``tasks.rig.rigs`` does for one instrument. The recorder's clock is the
-take's; each player's own camera is locked to it. The camera of all runs on its own clock and hears the mix in the room.
+take's; each player's own camera is locked to it. The camera of all has a clock of its own, and records the mix in the
+room.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from pydantic import Field
 from tasks.instruments.notes import Notes
 from tasks.params import Section
 from tasks.rig.clocks import DeviceClock
+from tasks.rig.drawing import Drawing, Shape
 from tasks.rig.moves import Floats, moves_of
-from tasks.rig.players import Drawing, Shape, shapes_of
+from tasks.rig.players import shapes_of
 from tasks.rig.rigs import Point, Rate, RigParams, Side, SoundDevice, Surroundings, built_in_microphone, clock_of
 from tasks.rig.scene import Light
 
@@ -27,18 +29,18 @@ _FASTEST = 30  # pictures a second of the camera of all
 
 
 class Seat(Section):
-    """A player's place, and how the cameras see it.
+    """A player's place, and where it is in the cameras' pictures.
 
     Attributes:
         instrument: code of the orchestra.
-        gain_db: of his stem over the others'.
-        microphone_cm: where his own microphone is, from where he sits.
-        view_origin: pixels in his own camera's picture where the middle of the crown of his head is.
+        gain_db: of the player's stem over the others'.
+        microphone_cm: the player's own microphone, from the seat.
+        view_origin: the middle of the crown of the player's head in their own camera's picture, in pixels.
         view_scale: pixels of a body there.
         all_origin: the same in the picture of all.
         all_scale: pixels of a body there.
-        light: share of full light on him.
-        seed: of his clothes and of how he moves.
+        light: share of full light on the player.
+        seed: of the player's clothes and motion.
     """
 
     instrument: str
@@ -60,7 +62,7 @@ class StageCamera(Section):
         height: pixels.
         frame_rate: pictures a second.
         noise: standard deviation, in luma.
-        jitter: standard deviation of how far it trembles, in pixels.
+        jitter: standard deviation of its tremble, in pixels.
         position_cm: where it stands, from the middle of the ensemble.
         clock: of its pictures and its sound.
         sound: its own microphone.
@@ -84,7 +86,7 @@ class EnsembleRig(Section):
         recorder: the clock of stems, mix and the players' own cameras.
         surroundings: the room.
         view_noise: standard deviation of the players' cameras' noise, in luma.
-        view_jitter: standard deviation of how far they tremble, in pixels.
+        view_jitter: standard deviation of their tremble, in pixels.
         seats: one a player, in the players' order.
         camera: of all.
     """
@@ -173,14 +175,14 @@ def _stage(n_players: int, rng: np.random.Generator) -> tuple[int, int, list[tup
 
 
 def own_view(rig: EnsembleRig, number: int, notes: Notes, time_s: Floats) -> Drawing:
-    """Return what the camera of player ``number``, from 0, sees at moments of the world."""
+    """Return the figure of player ``number``, from 0, for the player's own camera, at moments of the world."""
     seat = rig.seats[number]
     origin = np.tile(seat.view_origin, (len(time_s), 1))
     return Drawing([(_figure(seat, notes, time_s), origin, seat.view_scale, seat.light)])
 
 
 def view_of_all(rig: EnsembleRig, players: Sequence[Notes], time_s: Floats) -> Drawing:
-    """Return what the camera of all sees at moments of the world; ``boxes`` of it are the players' places."""
+    """Return the figures of all players for the camera of all; its ``boxes`` are the players' places."""
     return Drawing(
         [
             (_figure(seat, notes, time_s), np.tile(seat.all_origin, (len(time_s), 1)), seat.all_scale, seat.light)

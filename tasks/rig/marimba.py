@@ -1,4 +1,4 @@
-"""The marimba as a camera sees it: bars of wood on two rails, pipes below, and the blur of a bar that swings."""
+"""The marimba in a camera's picture: bars of wood on two rails, pipes below, and the blur of a bar that swings."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ def marimba_layers(bars: Sequence[Bar], seed: int) -> list[Layer]:
             radius = round(bar.width_cm * 0.44 * _DOTS_PER_CM)
             cv2.circle(cover, middle, radius, 255, -1, cv2.LINE_AA)
             if height_cm == _PIPES_CM[-1]:
-                cv2.circle(paint, middle, radius - 4, 26.0, -1)  # one looks into its mouth
+                cv2.circle(paint, middle, radius - 4, 26.0, -1)  # its mouth is visible
         layers.append(sheet(height_cm, paint, cover))
     cover, paint = blank(), np.full(size[::-1], 84.0, np.float32)
     for side in (-1, 1):

@@ -1,8 +1,8 @@
 """A made-up microphone: what a device with its own clock, room, response, gain control and noise records.
 
 The truth that goes with a recording is that of the direct path with its time of flight taken out, so that a
-device's clock is exactly what its ``DeviceClock`` says; how long the sound travelled is told apart, by
-`RoomResponse.acoustic_delay_s`. For the same reason a response has no phase of its own unless it is asked for.
+device's clock is exactly its ``DeviceClock``; the time of flight stands apart, in `RoomResponse.acoustic_delay_s`.
+For the same reason a response has no phase of its own unless it is requested.
 """
 
 import math
@@ -28,7 +28,7 @@ _LAGRANGE = [np.float32(1 / np.prod(tap - _TAPS[others])) for tap, others in zip
 _PART_LENGTH = 1 << 15  # samples read at a time
 _RESPONSE_LENGTH = 2048  # taps of a device's response
 _GAIN_STEP_S = 0.01
-_QUIETEST = 1e-5  # level under which a gain control sees silence
+_QUIETEST = 1e-5  # level below which a gain control takes sound for silence
 
 Audio = NDArray[np.float32]
 Metres = tuple[float, float, float]
@@ -79,7 +79,7 @@ class Response(Section):
         high_hz: above it the sound falls by 24 dB an octave.
         bumps: (frequency in Hz, gain in dB, width in octaves) each.
         phase: ``zero`` moves nothing in time; ``minimum`` is what an analogue filter does, some microseconds
-            that nothing can tell from a delay.
+            that cannot be distinguished from a delay.
     """
 
     low_hz: Annotated[float, Field(gt=0)]
@@ -142,7 +142,7 @@ def room_response(room: Room, *, sample_rate: int) -> RoomResponse:
 
 
 def read_at(audio: Audio, sample_rate: int, time_s: NDArray[np.float64], *, rate: int) -> Audio:
-    """Return a sound's values at any moments, as a device of nominal ``rate`` hears them: band-limited.
+    """Return a sound's values at any moments, as a device of nominal ``rate`` samples them: band-limited.
 
     Args:
         audio: (n,) samples, silent before and after.
@@ -211,16 +211,16 @@ def record(
             raise ValueError(f"the room's response is at {room.sample_rate} Hz, the sound at {sample_rate} Hz")
         sound = scipy.signal.oaconvolve(dry, room.impulse.astype(np.float32))
         world_s = world_s + room.direct_s
-    heard = read_at(sound, sample_rate, world_s, rate=rate)
+    recorded = read_at(sound, sample_rate, world_s, rate=rate)
     if response is not None:
-        heard = _through(heard, response, rate)
+        recorded = _through(recorded, response, rate)
     if noise_db is not None:
-        level = math.sqrt(float(np.mean(np.square(heard, dtype=np.float64))))
-        heard = heard + np.float32(level * 10 ** (noise_db / 20)) * _noise(len(heard), rng)
+        level = math.sqrt(float(np.mean(np.square(recorded, dtype=np.float64))))
+        recorded = recorded + np.float32(level * 10 ** (noise_db / 20)) * _noise(len(recorded), rng)
     if gain_control is not None:
-        heard = heard * _gains(heard, gain_control, rate)
-    peak = float(np.abs(heard).max(initial=0.0))
-    return np.asarray(heard * np.float32(0.9 / peak) if peak > 0.9 else heard, np.float32)
+        recorded = recorded * _gains(recorded, gain_control, rate)
+    peak = float(np.abs(recorded).max(initial=0.0))
+    return np.asarray(recorded * np.float32(0.9 / peak) if peak > 0.9 else recorded, np.float32)
 
 
 def _through(audio: Audio, response: Response, rate: int) -> Audio:
@@ -243,8 +243,8 @@ def _through(audio: Audio, response: Response, rate: int) -> Audio:
         fold[[0, _RESPONSE_LENGTH // 2]], fold[1 : _RESPONSE_LENGTH // 2] = 1, 2
         taps = np.fft.irfft(np.exp(np.fft.rfft(cepstrum * fold)))
         delay = 0
-    heard: Audio = scipy.signal.oaconvolve(audio, taps.astype(np.float32))[delay : delay + len(audio)]
-    return heard
+    recorded: Audio = scipy.signal.oaconvolve(audio, taps.astype(np.float32))[delay : delay + len(audio)]
+    return recorded
 
 
 def _noise(n_samples: int, rng: np.random.Generator) -> Audio:

@@ -1,8 +1,8 @@
 """How players of an ensemble move: arrays that follow from their notes, and sway that does not.
 
-Bows turn with the notes and run faster for loud ones, the left hand finds the pitch on the neck; slides, valves and
-fingers do; who blows breathes before a phrase and dips at every onset; at rests instruments sink. What moves does so a
-little before it is heard, as strokes are prepared. Lengths are in bodies: 1 is the height of somebody who sits.
+Bows turn with the notes and run faster for loud ones. The left hand, slides, valves and fingers follow the pitch. Wind
+players breathe before a phrase and dip at every onset. At rests instruments sink. Motion is a little ahead of the
+sound, as strokes are prepared. Lengths are in bodies: 1 is the height of a seated person.
 
 Shapes: T moments.
 """
@@ -18,7 +18,7 @@ from tasks.instruments.orchestra import ORCHESTRA
 
 Floats = NDArray[np.float64]
 
-N_KEYS = 6  # fingers of a woodwind player that can be told apart
+N_KEYS = 6  # fingers of a woodwind player that are drawn
 
 _LEAD_S = (0.03, 0.06)  # by which motion is ahead of the sound
 _LEAD_SPREAD_S = 0.008
@@ -32,7 +32,7 @@ _BOW_S = (0.5, 1.3)  # bows a second of the softest and of the loudest note
 _BREATH_S = 0.35
 _SWAY = 0.014
 _FIDGET = 0.02
-_SEAT_SHIFT = 0.1  # at most that somebody moves his chair by
+_SEAT_SHIFT = 0.1  # by which a player moves their chair, at most
 
 # Open strings, low to high.
 _STRINGS: Mapping[str, tuple[int, ...]] = {
@@ -86,10 +86,10 @@ def moves_of(notes: Notes, instrument: str, time_s: Floats, *, seed: int) -> Mov
     """Return how a player moves at moments T.
 
     Args:
-        notes: what he plays.
+        notes: of the player.
         instrument: code of the orchestra.
         time_s: the moments, rising, in the notes' time.
-        seed: of his manner and of all that is not told by the notes.
+        seed: of the player's manner and of all motion that does not follow from the notes.
     """
     rng = np.random.default_rng(seed)
     vigour = float(rng.uniform(0.75, 1.25))
@@ -136,7 +136,7 @@ def moves_of(notes: Notes, instrument: str, time_s: Floats, *, seed: int) -> Mov
 
 
 def _idle(time_s: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return sway (T, 2) and the seat's place (T,), which have nothing to do with notes."""
+    """Return sway (T, 2) and the seat's place (T,), which do not depend on notes."""
     hz, phase = rng.uniform(0.08, 0.45, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 3))
     size = _SWAY * rng.uniform(0.5, 1.2, (2, 3)) * np.array([[1.0], [0.3]])
     waves = np.sin(2 * np.pi * hz * time_s[:, None, None] + phase) * size

@@ -1,4 +1,4 @@
-"""The piano's keyboard as a camera sees it: keys that go down by a centimetre, and are not lit.
+"""The piano's keyboard in a camera's picture: keys that go down by a centimetre, and are not lit.
 
 Space as for the marimba; the origin is the middle of the white keys' upper faces, the player sits at negative y.
 """
@@ -93,7 +93,7 @@ def dipping_parts(
     """Return for each key (0 to 87) its window and what changes there when it is all the way down.
 
     Args:
-        camera: that sees it.
+        camera: whose picture it is.
         still: the picture at rest, composed of ``keyboard_layers`` of this seed.
         light: that shines on it.
         keys: those that move.

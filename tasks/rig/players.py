@@ -1,54 +1,31 @@
-"""Players of an ensemble as a camera sees them: a figure each, with an instrument that is known by its shape and size.
+"""Figures of an ensemble's players: each has an instrument of its own shape and size.
 
-Two who play the same instrument look alike, but for clothes, light and size: only how they move (``tasks.rig.moves``)
-tells them apart.
+Two players of one instrument look alike, but for clothes, light and size. They differ in their motion alone
+(``tasks.rig.moves``).
 
-Space is in bodies: 1 is the height of somebody who sits, x to the right of the picture, y down, 0 at the middle of the
+Lengths are in bodies: 1 is the height of a seated person, x to the right of the picture, y down, 0 at the middle of the
 seat and at the crown of the head. Shapes: T pictures, P points.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.instruments.orchestra import ORCHESTRA
+from tasks.rig.drawing import Shape
 from tasks.rig.moves import N_KEYS, Floats, Moves, eased
 
-Kind = Literal["area", "line", "disc"]
 _Place = Callable[[Floats], Floats]
 
-_SUBPIXELS = 4  # bits
-_TREMBLE = np.hanning(9)[1:-1] / np.linalg.norm(np.hanning(9)[1:-1])  # over pictures; of spread 1
 _NODS = {"strings": 0.011, "woodwind": 0.022, "brass": 0.024}  # bodies by which a loud onset is nodded into
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """Something drawn: an area, a line, or a disc around its only point; later ones hide earlier ones.
-
-    Attributes:
-        kind: which.
-        points: (T, P, 2) in bodies, or (P, 2) for all pictures.
-        luma: in full light.
-        width: of a line, or radius of a disc, in bodies.
-    """
-
-    kind: Kind
-    points: Floats
-    luma: float
-    width: float = 0.0
-
-
 def shapes_of(instrument: str, moves: Moves, *, seed: int) -> list[Shape]:
-    """Return a player and his instrument as what is drawn, the farthest first.
+    """Return the shapes of a player with their instrument, the farthest first.
 
     Args:
         instrument: code of the orchestra.
-        moves: how he moves.
+        moves: of the player.
         seed: of clothes, hair and the wood's or metal's tint.
     """
     body = _Body(moves, nods=_NODS[ORCHESTRA[instrument].group], rng=np.random.default_rng(seed))
@@ -56,7 +33,7 @@ def shapes_of(instrument: str, moves: Moves, *, seed: int) -> list[Shape]:
 
 
 class _Body:
-    """Somebody's looks, and where the parts of his body are that instruments are held at."""
+    """A player's looks, and the places of the body at which instruments are held."""
 
     def __init__(self, moves: Moves, *, nods: float, rng: np.random.Generator) -> None:
         self.moves = moves
@@ -73,11 +50,11 @@ class _Body:
         return np.array([x, y]) + follows * self.lean + self.seat
 
     def sunk(self, x: float, y: float) -> Floats:
-        """Return a way (T, 2) that is whole at rest and nothing while the instrument is played."""
+        """Return an offset (T, 2) that is full at rest and zero while the instrument is played."""
         return _both(x * (1 - self.up), y * (1 - self.up))
 
     def person(self) -> list[Shape]:
-        """Return him without arms and instrument."""
+        """Return the player without arms and instrument."""
         seat = self.seat[:, None, :]
         legs = np.array([[-0.16, 1.0], [-0.15, 0.66], [0.15, 0.66], [0.16, 1.0]]) + seat
         trunk = [(-0.15, 0.3), (-0.07, 0.235), (0.07, 0.235), (0.15, 0.3), (0.14, 0.72), (-0.14, 0.72)]
@@ -385,96 +362,6 @@ _INSTRUMENTS: Mapping[str, _Drawn] = {
     "tbn": _trombone,
     "tba": _tuba,
 }
-
-
-class Drawing:
-    """Shapes of one or more players, laid into pictures of one size.
-
-    Args:
-        figures: for each player his shapes, the place (T, 2) of his origin in pixels, the pixels of a body, and the
-            light on him.
-    """
-
-    def __init__(self, figures: Sequence[tuple[Sequence[Shape], Floats, float, float]]) -> None:
-        self._strokes: list[tuple[Kind, NDArray[np.int32], int, int]] = []
-        self.boxes: list[Floats] = []  # (T, 4) each: left, top, right, bottom, in pixels
-        unit = 2**_SUBPIXELS
-        for shapes, origin, scale, light in figures:
-            low, high = np.full((len(origin), 2), np.inf), np.full((len(origin), 2), -np.inf)
-            for shape in shapes:
-                pixels = shape.points * scale + origin[:, None, :]
-                width = shape.width * scale
-                luma = int(np.clip(shape.luma * light, 0, 255))
-                if shape.kind == "disc":
-                    size = max(1, round(width * unit))
-                elif shape.kind == "line":
-                    size = max(1, round(width))
-                else:
-                    size = 0
-                self._strokes.append((shape.kind, np.rint(pixels * unit).astype(np.int32), luma, size))
-                reach = width if shape.kind == "disc" else (size + 1) / 2
-                low, high = np.minimum(low, pixels.min(axis=1) - reach), np.maximum(high, pixels.max(axis=1) + reach)
-            self.boxes.append(np.concatenate([low, high], axis=1))
-
-    def draw(self, picture: NDArray[np.uint8], number: int) -> None:
-        """Lay the players of one moment over a picture (height, width)."""
-        for kind, points, luma, size in self._strokes:
-            now = points[number]
-            if kind == "area":
-                cv2.fillPoly(picture, [now], (luma,), cv2.LINE_AA, _SUBPIXELS)
-            elif kind == "line":
-                cv2.polylines(picture, [now], False, (luma,), size, cv2.LINE_AA, _SUBPIXELS)
-            else:
-                cv2.circle(picture, now[0].tolist(), size, (luma,), -1, cv2.LINE_AA, _SUBPIXELS)
-
-
-def pictures_of(
-    drawing: Drawing,
-    background: NDArray[np.uint8],
-    n_pictures: int,
-    *,
-    noise: float,
-    jitter: float,
-    seed: int,
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield what a camera stores of players before a background (height, width), with its sensor's noise.
-
-    Args:
-        drawing: the players.
-        background: the picture without them.
-        n_pictures: of the drawing.
-        noise: standard deviation, in luma.
-        jitter: standard deviation of how far the camera moves, in pixels; it trembles slowly, as floors let it.
-        seed: of both.
-    """
-    rng = np.random.default_rng(seed)
-    height, width = background.shape
-    field = (noise * rng.standard_normal((height + 31, width + 47), np.float32)).round().astype(np.int16)
-    places = rng.integers(0, (31, 47), (n_pictures, 2)).tolist()
-    tremble = rng.standard_normal((n_pictures + len(_TREMBLE) - 1, 2))
-    away = jitter * np.stack([np.convolve(tremble[:, axis], _TREMBLE, mode="valid") for axis in (0, 1)], axis=1)
-    shift = np.eye(2, 3, dtype=np.float32)
-    for number, (row, column) in enumerate(places):
-        picture = background.copy()
-        drawing.draw(picture, number)
-        if jitter:
-            shift[:, 2] = away[number]
-            cv2.warpAffine(picture, shift, (width, height), dst=picture, borderMode=cv2.BORDER_REPLICATE)
-        grain = np.ascontiguousarray(field[row : row + height, column : column + width])
-        yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), np.uint8)
-
-
-def backdrop(width: int, height: int, *, seed: int) -> NDArray[np.uint8]:
-    """Return a room behind players: a wall that is lighter to one side, panels, a floor."""
-    rng = np.random.default_rng(seed)
-    row, column = np.mgrid[0:height, 0:width].astype(np.float32)
-    wall = rng.uniform(96, 150) + rng.uniform(-26, 26) * (column / width - 0.5) - rng.uniform(8, 30) * row / height
-    panel = rng.integers(20, 60)
-    wall += rng.uniform(4, 12) * ((column // panel) % 2)
-    floor = height * rng.uniform(0.8, 0.9)
-    wall = np.where(row > floor, wall * rng.uniform(0.55, 0.8), wall)
-    wall += cv2.GaussianBlur(rng.normal(0, 30, (height, width)).astype(np.float32), (0, 0), 3)
-    return np.asarray(np.clip(wall, 20, 235), np.uint8)
 
 
 def _at(place: _Place, along: float, across: float) -> Floats:

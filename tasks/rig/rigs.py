@@ -1,6 +1,6 @@
 """A rig: which devices stand around an instrument, and everything that is particular about each of them.
 
-``rig_of`` draws one from a seed. A rig says all that its recordings follow from, so that it can be written down beside
+``rig_of`` draws one from a seed. A rig holds all that its recordings follow from, so that it can be written down beside
 them (``rig.yaml``) and be edited by hand.
 """
 
@@ -77,7 +77,7 @@ class CameraDevice(Section):
     Attributes:
         name: its file is ``cam_NAME``; the view that it stands for.
         position_cm: where it stands.
-        target_cm: what it looks at.
+        target_cm: the middle of its picture.
         focal: focal length in widths of the picture.
         distortion: k1 and k2 of the lens.
         width: pixels.
@@ -273,10 +273,10 @@ def rig_of(
 
 def _views(instrument: Instrument, is_test: bool, params: RigParams, rng: np.random.Generator) -> Sequence[str]:
     known = list(VIEWS[instrument])
-    seen = [view for view in known if view not in params.views_held_out]
+    others = [view for view in known if view not in params.views_held_out]
     held_out = [view for view in known if view in params.views_held_out][: params.n_cameras] if is_test else []
-    chosen = rng.permutation(len(seen))[: params.n_cameras - len(held_out)]
-    return sorted([*held_out, *(seen[index] for index in chosen)])
+    chosen = rng.permutation(len(others))[: params.n_cameras - len(held_out)]
+    return sorted([*held_out, *(others[index] for index in chosen)])
 
 
 def _camera(
@@ -308,7 +308,7 @@ def _camera(
 
 
 def _aimed(position_cm: Point, corners_cm: NDArray[np.float64], width: int, height: int) -> tuple[Point, float]:
-    """Return what to look at, and with which focal length, so that corners fill the picture."""
+    """Return the target and the focal length with which corners fill the picture."""
     target_cm, reach = (0.0, 0.0, 0.0), 1.0
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a camera sees of an instrument at rest: flat layers, one above the other, lit by one lamp.
+"""An instrument at rest in a camera's picture: flat layers, one above the other, lit by one lamp.
 
 A layer is a painted sheet that lies in a plane of the room. A bar or a key is its upper face with a few sheets below,
 which show as its sides. Drawn once for each camera; what moves is laid over it picture by picture (``tasks.rig.film``).
@@ -54,7 +54,7 @@ class Layer:
     """A painted sheet in the plane z = height + slope * y.
 
     Attributes:
-        paint: luma as it looks in full light, (rows, columns) float32.
+        paint: luma in full light, (rows, columns) float32.
         cover: 0 to 255, how much it hides what is below, (rows, columns) uint8.
         corner_cm: x and y of the sheet's first row and column; rows go along y, columns along x.
         dots_per_cm: of the paint.
@@ -66,11 +66,11 @@ class Layer:
     dots_per_cm: float
     height_cm: float
     slope: float = 0.0
-    gloss: float = 0.0  # luma of the lamp's reflection where it is seen best
+    gloss: float = 0.0  # luma of the lamp's reflection where it is brightest
 
 
 def compose(camera: Camera, layers: Sequence[Layer], light: Light, window: tuple[slice, slice]) -> NDArray[np.float32]:
-    """Return a window (rows, columns) of the picture that a camera sees of layers, the lowest first.
+    """Return a window (rows, columns) of a camera's picture of layers, the lowest first.
 
     Luma of the scene before exposure, (height, width) of the window.
     """
@@ -83,30 +83,30 @@ def compose(camera: Camera, layers: Sequence[Layer], light: Light, window: tuple
         inside = _part_of(fine, layer, rows, columns)
         if inside is None:
             continue
-        seen = fine.meet(rays[inside], height_cm=layer.height_cm, slope=layer.slope)
-        share = _painted(layer.cover, layer, seen).astype(np.float32) / np.float32(255)
-        x, y = np.nan_to_num(seen[..., 0]).astype(np.float32), np.nan_to_num(seen[..., 1]).astype(np.float32)
-        lit = _painted(layer.paint, layer, seen) * light.on(x, y, layer.height_cm)
+        met = fine.meet(rays[inside], height_cm=layer.height_cm, slope=layer.slope)
+        share = _painted(layer.cover, layer, met).astype(np.float32) / np.float32(255)
+        x, y = np.nan_to_num(met[..., 0]).astype(np.float32), np.nan_to_num(met[..., 1]).astype(np.float32)
+        lit = _painted(layer.paint, layer, met) * light.on(x, y, layer.height_cm)
         if layer.gloss:
             lit += np.float32(layer.gloss) * _reflection(camera, light, x, y)
         picture[inside] += share * (lit - picture[inside])
     size = (picture.shape[1] // SUPERSAMPLING, picture.shape[0] // SUPERSAMPLING)
-    seen_by_pixel: NDArray[np.float32] = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
-    return seen_by_pixel
+    by_pixel: NDArray[np.float32] = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+    return by_pixel
 
 
 def cover_of(camera: Camera, layer: Layer) -> NDArray[np.float32]:
     """Return how much of each pixel of a camera's picture a layer covers, 0 to 1, (height, width)."""
     fine = camera.scaled(SUPERSAMPLING)
-    seen = fine.on_plane(fine.grid(), height_cm=layer.height_cm, slope=layer.slope)
-    share = _painted(layer.cover, layer, seen).astype(np.float32) / np.float32(255)
+    met = fine.on_plane(fine.grid(), height_cm=layer.height_cm, slope=layer.slope)
+    share = _painted(layer.cover, layer, met).astype(np.float32) / np.float32(255)
     covered = cv2.resize(share, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.asarray(covered, np.float32)
 
 
-def _painted(sheet: NDArray[Any], layer: Layer, seen: NDArray[np.float64]) -> NDArray[Any]:
+def _painted(sheet: NDArray[Any], layer: Layer, points: NDArray[np.float64]) -> NDArray[Any]:
     """Return what a sheet of a layer, its paint or its cover, shows at points of its plane; nothing beside it."""
-    at = np.nan_to_num((seen - layer.corner_cm) * layer.dots_per_cm - 0.5, nan=-1e4).astype(np.float32)
+    at = np.nan_to_num((points - layer.corner_cm) * layer.dots_per_cm - 0.5, nan=-1e4).astype(np.float32)
     column, row = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
     return np.asarray(cv2.remap(sheet, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
 
@@ -125,8 +125,8 @@ def _part_of(fine: Camera, layer: Layer, rows: slice, columns: slice) -> tuple[s
     if window is None:
         return None
     parts = [
-        slice(max(found.start, asked.start) - asked.start, min(found.stop, asked.stop) - asked.start)
-        for found, asked in zip(window, (rows, columns), strict=True)
+        slice(max(found.start, requested.start) - requested.start, min(found.stop, requested.stop) - requested.start)
+        for found, requested in zip(window, (rows, columns), strict=True)
     ]
     return (parts[0], parts[1]) if all(part.start < part.stop for part in parts) else None
 
@@ -168,7 +168,7 @@ def floor_layer(seed: int, *, height_cm: float, luma: float) -> Layer:
 
 
 def _reflection(camera: Camera, light: Light, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 0 to 1, how near a level, dull mirror at points of z = 0 is to showing the lamp (Blinn 1977)."""
+    """Return how much of the lamp a dull mirror at points of z = 0 reflects to the camera, 0 to 1 (Blinn 1977)."""
     between: list[NDArray[np.float32]] = [np.zeros_like(x)] * 3
     for place in (light.position_cm, camera.position_cm):
         towards = (np.float32(place[0]) - x, np.float32(place[1]) - y, np.float32(place[2]))

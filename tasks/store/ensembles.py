@@ -1,9 +1,9 @@
-"""Ensembles: several players, a sound and a view each, and their mix.
+"""Ensembles: several players, each with a sound and a video, and their mix.
 
 A folder of ensembles holds ``TAKE/arrays.zarr`` for each take, ``takes.json`` and ``segments.parquet`` as one of
 scores does. Players are numbered from 1 in the arrays' names (``stem_1``), and stand in that order here.
 
-Shapes: K players, C channels, n samples, T pictures, H rows and W columns of a picture, F numbers of motion.
+Shapes: K players, C channels, n samples, T pictures, H rows and W columns of a picture, F motion features.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,19 +27,19 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class EnsembleSet:
-    """The takes of ``data/chunked/ensembles``: which there are, their split, segments, sounds and views.
+    """The takes of ``data/chunked/ensembles``: their names, split, segments, sounds and videos.
 
     Args:
         folder: the data set.
-        instruments: only takes whose players all play one of these; None takes any. What people call their stems may
-            be no instrument of an orchestra's (``drums``).
+        instruments: only takes whose players all play one of these; None takes any. The name of a stem may be no
+            instrument of an orchestra (``drums``).
 
     Attributes:
         folder: the data set.
         sample_rate: of all stems and mixes, in Hz.
         n_channels: of them.
         frame_rate: of motion, pictures and rolls, which begin at 0.0.
-        n_motion: numbers of motion a picture.
+        n_motion: F.
 
     Raises:
         DamagedData: the index is missing or damaged, parts of the split share a piece or a segment, takes are stored
@@ -86,24 +86,24 @@ class EnsembleSet:
         return [row for row in self._takes.segments(part) if row.take in self._kept]
 
     def stems(self, take: str) -> NDArray[np.float32]:
-        """Return what each player plays (K, C, n), in [-1, 1]."""
+        """Return the sound of each player (K, C, n), in [-1, 1]."""
         arrays = self._open(take)
         return np.stack([_sound(arrays[f"stem_{number}"][:]) for number in self._numbers(take)])
 
     def mix(self, take: str) -> NDArray[np.float32]:
-        """Return what is heard of all of them (C, n), in [-1, 1]."""
+        """Return the sound of all players together (C, n), in [-1, 1]."""
         return _sound(self._open(take)["mix"][:])
 
     def motion(self, take: str) -> NDArray[np.float32]:
-        """Return what moves (K, T, F); zeros for a player nobody sees."""
+        """Return the motion features of each player's video (K, T, F); zeros for a player without one."""
         return self._of_players(take, "motion", (self.n_motion,), np.float32)
 
     def pictures(self, take: str) -> NDArray[np.uint8]:
-        """Return each player's view (K, T, H, W) as luma; zeros for a player nobody sees."""
+        """Return each player's video (K, T, H, W) as luma; zeros for a player without one."""
         return self._of_players(take, "pictures", (PICTURE_SIZE, PICTURE_SIZE), np.uint8)
 
-    def seen(self, take: str) -> tuple[bool, ...]:
-        """Say of each player whether there is a view of him."""
+    def has_video(self, take: str) -> tuple[bool, ...]:
+        """Return for each player whether they have a video."""
         arrays = self._open(take)
         return tuple(f"pictures_{number}" in arrays for number in self._numbers(take))
 
@@ -163,7 +163,7 @@ def note_roll(notes: NDArray[np.float64] | None, *, n_frames: int, frame_rate: F
     roll = np.zeros((n_frames, N_PITCHES), np.uint8)
     rate = float(frame_rate)
     for onset_s, offset_s, pitch, velocity in notes if notes is not None else ():
-        # A note that is written to begin with a frame does, whatever the last bit of its time says.
+        # A note that is written to begin with a frame does so, whatever the last bit of its time is.
         first, end = int(np.floor(onset_s * rate + 1e-6)), int(np.ceil(offset_s * rate - 1e-6))
         frames = roll[max(first, 0) : max(end, first + 1, 0), int(pitch)]
         np.maximum(frames, np.uint8(np.clip(velocity, 1, 127)), out=frames)
@@ -171,15 +171,15 @@ def note_roll(notes: NDArray[np.float64] | None, *, n_frames: int, frame_rate: F
 
 
 def slots(values: NDArray[Number], instruments: Sequence[str], order: Sequence[str]) -> NDArray[Number]:
-    """Return a row an instrument from a row a player: those of one instrument are added, none takes another's place.
+    """Return a row for each instrument from a row for each player: those of one instrument are summed.
 
     Args:
-        values: (K, ...), of sounds or of anything that adds.
+        values: (K, ...), sounds or anything else that can be summed.
         instruments: a code a player.
         order: the instruments' codes, a slot each.
 
     Returns:
-        (slots, ...), zeros where nobody plays.
+        (slots, ...), zeros for an instrument that no player has.
 
     Raises:
         ValueError: an instrument has no slot, or there is not one code a row.

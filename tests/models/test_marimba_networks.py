@@ -1,4 +1,4 @@
-"""The marimba project's networks have as many weights as its own, and each window sees its own frames alone."""
+"""The marimba project's networks have as many weights as its own, and each window depends on its own frames alone."""
 
 from dataclasses import replace
 
@@ -67,10 +67,10 @@ def small(kind, **changes):
             n_recurrent=(6,),
             dropout=0.3,
             init_std=0.0,
-            sees="bars",
+            input="bars",
             bidirectional=False,
             normalize=True,
-            sees_age=False,
+            picture_age=False,
         )
         return cnn_lstm.CnnLstm(replace(config, **changes)).eval()
     config = conv_lstm.ConvLstmConfig(
@@ -79,10 +79,10 @@ def small(kind, **changes):
         n_hidden=(8,),
         dropout=0.3,
         init_std=0.0,
-        sees="bars",
+        input="bars",
         normalize=True,
-        sees_age=False,
-        remembered_kernel=3,
+        picture_age=False,
+        recurrent_kernel=3,
         n_ahead=0,
     )
     return conv_lstm.ConvLstm(replace(config, **changes)).eval()
@@ -92,10 +92,10 @@ def pictures(n_frames=8):
     return torch.rand(2, n_frames, 12, 24, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("sees", ["bars", "picture"])
+@pytest.mark.parametrize("input_", ["bars", "picture"])
 @pytest.mark.parametrize("kind", ["cnn_lstm", "conv_lstm"])
-def test_notes_that_are_chosen_are_those_of_all(kind, sees):
-    network = small(kind, sees=sees)
+def test_notes_that_are_chosen_are_those_of_all(kind, input_):
+    network = small(kind, input=input_)
     found = network(pictures())
     assert found.shape == (2, 6, 3)
     notes = torch.tensor([[2, 0], [1, 1]])
@@ -105,7 +105,7 @@ def test_notes_that_are_chosen_are_those_of_all(kind, sees):
 
 
 @pytest.mark.parametrize("kind", ["cnn_lstm", "conv_lstm"])
-def test_a_bar_is_seen_through_its_own_window_alone(kind):
+def test_a_note_depends_on_the_window_of_its_own_bar_alone(kind):
     network = small(kind)
     changed = pictures()
     changed[:, :, :, 17:] = 0.0  # the window of the last note
@@ -138,8 +138,8 @@ def test_a_mirrored_window_of_a_mirrored_picture_is_the_window(kind):
 
 
 @pytest.mark.parametrize("kind", ["cnn_lstm", "conv_lstm"])
-def test_a_network_that_is_told_ages_needs_them(kind):
-    network = small(kind, sees_age=True)
+def test_a_network_with_the_pictures_ages_as_input_needs_them(kind):
+    network = small(kind, picture_age=True)
     with pytest.raises(ValueError, match="ages is None"):
         network(pictures())
     young = network(pictures(), ages=torch.zeros(2, 8))

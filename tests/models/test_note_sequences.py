@@ -29,8 +29,8 @@ def test_a_convolution_keeps_its_size_but_for_the_stride(size, kernel, stride, l
 def test_padding_is_even_with_the_odd_pixel_behind():
     layer = SameConv2d(1, 1, 4, 1, bias=False)
     nn.init.ones_(layer.weight)
-    seen = layer(torch.ones(1, 1, 6, 6))[0, 0, 3]
-    assert seen.tolist() == [12, 16, 16, 16, 12, 8]  # one column before, two behind
+    made = layer(torch.ones(1, 1, 6, 6))[0, 0, 3]
+    assert made.tolist() == [12, 16, 16, 16, 12, 8]  # one column before, two behind
 
 
 def test_one_bias_is_torchs_two_added():
@@ -57,10 +57,10 @@ def test_a_recurrence_remembers_and_does_not_foresee():
 def test_windows_are_cut_around_columns_and_beside_the_picture_there_is_nothing():
     frames = torch.arange(8.0).expand(1, 2, 3, 8)  # each pixel is its column
     windows = NoteWindows([0.0, 4.0], 3)
-    seen = windows(frames)
-    assert seen.shape == (1, 2, 2, 3, 3)
-    assert seen[0, 0, 0, 0].tolist() == [0, 0, 1]
-    assert seen[0, 1, 1, 2].tolist() == [3, 4, 5]
+    cut = windows(frames)
+    assert cut.shape == (1, 2, 2, 3, 3)
+    assert cut[0, 0, 0, 0].tolist() == [0, 0, 1]
+    assert cut[0, 1, 1, 2].tolist() == [3, 4, 5]
     chosen = windows(frames, torch.tensor([[1]]))
     assert chosen[0, 0, 0, 0].tolist() == [3, 4, 5]
 

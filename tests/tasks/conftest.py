@@ -14,11 +14,10 @@ from tasks.chunk import ChunkParams
 from tasks.errors import BadInput
 from tasks.extract import ExtractParams
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
-from tasks.ingest import IngestError, IngestParams, Source, ingest_take, read_source, write_catalog
+from tasks.ingest import EnsembleParams, IngestError, IngestParams, Source, ingest_kind, read_source, write_catalog
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
-from tasks.intake.measure import EnsembleParams
 from tasks.kinds.scores.chunk import chunk_take
 from tasks.kinds.scores.extract import extract_take
 from tasks.kinds.scores.render import render_take
@@ -110,7 +109,7 @@ def ingest(project):
         source = Source(name=name, kind="score", origin="raw", files=(str(midi),), piece=name, part=part)
         out = Path("data/ingested")
         (out / name).mkdir(parents=True)
-        ingest_take(source, out / name, INGEST)
+        ingest_kind(source.data_set).ingest_take(source, out / name, INGEST)
         takes = write_catalog(out, [path.name for path in out.iterdir() if path.is_dir()])
         return next(take for take in takes if take.name == name)
 
@@ -238,7 +237,7 @@ def ensemble(project, ingest_params):
         out = Path("data/ingested")
         (out / name).mkdir(parents=True)
         try:
-            ingest_take(source, out / name, params)
+            ingest_kind(source.data_set).ingest_take(source, out / name, params)
         except BadInput:
             shutil.rmtree(out / name)
             raise

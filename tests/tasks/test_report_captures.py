@@ -26,6 +26,9 @@ def page(captured):
     captured("true_features", late_s=0.0, louder=1.0, folder_of_systems=folder)
     captured("nearest_features", late_s=0.03, louder=2.0, folder_of_systems=folder)
     captured("mean_features", late_s=0.07, louder=1.0, folder_of_systems=folder)
+    Path("trained").mkdir()
+    for name in ("true", "nearest", "mean"):
+        Path(f"trained/{name}_features.json").write_text("{}")
     means = evaluate_family(
         "capture_baselines",
         data=Path("data/chunked/captures"),

@@ -11,20 +11,18 @@ from tasks.chunk import ChunkParams, DataFigures, hours
 from tasks.clock.fit import ClockFit
 from tasks.clock.record import SYNCHRONIZED, read_clocks
 from tasks.extract import EXTRACTED
-from tasks.intake.notes import read_notes
+from tasks.intake.notes import note_rows, read_notes
 from tasks.intake.pictures import iter_views
 from tasks.intake.record import INGESTED, Capture, Device, read_capture
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import FULL_SCALE, iter_sound
 from tasks.store.arrays import Arrays, Parts, open_arrays, write_arrays
 from tasks.store.segments import ScoreSet
-from tasks.store.tables import read_table
 from tasks.takes import Take
 
 TOOLS = ("ffmpeg",)
 
 FILMED = Path("data/filmed")
-NOTE_COLUMNS = ("onset_s", "offset_s", "pitch", "velocity")
 MAX_SAMPLES = 1 << 20  # of sound, held at a time
 CHUNKS_DECODED = 4  # at a time
 
@@ -177,7 +175,6 @@ def _recorded_notes(capture: Capture) -> NDArray[np.float64] | None:
     path = SYNCHRONIZED / capture.take / "notes.parquet"
     if capture.notes != "recorded" or not path.exists():
         return None
-    notes = read_table(path)
-    if len(notes["onset_s"]) != len(read_notes(capture.take)):
-        return None  # a reference with holes would count what is right as wrong
-    return np.stack([np.asarray(notes[name], np.float64) for name in NOTE_COLUMNS], axis=1)
+    notes = note_rows(path)
+    # A reference with holes would count what is right as wrong.
+    return notes if len(notes) == len(read_notes(capture.take)) else None

@@ -40,7 +40,7 @@ from tasks.store.tables import read_table, write_table
 from tasks.store.views import View, ViewSet
 
 if TYPE_CHECKING:
-    from tasks.families.base import Family
+    from tasks.families.base import VideoFamily
 
 ON_SHARE = 0.05
 """Of a take's largest amplitude: a note is on in a frame from there."""
@@ -49,7 +49,7 @@ Scored = tuple[TakeScores, Mapping[int, Counts]]  # and hits and misses by pitch
 
 
 def evaluate(
-    family: "Family[Any]",
+    family: "VideoFamily[Any, Any]",
     *,
     data: Path,
     trained: Path,

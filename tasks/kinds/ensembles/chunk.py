@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 from tasks.chunk import ChunkParams, DataFigures, hours
 from tasks.extract import EXTRACTED
 from tasks.intake.ensemble import Ensemble, read_ensemble
+from tasks.intake.notes import note_rows
 from tasks.intake.record import INGESTED
 from tasks.intake.stems import sound_at
 from tasks.media.probe import NO_LIMITS
 from tasks.store.arrays import Arrays, open_arrays, write_arrays
 from tasks.store.ensembles import PCM_SCALE
 from tasks.store.segments import ScoreSet
-from tasks.store.tables import read_table
 from tasks.takes import Take
 
 TOOLS = ("ffmpeg",)
 
-NOTE_COLUMNS = ("onset_s", "offset_s", "pitch", "velocity")
 OVERSHOOT = 1.01  # of full scale: a peak that resampling may have raised
 
 
@@ -54,10 +53,7 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
     arrays |= sounds
     for player in ensemble.players:
         if player.notes is not None:
-            notes = read_table(player.notes)
-            arrays[f"notes_{player.number}"] = np.stack(
-                [np.asarray(notes[name], np.float64) for name in NOTE_COLUMNS], axis=1
-            )
+            arrays[f"notes_{player.number}"] = note_rows(player.notes)
     channels = dict.fromkeys(sounds, 1)
     write_arrays(
         out / "arrays.zarr",

@@ -24,7 +24,8 @@ from tasks.evaluate import (
     score_by_take,
     write_takes,
 )
-from tasks.families.separated import at_rate, read_causality, read_separation
+from tasks.families.probes import read_causality
+from tasks.families.stems import at_rate, read_separation
 from tasks.features.polyphony import TranscribeParams
 from tasks.metrics.separation import Leakage, active_si_sdr_db, bss_eval_db, leakage, sdr_db
 from tasks.step import whole_folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.separated import MIX_FILE, read_separation, stem_file
+from tasks.families.stems import MIX_FILE, read_separation, stem_file
 from tasks.instruments.orchestra import ORCHESTRA
 from tasks.metrics.table import metric
 from tasks.page.figures import draw_spectrograms, draw_stills
@@ -165,7 +165,7 @@ def _reference_card(
 def _stills(
     source: Source, folder: Path, ensembles: EnsembleSet, row: CatalogRow, names: Sequence[str]
 ) -> Iterator[Picture]:
-    filmed = ensembles.seen(row.take)
+    filmed = ensembles.has_video(row.take)
     if not any(filmed):
         return
     pictures = ensembles.pictures(row.take)

@@ -1,6 +1,5 @@
-"""Verb ``synthesize`` for ensembles: test mixes taken apart."""
+"""Verb ``synthesize`` for ensembles: the mixes of the test takes, separated by every system of a family."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.separated import CAUSALITY, at_rate, causality, probe_mixture, probes, write_separation
+from tasks.families.probes import probe_mixture, probes, write_causality
 from tasks.families.separation import Separation, SeparationFamily
+from tasks.families.stems import at_rate, write_separation
+from tasks.metrics.causality import causality
 from tasks.step import whole_folder
 from tasks.store.ensembles import EnsembleSet
 from tasks.synthesize import Lazy
@@ -22,52 +23,77 @@ def synthesize(
     trained: Path,
     out: Path,
     accelerator: str,
-    workers: int,  # noqa: ARG001 - one separation is written at a time
+    workers: int,  # noqa: ARG001 - other kinds need it
 ) -> Iterator[Separation]:
-    """Take the test mixes apart; of duets that a system looks at, also with their views exchanged and blanked.
+    """Write ``SYSTEM/TAKE/`` with the mix and each player's sound, as `tasks.families.stems` names them.
 
-    Sounds are kept in memory only until a duet's probes are done.
+    Of systems that use video, probes of duets are separated too, and their figures written: `tasks.families.probes`.
+
+    Yields:
+        Each separation of a take once it is written.
+
+    Raises:
+        DamagedData: the data set or what was trained is not whole.
+        ToolError: the disk is full.
     """
     ensembles = EnsembleSet(data)
-    probed = probes(ensembles) if family.sighted else {}
+    probed = probes(ensembles) if family.uses_video else {}
     names = {name: take for take in ensembles.takes("test") for name in (take, *probed.get(take, ()))}
-    kept: dict[tuple[str, str], dict[str, NDArray[np.float32]]] = {}
-    figures: dict[str, dict[str, dict[str, float]]] = {}
+    measured = _Probed(ensembles, probed)
     with whole_folder(out) as half:
         separations = family.separate(
             trained,
             Lazy(names, lambda name: probe_mixture(ensembles, name)),
+            systems=family.systems,
             accelerator=accelerator,
             truth=Lazy(names, lambda name: ensembles.stems(names[name])),
         )
-        for made in separations:
-            take = names[made.take]
-            if take == made.take:
-                folder = half / made.system / take
+        for separation in separations:
+            take = names[separation.take]
+            if take in probed and separation.system in family.uses_video - family.unordered:
+                measured.add(take, separation)
+            if take == separation.take:
+                folder = half / separation.system / take
                 folder.mkdir(parents=True)
                 write_separation(
                     folder,
-                    made,
+                    separation,
                     mix=ensembles.mix(take),
                     sample_rate=ensembles.sample_rate,
                     instruments=ensembles.instruments(take),
-                    truth=ensembles.stems(take) if made.system in family.unordered else None,
+                    truth=ensembles.stems(take) if separation.system in family.unordered else None,
                 )
-            if take in probed and made.system in family.sighted - family.unordered:
-                stems = ensembles.stems(take)
-                sounds = kept.setdefault((made.system, take), {})
-                sounds[made.take] = at_rate(made.stems, made.sample_rate, ensembles.sample_rate, stems.shape[2])
-                swapped, blanked = probed[take]
-                if len(sounds) == 3:
-                    figures.setdefault(made.system, {})[take] = causality(
-                        stems,
-                        ensembles.instruments(take),
-                        sounds=sounds[take],
-                        swapped=sounds[swapped],
-                        blanked=sounds[blanked],
-                    )
-                    del kept[made.system, take]
-            if take == made.take:
-                yield made
-        if family.sighted:
-            (half / CAUSALITY).write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+                yield separation
+        if family.uses_video:
+            write_causality(half, measured.figures)
+
+
+class _Probed:
+    """The figures of probed takes. Sounds are kept in memory only until a take's probes are complete.
+
+    Attributes:
+        figures: by system and take.
+    """
+
+    def __init__(self, ensembles: EnsembleSet, probed: dict[str, tuple[str, str]]) -> None:
+        self.figures: dict[str, dict[str, dict[str, float]]] = {}
+        self._ensembles, self._probed = ensembles, probed
+        self._kept: dict[tuple[str, str], dict[str, NDArray[np.float32]]] = {}
+
+    def add(self, take: str, separation: Separation) -> None:
+        """Take up the separation of a take or of one of its probes."""
+        stems = self._ensembles.stems(take)
+        sounds = self._kept.setdefault((separation.system, take), {})
+        sounds[separation.take] = at_rate(
+            separation.stems, separation.sample_rate, self._ensembles.sample_rate, stems.shape[2]
+        )
+        if len(sounds) == 1 + len(self._probed[take]):
+            swapped, blanked = self._probed[take]
+            self.figures.setdefault(separation.system, {})[take] = causality(
+                stems,
+                self._ensembles.instruments(take),
+                sounds=sounds[take],
+                swapped=sounds[swapped],
+                blanked=sounds[blanked],
+            )
+            del self._kept[separation.system, take]

@@ -6,7 +6,7 @@ system predicts, else those that `tasks.features.polyphony` detects in its sound
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from tasks.evaluate import (
     score_by_take,
     write_takes,
 )
+from tasks.families.base import CodeFamily, VideoFamily
 from tasks.features.polyphony import TranscribeParams
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes
@@ -35,16 +36,13 @@ from tasks.store.rendered import RENDERED
 from tasks.store.segments import ScoreSet
 from tasks.store.tables import read_table, write_table
 
-if TYPE_CHECKING:
-    from tasks.families.base import Family
-
 KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
 
 Scored = tuple[TakeScores, Mapping[int, Counts]]  # and hits and misses by pitch
 
 
 def evaluate(
-    family: "Family[Any]",
+    family: VideoFamily[Any, Any],
     *,
     data: Path,
     trained: Path,
@@ -64,7 +62,7 @@ def evaluate(
     scores = ScoreSet(data)
     rows = scores.segments("test")
     ids = ids_by_take(rows)
-    nats = family.nats(trained, scores, rows, accelerator=accelerator)
+    nats = family.nats(trained, scores, rows, accelerator=accelerator) if isinstance(family, CodeFamily) else {}
     takes_of_rows = np.array([row.take for row in rows])
 
     def score(take: str, systems: Sequence[str]) -> list[Scored]:

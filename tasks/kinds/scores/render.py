@@ -8,7 +8,8 @@ from pathlib import Path
 from tasks.instruments.keyboard import key_states
 from tasks.instruments.midi import Controls
 from tasks.instruments.synth import thread_synthesizer
-from tasks.intake.notes import read_controls, read_notes
+from tasks.intake.notes import read_notes
+from tasks.intake.pedals import read_controls
 from tasks.intake.record import INGESTED
 from tasks.render import RenderParams
 from tasks.step import write_whole

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tasks.errors import ParamsError
-from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumVoice
-from tasks.families.bitmaps import Strips
+from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumDecoder
+from tasks.families.bitmaps import FramePairs
 from tasks.sound.frames import frame_magnitudes
 
 RATE = 8_000
@@ -25,33 +25,33 @@ def music(seconds, rng, hz=(262.0, 330.0, 392.0, 523.0, 659.0)):
     return (0.3 * np.sin(2 * np.pi * np.cumsum(hz) / RATE)).astype(np.float32)
 
 
-def strips_of(sound, voice, n_frames):
-    return Strips(
+def pairs_of(sound, decoder, n_frames):
+    return FramePairs(
         bitmaps=np.zeros((1, 8, 8), np.uint8),
-        seen=np.zeros((n_frames, 1), np.int64),
-        sound=np.pad(sound, voice.cut.length),
-        first=voice.cut.first_samples(n_frames) + voice.cut.length,
-        length=voice.cut.length,
+        shown=np.zeros((n_frames, 1), np.int64),
+        sound=np.pad(sound, decoder.cut.length),
+        first=decoder.cut.first_samples(n_frames) + decoder.cut.length,
+        length=decoder.cut.length,
     )
 
 
 @pytest.fixture(scope="module")
 def fitted(params):
-    """What makes a voice that is fitted to a sound, and the sound's strips."""
+    """Return what makes a decoder that is fitted to a sound, and the sound's pairs."""
 
     def make(sound, **changes):
-        voice = SpectrumVoice(params.model_copy(update=changes))
-        n_frames = int(len(sound) * voice.cut.frame_rate / RATE)
-        strips = strips_of(sound, voice, n_frames)
-        voice.fit(strips, seed=0)
-        return voice, strips
+        decoder = SpectrumDecoder(params.model_copy(update=changes))
+        n_frames = int(len(sound) * decoder.cut.frame_rate / RATE)
+        pairs = pairs_of(sound, decoder, n_frames)
+        decoder.fit(pairs, seed=0)
+        return decoder, pairs
 
     return make
 
 
-def said_of(voice, strips):
+def outputs_of(decoder, pairs):
     """What a network that knew everything would say."""
-    return (voice._compressed(torch.from_numpy(strips.frames(slice(None)))) * voice.scale).numpy()
+    return (decoder._compressed(torch.from_numpy(pairs.frames(slice(None)))) * decoder.scale).numpy()
 
 
 def likeness(sound, other):
@@ -64,10 +64,10 @@ def likeness(sound, other):
 @pytest.mark.parametrize("rate", ["30", "25", "30000/1001"])
 def test_windows_stand_around_the_middles_of_frames(rate, fitted):
     sound = music(3, np.random.default_rng(0))
-    voice, strips = fitted(sound, frame_rate=rate, power=1.0)
+    decoder, pairs = fitted(sound, frame_rate=rate, power=1.0)
     rates = {"sample_rate": RATE, "frame_rate": Fraction(rate), "n_fft": 1024}
-    expected = frame_magnitudes(sound, len(strips), **rates)
-    found = voice.magnitudes(said_of(voice, strips))
+    expected = frame_magnitudes(sound, len(pairs), **rates)
+    found = decoder.magnitudes(outputs_of(decoder, pairs))
     # A frame's middle may fall between samples: the windows may be one apart.
     np.testing.assert_allclose(found[3:-3], expected[3:-3], atol=0.02 * expected.max())
 
@@ -75,54 +75,54 @@ def test_windows_stand_around_the_middles_of_frames(rate, fitted):
 @pytest.mark.parametrize("phase", ["griffin_lim", "neighbour"])
 def test_magnitudes_of_music_sound_like_it(phase, fitted):
     rng = np.random.default_rng(1)
-    voice, _ = fitted(music(30, rng), phase=phase)
-    unheard = music(4, rng)
-    heard = voice.sound(said_of(voice, strips_of(unheard, voice, 120)))
-    assert len(heard) == len(unheard)
-    assert likeness(heard, unheard) > 0.9
+    decoder, _ = fitted(music(30, rng), phase=phase)
+    other = music(4, rng)
+    made = decoder.sound(outputs_of(decoder, pairs_of(other, decoder, 120)))
+    assert len(made) == len(other)
+    assert likeness(made, other) > 0.9
 
 
 def test_the_neighbour_of_training_sound_is_that_sound(fitted):
     sound = music(20, np.random.default_rng(2), hz=np.random.default_rng(3).uniform(200, 900, 500))
-    voice, strips = fitted(sound)
-    found = voice.neighbour(voice.magnitudes(said_of(voice, strips)))
-    assert len(found) == len(strips) * RATE // 30
+    decoder, pairs = fitted(sound)
+    found = decoder.neighbour(decoder.magnitudes(outputs_of(decoder, pairs)))
+    assert len(found) == len(pairs) * RATE // 30
     inside = slice(RATE, -2 * RATE)
     assert np.corrcoef(found[inside], sound[: len(found)][inside])[0, 1] > 0.99
 
 
 def test_what_is_below_nothing_is_silent(params, fitted):
-    voice, _ = fitted(music(5, np.random.default_rng(3)))
+    decoder, _ = fitted(music(5, np.random.default_rng(3)))
     for phase in ("griffin_lim", "neighbour"):
-        voice._params = params.model_copy(update={"phase": phase})
-        assert not voice.sound(np.full((30, voice.n_outputs), -1.0, np.float32)).any()
+        decoder._params = params.model_copy(update={"phase": phase})
+        assert not decoder.sound(np.full((30, decoder.n_outputs), -1.0, np.float32)).any()
 
 
-def test_no_more_training_sound_is_kept_than_asked_for(fitted):
-    voice, _ = fitted(music(5, np.random.default_rng(3)), bank_s=2.0)
-    assert len(voice.bank) == 2 * RATE
-    voice, _ = fitted(music(5, np.random.default_rng(3)), phase="griffin_lim")
-    assert len(voice.bank) == 0
+def test_no_more_training_sound_is_kept_than_the_parameter_says(fitted):
+    decoder, _ = fitted(music(5, np.random.default_rng(3)), bank_s=2.0)
+    assert len(decoder.bank) == 2 * RATE
+    decoder, _ = fitted(music(5, np.random.default_rng(3)), phase="griffin_lim")
+    assert len(decoder.bank) == 0
 
 
 def test_original_takes_the_published_rates(params):
-    params = BitmapStftFamily().asked(params.model_copy(update={"fidelity": "original", "hidden": [2048] * 3}))
-    voice = SpectrumVoice(params)
-    assert (voice.cut.sample_rate, voice.cut.length, voice.n_outputs) == (30_720, 2048, 1025)
-    np.testing.assert_array_equal(np.diff(voice.cut.first_samples(9)), 1024)
+    params = BitmapStftFamily().resolved(params.model_copy(update={"fidelity": "original", "hidden": [2048] * 3}))
+    decoder = SpectrumDecoder(params)
+    assert (decoder.cut.sample_rate, decoder.cut.length, decoder.n_outputs) == (30_720, 2048, 1025)
+    np.testing.assert_array_equal(np.diff(decoder.cut.first_samples(9)), 1024)
     assert (params.power, params.batch_size, params.learning_rate) == (1.0, 100, 1e-4)
-    network = BitmapStftFamily().make_network(params, n_inputs=4096, n_outputs=voice.n_outputs)
+    network = BitmapStftFamily().make_network(params, n_inputs=4096, n_outputs=decoder.n_outputs)
     layers = [(4096, 2048), (2048, 2048), (2048, 2048), (2048, 1025)]
     assert sum(weight.numel() for weight in network.parameters()) == sum((a + 1) * b for a, b in layers)
 
 
 def test_original_magnitudes_are_divided_by_the_largest(params):
     sound = music(5, np.random.default_rng(4))
-    params = BitmapStftFamily().asked(params.model_copy(update={"fidelity": "original"}))
-    voice = SpectrumVoice(params)
-    strips = strips_of(sound, voice, 30)
-    voice.fit(strips, seed=0)
-    assert said_of(voice, strips).max() == pytest.approx(1.0)
+    params = BitmapStftFamily().resolved(params.model_copy(update={"fidelity": "original"}))
+    decoder = SpectrumDecoder(params)
+    pairs = pairs_of(sound, decoder, 30)
+    decoder.fit(pairs, seed=0)
+    assert outputs_of(decoder, pairs).max() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_original_magnitudes_are_divided_by_the_largest(params):
 )
 def test_values_that_make_no_sense_are_named(change, message, params):
     with pytest.raises(ParamsError, match=message):
-        BitmapStftFamily().asked(params.model_copy(update=change))
+        BitmapStftFamily().resolved(params.model_copy(update=change))

@@ -1,4 +1,4 @@
-"""What the families from bitmaps to sound share: pictures beside the sound of their own time, and defects of old."""
+"""What the families from bitmaps to sound share: pictures beside the sound of their own time, and published defects."""
 
 import hashlib
 import json
@@ -12,24 +12,17 @@ from torch import nn
 
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.base import Film
-from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmVoice
+from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmDecoder
 from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams
-from tasks.families.bitmaps import (
-    MOST_TOLD,
-    QUIETEST_DBFS,
+from tasks.families.bitmaps.adapter import batches, degrade, sound_of
+from tasks.families.bitmaps.calibration import fit_gain_db, fit_ratio, level_db, loudest
+from tasks.families.bitmaps.decoder import QUIETEST_DBFS, FrameRegressor
+from tasks.families.bitmaps.encoder import LARGEST_INPUT, FrameEncoder
+from tasks.families.bitmaps.examples import (
     Cut,
-    Eye,
-    Player,
-    Strips,
-    batches,
-    degrade,
-    fit_gain_db,
-    fit_ratio,
+    FramePairs,
     gather,
-    level_db,
-    loudest,
-    play,
-    seen_in_time,
+    shown_in_time,
     small_bitmaps,
     stored_sound,
     with_silent_clips,
@@ -50,7 +43,7 @@ def params(bitmap_params):
 
 @pytest.fixture(scope="module")
 def original(params):
-    return BitmapMlpFamily().asked(params.model_copy(update={"fidelity": "original"}))
+    return BitmapMlpFamily().resolved(params.model_copy(update={"fidelity": "original"}))
 
 
 def lamps(states):
@@ -130,7 +123,7 @@ def film(pictures, picture_s=1 / 25):
     return Film(pictures=pictures, time_s=time_s, duration_s=len(pictures) * picture_s, camera="cam_top")
 
 
-def sound_of(trained, one):
+def performed_sound(trained, one):
     (performance,) = BitmapMlpFamily().perform(trained, {"c/cam_top": one}, accelerator="cpu", truth=None)
     assert (performance.system, performance.take, performance.camera) == ("bitmap_mlp", "c", "cam_top")
     return performance.audio
@@ -146,8 +139,8 @@ def loudest_hz(sound):
 
 def test_each_lamp_has_its_own_tone_on_a_film_never_seen(trained):
     for state, hz in ((1, TONES_HZ[0]), (2, TONES_HZ[1])):
-        heard = sound_of(trained, film(lamps([0] * 5 + [state] * 25)))
-        assert loudest_hz(heard[6 * RATE // 25 :]) == pytest.approx(hz, abs=30)  # a line of the comb is near
+        made = performed_sound(trained, film(lamps([0] * 5 + [state] * 25)))
+        assert loudest_hz(made[6 * RATE // 25 :]) == pytest.approx(hz, abs=30)  # a line of the comb is near
 
 
 def test_a_film_never_seen_is_as_loud_as_it_was(trained, films):
@@ -156,18 +149,18 @@ def test_a_film_never_seen_is_as_loud_as_it_was(trained, films):
     one = Film(
         pictures=views.pictures(view)[:], time_s=views.time_s(view), duration_s=views.duration_s("c"), camera="cam_top"
     )
-    assert level_db(sound_of(trained, one)) == pytest.approx(level_db(views.sound("c")[0]), abs=3)
+    assert level_db(performed_sound(trained, one)) == pytest.approx(level_db(views.sound("c")[0]), abs=3)
 
 
 @pytest.mark.parametrize("luma", [0, 16, 128, 235, 255])
 def test_an_even_picture_is_silent_whatever_its_luma(trained, luma):
-    assert not sound_of(trained, film(np.full((50, 12, 20), luma, np.uint8))).any()
+    assert not performed_sound(trained, film(np.full((50, 12, 20), luma, np.uint8))).any()
 
 
 @pytest.mark.parametrize("luma", [16, 235])
 def test_black_and_white_video_stays_silent_where_its_noise_is_seen(trained, luma):
     noise = np.random.default_rng(0).integers(-1, 2, (50, 12, 20))
-    assert level_dbfs(sound_of(trained, film((luma + noise).astype(np.uint8)))) < -60
+    assert level_dbfs(performed_sound(trained, film((luma + noise).astype(np.uint8)))) < -60
 
 
 def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
@@ -178,7 +171,7 @@ def test_the_same_fit_gives_the_same_bytes(films, trained, tmp_path, params):
 
 def test_the_sound_is_as_long_as_the_film(trained):
     for n in (1, 2, 7, 31):
-        assert len(sound_of(trained, film(lamps([1] * n), 1001 / 30000))) == round(n * 1001 / 30000 * RATE)
+        assert len(performed_sound(trained, film(lamps([1] * n), 1001 / 30000))) == round(n * 1001 / 30000 * RATE)
 
 
 def test_a_film_is_called_by_its_name_and_not_by_its_camera(trained):
@@ -217,8 +210,8 @@ def test_original_is_loud_where_nothing_is_to_be_seen_and_corrected_is_not(films
     family = BitmapMlpFamily()
     family.fit(ViewSet(films), tmp_path, params=params, resume=tmp_path / "resume", accelerator="cpu")
     white = film(np.full((50, 12, 20), 235, np.uint8))
-    assert level_db(sound_of(tmp_path, white)) > -40
-    assert not sound_of(trained, white).any()
+    assert level_db(performed_sound(tmp_path, white)) > -40
+    assert not performed_sound(trained, white).any()
 
 
 # --- time ---
@@ -235,10 +228,12 @@ class FirstPixel(nn.Module):
         return inputs[:, :1].expand(-1, self.n_outputs).contiguous()
 
 
-def make_player(params):
-    voice = PcmVoice(params)
-    eye = Eye(size=params.size, n_past=params.n_past, n_components=0, corrects=params.fidelity == "corrected")
-    return Player(eye, FirstPixel(voice.n_outputs), voice)
+def make_regressor(params):
+    decoder = PcmDecoder(params)
+    encoder = FrameEncoder(
+        size=params.size, n_past=params.n_past, n_components=0, corrects=params.fidelity == "corrected"
+    )
+    return FrameRegressor(encoder, FirstPixel(decoder.n_outputs), decoder)
 
 
 def lit_from_s(audio, rest):
@@ -250,18 +245,18 @@ def flash(n_pictures, at):
 
 
 @pytest.mark.parametrize("rate", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(50)])
-def test_what_is_seen_at_a_time_is_heard_at_that_time_whatever_the_video_rate(rate, params):
+def test_a_picture_sounds_at_its_own_time_whatever_the_video_rate(rate, params):
     n_pictures, at = 60 * 25, 50 * 25
-    seen = film(flash(n_pictures, at), float(1 / rate))
+    shown = film(flash(n_pictures, at), float(1 / rate))
     params = params.model_copy(update={"frame_rate": "30"})
-    heard_s = lit_from_s(play(make_player(params), seen, params), 0.0)
-    assert heard_s == pytest.approx(at / float(rate), abs=1 / 30 + 1e-3)
+    lit_s = lit_from_s(sound_of(make_regressor(params), shown, params), 0.0)
+    assert lit_s == pytest.approx(at / float(rate), abs=1 / 30 + 1e-3)
 
 
 def test_original_pairs_pictures_by_number_and_so_slips_ten_seconds_a_minute_at_25_a_second(original):
-    seen = film(flash(61 * 25, 60 * 25))
+    shown = film(flash(61 * 25, 60 * 25))
     params = original.model_copy(update={"sample_rate": RATE})
-    audio = play(make_player(params), seen, params)
+    audio = sound_of(make_regressor(params), shown, params)
     assert lit_from_s(audio, 2 * 40 / 255 - 1) == pytest.approx(50.0, abs=1e-2)
 
 
@@ -276,37 +271,37 @@ def test_a_picture_is_paired_with_the_sound_while_it_is_shown(tmp_path, params):
     facts = write_capture(tmp_path, "a", lamps(states), time_s, sound)
     write_index(tmp_path, {"a": {"piece": "a", "part": "train", **facts}})
     params = params.model_copy(update={"frame_rate": "72", "n_past": 0})
-    cut = PcmVoice(params).cut
-    strips, spans = gather(ViewSet(tmp_path), "train", cut, params, n_frames=10_000)
-    lit = strips.stacks(slice(None))[:, 0, 0, 0] > 100
+    cut = PcmDecoder(params).cut
+    pairs, spans = gather(ViewSet(tmp_path), "train", cut, params, n_frames=10_000)
+    lit = pairs.stacks(slice(None))[:, 0, 0, 0] > 100
     own = cut.length // 2 - RATE // 72 // 2  # its own hop is in a cut's middle
-    hears = np.abs(strips.frames(slice(None))[:, own : own + RATE // 72]).max(axis=1) > 0.5
+    hears = np.abs(pairs.frames(slice(None))[:, own : own + RATE // 72]).max(axis=1) > 0.5
     assert lit.sum() == 9  # three frames a picture
     assert (hears & lit).sum() == hears.sum() == 3
-    assert spans == [slice(0, len(strips))]
-    first_s = (strips.first[0] - strips.length + strips.length / 2) / RATE
+    assert spans == [slice(0, len(pairs))]
+    first_s = (pairs.first[0] - pairs.length + pairs.length / 2) / RATE
     assert 0.5 <= first_s <= 0.5 + 1 / 72
 
 
 def test_the_past_of_a_frame_is_what_was_shown_then(params):
     params = params.model_copy(update={"frame_rate": "10", "n_past": 2, "past_step": 3})
-    seen = seen_in_time(np.arange(10) / 10, 10, PcmVoice(params).cut, params)
-    np.testing.assert_array_equal(seen[:, 0], np.arange(10))
-    np.testing.assert_array_equal(seen[:, 1], np.maximum(np.arange(10) - 3, 0))
-    np.testing.assert_array_equal(seen[:, 2], np.maximum(np.arange(10) - 6, 0))
+    shown = shown_in_time(np.arange(10) / 10, 10, PcmDecoder(params).cut, params)
+    np.testing.assert_array_equal(shown[:, 0], np.arange(10))
+    np.testing.assert_array_equal(shown[:, 1], np.maximum(np.arange(10) - 3, 0))
+    np.testing.assert_array_equal(shown[:, 2], np.maximum(np.arange(10) - 6, 0))
 
 
 def test_two_videos_of_the_same_name_get_a_sound_each(trained):
-    heard = [sound_of(trained, film(lamps([state] * 25))) for state in (1, 2, 1)]
-    assert not np.array_equal(heard[0], heard[1])
-    np.testing.assert_array_equal(heard[0], heard[2])
+    made = [performed_sound(trained, film(lamps([state] * 25))) for state in (1, 2, 1)]
+    assert not np.array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
 
 
 # --- sound as it is learned ---
 
 
 def test_original_sound_is_unsigned_and_its_last_row_is_filled_up_with_full_negative(original):
-    cut = PcmVoice(original).cut
+    cut = PcmDecoder(original).cut
     assert (cut.length, cut.unsigned, cut.lead) == (267, True, 0)
     pcm = np.array([-32768, 0, 16384], np.float32)
     learned = stored_sound(pcm / 32768, RATE, cut)
@@ -315,14 +310,14 @@ def test_original_sound_is_unsigned_and_its_last_row_is_filled_up_with_full_nega
 
 
 def test_corrected_sound_is_silent_where_there_is_none(params):
-    cut = PcmVoice(params).cut
+    cut = PcmDecoder(params).cut
     learned = stored_sound(np.ones(10, np.float32), RATE, cut)
     assert not learned[: cut.length].any()
     assert not learned[-cut.length :].any()
 
 
 def test_sound_of_another_rate_is_resampled(params):
-    cut = PcmVoice(params).cut
+    cut = PcmDecoder(params).cut
     tone = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / (2 * RATE)).astype(np.float32)
     learned = stored_sound(tone, 2 * RATE, cut)[cut.length : -cut.length]
     assert len(learned) == RATE
@@ -331,17 +326,17 @@ def test_sound_of_another_rate_is_resampled(params):
 
 def test_half_a_minute_each_of_black_and_white_is_silent():
     sound = np.ones(100, np.float32)
-    strips = Strips(
+    pairs = FramePairs(
         bitmaps=np.full((3, 4, 4), 77, np.uint8),
-        seen=np.zeros((5, 2), np.int64),
+        shown=np.zeros((5, 2), np.int64),
         sound=sound,
         first=np.arange(5),
         length=10,
     )
-    more = with_silent_clips(strips, clip_s=30.0, frame_rate=Fraction(30))
+    more = with_silent_clips(pairs, clip_s=30.0, frame_rate=Fraction(30))
     assert len(more) == 5 + 2 * 30 * 30
-    np.testing.assert_array_equal(more.stacks(slice(0, 5)), strips.stacks(slice(0, 5)))
-    np.testing.assert_array_equal(more.frames(slice(0, 5)), strips.frames(slice(0, 5)))
+    np.testing.assert_array_equal(more.stacks(slice(0, 5)), pairs.stacks(slice(0, 5)))
+    np.testing.assert_array_equal(more.frames(slice(0, 5)), pairs.frames(slice(0, 5)))
     assert not more.frames(slice(5, None)).any()
     pictures = more.stacks(slice(5, None))
     assert {int(luma) for luma in pictures[:900].ravel()} == {0, 16}
@@ -351,19 +346,19 @@ def test_half_a_minute_each_of_black_and_white_is_silent():
 def test_original_batches_come_in_order_and_corrected_ones_at_random_but_the_same_ones(films, params, original):
     original = original.model_copy(update={"steps_per_epoch": 3, "batch_size": 5, "sample_rate": RATE})
     views = ViewSet(films)
-    strips, _ = gather(views, "train", PcmVoice(original).cut, original, n_frames=4000)
-    eye = Eye(size=8, n_past=0, n_components=0, corrects=False)
-    make = batches(strips, eye, original)
+    pairs, _ = gather(views, "train", PcmDecoder(original).cut, original, n_frames=4000)
+    encoder = FrameEncoder(size=8, n_past=0, n_components=0, corrects=False)
+    make = batches(pairs, encoder, original)
     in_order = torch.cat([make(epoch, step)[1] for epoch in range(2) for step in range(3)])
-    np.testing.assert_array_equal(in_order.numpy(), strips.frames(slice(0, 30)))
-    eye = Eye(size=8, n_past=0, n_components=0, corrects=True)
-    make = batches(strips, eye, params.model_copy(update={"n_past": 0}))
+    np.testing.assert_array_equal(in_order.numpy(), pairs.frames(slice(0, 30)))
+    encoder = FrameEncoder(size=8, n_past=0, n_components=0, corrects=True)
+    make = batches(pairs, encoder, params.model_copy(update={"n_past": 0}))
     assert not torch.equal(make(0, 0)[1], make(0, 1)[1])
     for one, again in zip(make(3, 2), make(3, 2), strict=True):
         assert torch.equal(one, again)
 
 
-# --- the eye ---
+# --- the encoder ---
 
 
 def test_pictures_are_averaged_by_area():
@@ -373,79 +368,79 @@ def test_pictures_are_averaged_by_area():
 
 
 def test_original_eye_sees_luma_from_0_to_1():
-    eye = Eye(size=2, n_past=0, n_components=0, corrects=False)
+    encoder = FrameEncoder(size=2, n_past=0, n_components=0, corrects=False)
     stacks = torch.tensor([[[[0, 51], [102, 255]]]], dtype=torch.uint8)
-    torch.testing.assert_close(eye(stacks), torch.tensor([[0.0, 0.2, 0.4, 1.0]]))
+    torch.testing.assert_close(encoder(stacks), torch.tensor([[0.0, 0.2, 0.4, 1.0]]))
 
 
 def linear(inputs):
-    """What was told before it was squashed."""
-    return MOST_TOLD * torch.atanh(inputs / MOST_TOLD)
+    """Return inputs before the squashing."""
+    return LARGEST_INPUT * torch.atanh(inputs / LARGEST_INPUT)
 
 
 def test_changes_are_told_without_their_sign_and_nothing_is_told_without_bound():
     torch.manual_seed(0)
-    eye = Eye(size=8, n_past=1, n_components=4, corrects=True)
-    eye.fit(random_strips(np.random.default_rng(0), 5), seed=0)
+    encoder = FrameEncoder(size=8, n_past=1, n_components=4, corrects=True)
+    encoder.fit(random_pairs(np.random.default_rng(0), 5), seed=0)
     pictures = torch.randint(0, 256, (20, 2, 8, 8), dtype=torch.uint8)
-    there, back = eye(pictures), eye(pictures.flip(1))
+    there, back = encoder(pictures), encoder(pictures.flip(1))
     torch.testing.assert_close(there[:, 4:], back[:, 4:])
     assert not torch.allclose(there[:, :4], back[:, :4])
-    eye.scales.mul_(1000)
-    assert eye(pictures).abs().max() <= MOST_TOLD
+    encoder.scales.mul_(1000)
+    assert encoder(pictures).abs().max() <= LARGEST_INPUT
 
 
-def random_strips(rng, n_directions):
+def random_pairs(rng, n_directions):
     """Pictures that vary along so many directions."""
     directions = np.linalg.qr(rng.standard_normal((64, n_directions)))[0]
     pictures = 128 + 300 * (rng.uniform(-0.3, 0.3, (200, n_directions)) @ directions.T)
     bitmaps = np.clip(np.rint(pictures), 0, 255).astype(np.uint8).reshape(-1, 8, 8)
-    seen = np.stack([np.arange(200), np.maximum(np.arange(200) - 1, 0)], axis=1)
-    return Strips(bitmaps=bitmaps, seen=seen, sound=np.zeros(300, np.float32), first=np.arange(200), length=10)
+    shown = np.stack([np.arange(200), np.maximum(np.arange(200) - 1, 0)], axis=1)
+    return FramePairs(bitmaps=bitmaps, shown=shown, sound=np.zeros(300, np.float32), first=np.arange(200), length=10)
 
 
 def test_eigen_pictures_tell_pictures_that_vary_along_few_directions():
-    strips = random_strips(np.random.default_rng(0), 5)
+    pairs = random_pairs(np.random.default_rng(0), 5)
     torch.manual_seed(0)
-    eye = Eye(size=8, n_past=1, n_components=6, corrects=True)
-    assert eye.n_inputs == 12
-    eye.fit(strips, seed=0)
-    torch.testing.assert_close(eye.basis @ eye.basis.T, torch.eye(6), atol=1e-4, rtol=0)
-    stacks = torch.from_numpy(strips.stacks(slice(None)))
-    told = linear(eye(stacks))[:, :6] / eye.scales[0]
+    encoder = FrameEncoder(size=8, n_past=1, n_components=6, corrects=True)
+    assert encoder.n_inputs == 12
+    encoder.fit(pairs, seed=0)
+    torch.testing.assert_close(encoder.basis @ encoder.basis.T, torch.eye(6), atol=1e-4, rtol=0)
+    stacks = torch.from_numpy(pairs.stacks(slice(None)))
+    inputs = linear(encoder(stacks))[:, :6] / encoder.scales[0]
     pixels = stacks[:, 0].flatten(1).float() / 255
     pixels = pixels - pixels.mean(dim=1, keepdim=True)
-    assert (told @ eye.basis + eye.mean - pixels).abs().max() < 2.5 / 255
-    told = linear(eye(stacks))[:, :6]
-    torch.testing.assert_close(told.square().mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    assert (inputs @ encoder.basis + encoder.mean - pixels).abs().max() < 2.5 / 255
+    inputs = linear(encoder(stacks))[:, :6]
+    torch.testing.assert_close(inputs.square().mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
 
 
 def test_as_many_eigen_pictures_as_pixels_tell_no_less_than_pixels():
-    strips = random_strips(np.random.default_rng(1), 40)
+    pairs = random_pairs(np.random.default_rng(1), 40)
     torch.manual_seed(0)
-    eye = Eye(size=8, n_past=0, n_components=64, corrects=True)
-    eye.fit(strips, seed=0)
-    pixels = Eye(size=8, n_past=0, n_components=0, corrects=True)
-    pixels.fit(strips, seed=0)
-    stacks = torch.from_numpy(strips.stacks(slice(None))[:, :1])
+    encoder = FrameEncoder(size=8, n_past=0, n_components=64, corrects=True)
+    encoder.fit(pairs, seed=0)
+    pixels = FrameEncoder(size=8, n_past=0, n_components=0, corrects=True)
+    pixels.fit(pairs, seed=0)
+    stacks = torch.from_numpy(pairs.stacks(slice(None))[:, :1])
     torch.testing.assert_close(
-        *(torch.cdist(told, told) for told in (linear(one(stacks)) / one.scales[0] for one in (eye, pixels))),
+        *(torch.cdist(inputs, inputs) for inputs in (linear(one(stacks)) / one.scales[0] for one in (encoder, pixels))),
         atol=2e-2,
         rtol=1e-3,
     )
 
 
 def test_more_eigen_pictures_than_pictures_are_refused():
-    eye = Eye(size=8, n_past=0, n_components=300, corrects=True)
+    encoder = FrameEncoder(size=8, n_past=0, n_components=300, corrects=True)
     with pytest.raises(ParamsError, match="n_components is 300, expected at most 64"):
-        eye.fit(random_strips(np.random.default_rng(0), 5), seed=0)
+        encoder.fit(random_pairs(np.random.default_rng(0), 5), seed=0)
 
 
-def test_noise_of_pictures_is_as_strong_as_it_was_asked_to_be(params):
-    eye = Eye(size=8, n_past=1, n_components=0, corrects=True)
-    eye.scales.copy_(torch.tensor([2.0, 3.0]))
+def test_noise_of_pictures_is_as_strong_as_the_parameter(params):
+    encoder = FrameEncoder(size=8, n_past=1, n_components=0, corrects=True)
+    encoder.scales.copy_(torch.tensor([2.0, 3.0]))
     params = params.model_copy(update={"noise_luma": 5.1})
-    noise = degrade(torch.zeros(500, 128), eye, np.random.default_rng(0), params)
+    noise = degrade(torch.zeros(500, 128), encoder, np.random.default_rng(0), params)
     assert float(noise[:, :64].std()) == pytest.approx(2.0 * 0.02, rel=0.02)
     assert float(noise[:, 64:].std()) == pytest.approx(3.0 * 0.02 * 2**0.5, rel=0.02)
 
@@ -455,78 +450,80 @@ def test_noise_of_pictures_is_as_strong_as_it_was_asked_to_be(params):
 
 def test_the_gain_is_what_makes_validation_as_loud_as_it_was(params):
     params = params.model_copy(update={"n_past": 0})
-    player = make_player(params)
+    regressor = make_regressor(params)
     bitmaps = small_bitmaps(lamps([1]), 8)
-    said = float(player.listen(bitmaps, np.zeros((1, 1), np.int64))[0, 0])
+    outputs = float(regressor.predict(bitmaps, np.zeros((1, 1), np.int64))[0, 0])
     hop = RATE // 25
-    strips = Strips(
+    pairs = FramePairs(
         bitmaps=bitmaps,
-        seen=np.zeros((40, 1), np.int64),
-        sound=np.full(42 * hop, 4 * said, np.float32),
+        shown=np.zeros((40, 1), np.int64),
+        sound=np.full(42 * hop, 4 * outputs, np.float32),
         first=np.arange(40) * hop,
         length=2 * hop,
     )
-    assert fit_gain_db(player, strips, [slice(0, 40)]) == pytest.approx(20 * np.log10(4), abs=1e-3)
-    silent = replace(strips, sound=np.zeros_like(strips.sound))
-    assert fit_gain_db(player, silent, [slice(0, 40)]) == 0.0
+    assert fit_gain_db(regressor, pairs, [slice(0, 40)]) == pytest.approx(20 * np.log10(4), abs=1e-3)
+    silent = replace(pairs, sound=np.zeros_like(pairs.sound))
+    assert fit_gain_db(regressor, silent, [slice(0, 40)]) == 0.0
 
 
 def test_levels_are_spread_away_from_the_quietest_and_never_above_the_loudest_of_training(params):
-    voice = PcmVoice(params)
-    voice.loudest.fill_(10 ** (70 / 20) * voice.quietest)
+    decoder = PcmDecoder(params)
+    decoder.loudest.fill_(10 ** (70 / 20) * decoder.quietest)
     above_db = np.array([-10.0, -0.1, 20.0, 30.0, 60.0])  # the quietest one
-    spectra = np.float32(voice.quietest * 10 ** (above_db / 20))[None].repeat(voice.cut.length // 2 + 1, 0).T
-    np.testing.assert_array_equal(voice.spread(spectra), spectra)
-    voice.ratio.fill_(1.5)
-    spread = voice.spread(spectra)[:, 0]
+    spectra = np.float32(decoder.quietest * 10 ** (above_db / 20))[None].repeat(decoder.cut.length // 2 + 1, 0).T
+    np.testing.assert_array_equal(decoder.spread(spectra), spectra)
+    decoder.ratio.fill_(1.5)
+    spread = decoder.spread(spectra)[:, 0]
     assert not spread[:2].any()
-    np.testing.assert_allclose(20 * np.log10(spread[2:] / voice.quietest), [30.0, 45.0, 70.0], atol=1e-3)
+    np.testing.assert_allclose(20 * np.log10(spread[2:] / decoder.quietest), [30.0, 45.0, 70.0], atol=1e-3)
 
 
 def test_a_partial_at_the_quietest_level_reads_the_quietest_magnitude(params, bitmap_params):
     amplitude = 10 ** (QUIETEST_DBFS / 20)
-    for voice in (PcmVoice(params), BitmapStftFamily().make_voice(bitmap_params(BitmapStftParams))):
-        length = voice.cut.length
+    for decoder in (PcmDecoder(params), BitmapStftFamily().make_decoder(bitmap_params(BitmapStftParams))):
+        length = decoder.cut.length
         partial = amplitude * np.sin(2 * np.pi * 40 * np.arange(length) / length)
-        assert voice.true_magnitudes(np.float32(partial)[None])[0, 40] == pytest.approx(voice.quietest, rel=1e-3)
+        assert decoder.reference_magnitudes(np.float32(partial)[None])[0, 40] == pytest.approx(
+            decoder.quietest, rel=1e-3
+        )
 
 
 def noisy(params):
-    """A player that says frames of noise, and strips in which that is the truth."""
-    player = make_player(params.model_copy(update={"n_past": 0}))
-    length = player.voice.cut.length
-    said = np.random.default_rng(0).normal(0, 0.01, (40, length)).astype(np.float32)
-    player.listen = lambda bitmaps, seen: said[: len(seen)]
-    player.voice.loudest.fill_(1e9)
-    strips = Strips(
+    """Return a regressor whose outputs are frames of noise, and pairs with these as reference."""
+    regressor = make_regressor(params.model_copy(update={"n_past": 0}))
+    length = regressor.decoder.cut.length
+    outputs = np.random.default_rng(0).normal(0, 0.01, (40, length)).astype(np.float32)
+    regressor.predict = lambda bitmaps, shown: outputs[: len(shown)]
+    regressor.decoder.loudest.fill_(1e9)
+    pairs = FramePairs(
         bitmaps=np.zeros((1, 8, 8), np.uint8),
-        seen=np.zeros((40, 1), np.int64),
-        sound=said.ravel(),
+        shown=np.zeros((40, 1), np.int64),
+        sound=outputs.ravel(),
         first=np.arange(40) * length,
         length=length,
     )
-    return player, strips
+    return regressor, pairs
 
 
 @pytest.mark.parametrize("ratio", [1.2, 1.5, 2.0])
 def test_the_ratio_is_what_makes_spectra_as_loud_as_they_were(params, ratio):
-    player, strips = noisy(params)
-    said = player.voice.true_magnitudes(strips.frames(slice(None)))
-    gain_db = level_db(player.voice.spread(said, ratio)) - level_db(said)
-    louder = replace(strips, sound=strips.sound * np.float32(10 ** (gain_db / 20)))
-    assert fit_ratio(player, louder, [slice(0, 40)]) == pytest.approx(ratio, rel=0.01)
+    regressor, pairs = noisy(params)
+    outputs = regressor.decoder.reference_magnitudes(pairs.frames(slice(None)))
+    gain_db = level_db(regressor.decoder.spread(outputs, ratio)) - level_db(outputs)
+    louder = replace(pairs, sound=pairs.sound * np.float32(10 ** (gain_db / 20)))
+    assert fit_ratio(regressor, louder, [slice(0, 40)]) == pytest.approx(ratio, rel=0.01)
 
 
 def test_what_is_too_loud_already_is_not_spread(params):
-    player, strips = noisy(params)
-    assert fit_ratio(player, replace(strips, sound=strips.sound / 2), [slice(0, 40)]) == 1.0
-    assert fit_ratio(player, replace(strips, sound=0 * strips.sound), [slice(0, 40)]) == 1.0
+    regressor, pairs = noisy(params)
+    assert fit_ratio(regressor, replace(pairs, sound=pairs.sound / 2), [slice(0, 40)]) == 1.0
+    assert fit_ratio(regressor, replace(pairs, sound=0 * pairs.sound), [slice(0, 40)]) == 1.0
 
 
 def test_the_loudest_of_training_is_found_in_every_bin(params):
-    player, strips = noisy(params)
-    expected = np.abs(np.fft.rfft(strips.frames(slice(None)))).max(axis=0)
-    np.testing.assert_allclose(loudest(player.voice, strips), expected, rtol=1e-3)
+    regressor, pairs = noisy(params)
+    expected = np.abs(np.fft.rfft(pairs.frames(slice(None)))).max(axis=0)
+    np.testing.assert_allclose(loudest(regressor.decoder, pairs), expected, rtol=1e-3)
 
 
 # --- bad input ---
@@ -567,26 +564,26 @@ def test_a_camera_without_sound_in_its_time_is_told(tmp_path, params):
     facts = write_capture(tmp_path, "a", lamps([0, 1]), [9.0, 9.5], np.zeros(RATE, np.float32))
     write_index(tmp_path, {"a": {"piece": "a", "part": "train", **facts}})
     with pytest.raises(DamagedData, match="no camera for train has pictures while there is sound"):
-        gather(ViewSet(tmp_path), "train", PcmVoice(params).cut, params, n_frames=100)
+        gather(ViewSet(tmp_path), "train", PcmDecoder(params).cut, params, n_frames=100)
 
 
 def test_what_is_damaged_is_named(trained, tmp_path):
     with pytest.raises(DamagedData, match="train the family first"):
-        sound_of(tmp_path, film(lamps([1])))
+        performed_sound(tmp_path, film(lamps([1])))
     for name in ("bitmap_mlp.safetensors", "bitmap_mlp.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / "bitmap_mlp.json").write_text('{"gain_db": 0.0}')
     with pytest.raises(DamagedData, match="is not what training writes"):
-        sound_of(tmp_path, film(lamps([1])))
+        performed_sound(tmp_path, film(lamps([1])))
 
 
-def test_no_more_frames_are_kept_than_asked_for(films, params):
+def test_no_more_frames_are_kept_than_the_parameter_says(films, params):
     params = params.model_copy(update={"n_frames": 100})
-    strips, spans = gather(ViewSet(films), "train", PcmVoice(params).cut, params, n_frames=params.n_frames)
-    assert len(strips) == 100
+    pairs, spans = gather(ViewSet(films), "train", PcmDecoder(params).cut, params, n_frames=params.n_frames)
+    assert len(pairs) == 100
     assert [span.stop - span.start for span in spans] == [100]
-    assert len(strips.bitmaps) <= 102
-    np.testing.assert_array_equal(np.diff(strips.first), RATE // 25)
+    assert len(pairs.bitmaps) <= 102
+    np.testing.assert_array_equal(np.diff(pairs.first), RATE // 25)
 
 
 def test_cuts_begin_where_their_frames_do():

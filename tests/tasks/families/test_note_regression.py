@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,22 +19,12 @@ from tasks.families.capture_baselines import CaptureBaselines, CaptureBaselinesP
 from tasks.families.cnn_lstm import CnnLstmFamily, CnnLstmParams
 from tasks.families.conv_lstm import ConvLstmFamily, ConvLstmParams
 from tasks.families.fc_lstm import FcLstmFamily, FcLstmParams, image_encoder
-from tasks.families.note_regression import (
-    KERAS_LEARNING_RATE,
-    AugmentParams,
-    Sampler,
-    Sight,
-    augmented,
-    examples_of,
-    fidelity_of,
-    filmed_span_s,
-    make_optimizer,
-    onset_f1,
-    see,
-    targets_of,
-    true_notes,
-    within,
-)
+from tasks.families.note_regression.adapter import make_optimizer
+from tasks.families.note_regression.batches import Sampler, augmented
+from tasks.families.note_regression.examples import examples_of, targets_of
+from tasks.families.note_regression.inputs import PictureFormat, stack_film
+from tasks.families.note_regression.notes import filmed_span_s, onset_f1, reference_notes, within
+from tasks.families.note_regression.params import KERAS_LEARNING_RATE, AugmentParams, fidelity_of
 from tasks.features.note_picking import CAREFUL
 from tasks.instruments.notes import sorted_notes
 from tasks.metrics.notes import note_scores
@@ -54,7 +45,7 @@ SHARED = {
     "cameras": ".*",
     "height": HEIGHT,
     "width": WIDTH,
-    "sees": "bars",
+    "input": "bars",
     "window_width": 8,
     "subtract_still": True,
     "sequence_length": 20,
@@ -82,7 +73,7 @@ CNN = SHARED | {
     "init_std": 0.0,
     "bidirectional": True,
     "normalize": False,
-    "sees_age": True,
+    "picture_age": True,
 }
 CONV = SHARED | {
     "layers": [[6, 4, 4], [6, 3, 2]],
@@ -90,8 +81,8 @@ CONV = SHARED | {
     "dropout": 0.0,
     "init_std": 0.0,
     "normalize": False,
-    "sees_age": True,
-    "remembered_kernel": 3,
+    "picture_age": True,
+    "recurrent_kernel": 3,
     "n_ahead": 1,
 }
 
@@ -171,7 +162,7 @@ def fit(family, params, folder, out):
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
-def heard(family, trained, folder, truth=None):
+def performed(family, trained, folder, truth=None):
     views = ViewSet(folder)
     films = {view.name: film_of_view(views, view) for view in views.views("test")}
     return list(family.perform(trained, films, accelerator="cpu", truth=truth)), films
@@ -184,7 +175,7 @@ def scored(performances, films, folder):
     for one in performances:
         film = films[f"{one.take}/{one.camera}"]
         span_s = filmed_span_s(film)
-        truth.append(within(true_notes(views, one.take, maximum=1.0, picker=CAREFUL), *span_s))
+        truth.append(within(reference_notes(views, one.take, maximum=1.0, picker=CAREFUL), *span_s))
         found.append(within(one.notes, *span_s))
         rows = slice(int(span_s[0] * RATE) + 1, int(span_s[1] * RATE) - 2)
         pairs.append((views.amplitudes(one.take)[rows].ravel(), one.amplitudes.values[rows].ravel()))
@@ -207,8 +198,8 @@ def baselines(captures, tmp_path_factory):
     return out
 
 
-def test_cnn_lstm_finds_the_notes_of_a_take_that_it_never_saw_from_either_camera(cnn, captures):
-    performances, films = heard(CnnLstmFamily(), cnn, captures)
+def test_cnn_lstm_finds_the_notes_of_a_test_take_from_either_camera(cnn, captures):
+    performances, films = performed(CnnLstmFamily(), cnn, captures)
     assert [(one.take, one.camera) for one in performances] == [("d", "cam_left"), ("d", "cam_right")]
     f1, correlation = scored(performances, films, captures)
     assert f1 > 0.9
@@ -217,7 +208,7 @@ def test_cnn_lstm_finds_the_notes_of_a_take_that_it_never_saw_from_either_camera
         assert one.amplitudes.pitches == PITCHES
         assert one.audio.shape == (round(DURATION_S * one.sample_rate),)
         assert np.abs(one.audio).max() > 0
-    late = performances[1].amplitudes.values  # nothing is seen before the camera runs
+    late = performances[1].amplitudes.values  # there is no picture before the camera runs
     assert not late[: int(1.1 * RATE)].any()
 
 
@@ -227,7 +218,7 @@ def test_the_baselines_are_below_it_and_true_features_above(baselines, captures)
         view.name: NoteAmplitudes(values=views.amplitudes(view.take), pitches=PITCHES, frame_rate=RATE)
         for view in views.views("test")
     }
-    performances, films = heard(CaptureBaselines(), baselines, captures, truth)
+    performances, films = performed(CaptureBaselines(), baselines, captures, truth)
     figures = {
         system: scored([one for one in performances if one.system == system], films, captures)
         for system in CaptureBaselines.systems
@@ -241,7 +232,7 @@ def test_the_baselines_are_below_it_and_true_features_above(baselines, captures)
 
 
 def test_without_the_truth_no_upper_bound_is_performed(baselines, captures):
-    performances, _ = heard(CaptureBaselines(), baselines, captures)
+    performances, _ = performed(CaptureBaselines(), baselines, captures)
     assert {one.system for one in performances} == {"mean_features", "nearest_features"}
 
 
@@ -255,7 +246,7 @@ def test_the_same_seed_gives_the_same_bytes(captures, tmp_path):
 def test_conv_lstm_learns_too(captures, tmp_path):
     params = ConvLstmParams.model_validate(CONV | {"n_steps": 100})
     fit(ConvLstmFamily(), params, captures, tmp_path / "conv_lstm")
-    performances, films = heard(ConvLstmFamily(), tmp_path / "conv_lstm", captures)
+    performances, films = performed(ConvLstmFamily(), tmp_path / "conv_lstm", captures)
     f1, correlation = scored(performances, films, captures)
     assert f1 > 0.8
     assert correlation > 0.8
@@ -293,16 +284,16 @@ def test_corrected_targets_neither_lead_nor_lack_the_last_window():
     np.testing.assert_allclose(found[:, 0], np.arange(2, 11) / 10)  # one window ahead, by the take's own
 
 
-def test_a_stack_shows_the_frames_that_its_window_hears(captures):
+def test_a_stack_holds_the_frames_that_its_window_covers(captures):
     views = ViewSet(captures)
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
     for view in views.views("train"):
         target = views.amplitudes(view.take)
-        seen = see(film_of_view(views, view), sight, n_windows=len(target), frame_rate=RATE)
-        assert len(seen.shown) == len(target) + 2
-        light = np.array([seen.frames(k, k + 1)[:, 3:9].max() for k in range(len(target))]) > 0.5
-        rising = (np.diff(target.max(axis=1), prepend=target[0].max()) > 0.001) & seen.is_filmed
-        # What is heard to begin is lit in the same three frames, or in those of the window after.
+        film = stack_film(film_of_view(views, view), sight, n_windows=len(target), frame_rate=RATE)
+        assert len(film.shown) == len(target) + 2
+        light = np.array([film.frames(k, k + 1)[:, 3:9].max() for k in range(len(target))]) > 0.5
+        rising = (np.diff(target.max(axis=1), prepend=target[0].max()) > 0.001) & film.is_filmed
+        # What begins to sound is lit in the same three frames, or in those of the window after.
         assert (light[rising] | np.roll(light, -1)[rising]).mean() > 0.97
 
 
@@ -310,21 +301,21 @@ def examples(folder, **changes):
     """What is learned from of the training views."""
     params = CnnLstmParams.model_validate(CNN | changes)
     views = ViewSet(folder)
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
-    about = {"sight": sight, "maximum": 0.01, "fidelity": fidelity_of(params), "onset_weight": 1.0}
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    about = {"pictures": sight, "maximum": 0.01, "fidelity": fidelity_of(params), "onset_weight": 1.0}
     return examples_of(views, views.views("train"), **about)
 
 
 def late_by(example):
-    """How many windows later than its target a stroke is seen, beyond what the pictures' own times are late by."""
-    light = np.stack([example.seen.frames(k, k + 1) > 0.5 for k in range(len(example.target))])  # (F, C, H, W)
+    """Return how many windows later than its target a stroke is lit, beyond the lateness of the pictures' own times."""
+    light = np.stack([example.inputs.frames(k, k + 1) > 0.5 for k in range(len(example.target))])  # (F, C, H, W)
     lit = light[:, :, 3:9].sum(axis=(1, 2)).reshape(len(light), len(PITCHES), -1).sum(axis=2)  # (F, n)
-    seen, heard = (np.maximum(np.diff(values.astype(float), axis=0), 0) for values in (lit, example.target))
+    lit, loud = (np.maximum(np.diff(values.astype(float), axis=0), 0) for values in (lit, example.target))
     lags = np.arange(-4, 5)
-    fits = np.array([(seen[4 + lag : len(seen) - 4 + lag] * heard[4:-4]).sum() for lag in lags])
+    fits = np.array([(lit[4 + lag : len(lit) - 4 + lag] * loud[4:-4]).sum() for lag in lags])
     fits = fits - fits.min()
     # A stroke falls between two frames and is first shown at the second one, by a picture that has its own age.
-    return (lags * fits).sum() / fits.sum() - 0.5 - example.seen.ages[example.seen.ages > 0].mean()
+    return (lags * fits).sum() / fits.sum() - 0.5 - example.inputs.ages[example.inputs.ages > 0].mean()
 
 
 def test_the_originals_targets_run_a_frame_ahead_of_its_pictures_and_the_corrected_ones_do_not(captures):
@@ -335,12 +326,12 @@ def test_the_originals_targets_run_a_frame_ahead_of_its_pictures_and_the_correct
         assert (len(corrected.target), len(original.target)) == (n_frames - 2, n_frames - 3)
 
 
-def test_the_rate_that_was_asked_for_is_used(captures):
+def test_the_optimizer_has_the_rate_of_the_parameters_or_the_published_one(captures):
     params = CnnLstmParams.model_validate(CNN)
     family = CnnLstmFamily()
     config = {"n_notes": 4, "n_pictures": 3, "height": HEIGHT, "width": WIDTH, "columns": (4.0, 12.0, 20.0, 28.0)}
     config |= {name: getattr(params, name) for name in ("layers", "n_hidden", "n_recurrent", "dropout", "init_std")}
-    config |= {"sees": "bars", "window_width": 8, "bidirectional": True, "normalize": False, "sees_age": True}
+    config |= {"input": "bars", "window_width": 8, "bidirectional": True, "normalize": False, "picture_age": True}
     network = family.make_network(config)
     schedule = make_optimizer(network.parameters(), params)[1]
     highest = 0.0
@@ -374,8 +365,8 @@ def test_training_never_opens_a_test_take(captures, tmp_path):
 
 
 def test_the_original_runs_and_remembers_nothing(captures, tmp_path):
-    changes = {"fidelity": "original", "sees": "picture", "augment": AUGMENT | {"mirror": 0.0}, "bidirectional": False}
-    params = CnnLstmParams.model_validate(CNN | changes | {"n_steps": 4, "steps_per_epoch": 2, "sees_age": False})
+    changes = {"fidelity": "original", "input": "picture", "augment": AUGMENT | {"mirror": 0.0}, "bidirectional": False}
+    params = CnnLstmParams.model_validate(CNN | changes | {"n_steps": 4, "steps_per_epoch": 2, "picture_age": False})
     fit(CnnLstmFamily(), params, captures, tmp_path / "out")
     family = CnnLstmFamily()
     network, facts = family.load(tmp_path / "out" / "cnn_lstm")
@@ -385,9 +376,9 @@ def test_the_original_runs_and_remembers_nothing(captures, tmp_path):
     other = Film(
         **(vars(film) | {"pictures": np.where(film.time_s[:, None, None] < 8, 255 - film.pictures, film.pictures)})
     )
-    facts["sight"]["subtract_still"] = False
+    facts["pictures"] = replace(facts["pictures"], subtract_still=False)
     first, second = family.amplitudes(network, facts, film), family.amplitudes(network, facts, other)
-    np.testing.assert_allclose(first[220:], second[220:], atol=1e-6)  # what was seen before 8 s is forgotten
+    np.testing.assert_allclose(first[220:], second[220:], atol=1e-6)  # inputs before 8 s have no effect
     assert whole.shape == (N_WINDOWS, len(PITCHES))
 
 
@@ -396,14 +387,14 @@ def test_the_corrected_network_remembers_what_the_original_forgets(cnn, captures
     network, facts = family.load(cnn / "cnn_lstm")
     views = ViewSet(captures)
     film = film_of_view(views, views.view("d", "cam_left"))
-    facts["sight"]["subtract_still"] = False
+    facts["pictures"] = replace(facts["pictures"], subtract_still=False)
     before = (film.time_s >= 7) & (film.time_s < 7.9)
     other = Film(**(vars(film) | {"pictures": np.where(before[:, None, None], 255 - film.pictures, film.pictures)}))
     at = slice(int(8 * RATE), int(8 * RATE) + 5)  # windows whose own frames are the same in both
 
     def moved(sequence_length):
-        asked = facts | {"sequence_length": sequence_length}
-        first, second = (family.amplitudes(network, asked, one) for one in (film, other))
+        changed = facts | {"sequence_length": sequence_length}
+        first, second = (family.amplitudes(network, changed, one) for one in (film, other))
         return np.abs(first[at] - second[at]).max()
 
     assert moved(facts["sequence_length"]) > 1e-5
@@ -419,7 +410,7 @@ def test_the_corrected_network_is_chosen_on_validation_and_the_original_on_what_
     shape = {"chunk_lengths": dict.fromkeys(kept, 64), "attributes": arrays.attributes}
     write_arrays(silent / "c" / "arrays.zarr", kept, **shape)
     alone = {"n_steps": 2, "steps_per_epoch": 2, "cameras": "cam_left"}
-    changes = {"fidelity": "original", "sees": "picture", "augment": AUGMENT | {"mirror": 0.0}}
+    changes = {"fidelity": "original", "input": "picture", "augment": AUGMENT | {"mirror": 0.0}}
 
     def losses(folder, **more):
         out = tmp_path / f"{folder.name}-{len(list(tmp_path.iterdir()))}"
@@ -436,9 +427,9 @@ def test_the_corrected_network_is_chosen_on_validation_and_the_original_on_what_
 def test_rare_notes_are_drawn_as_often_as_the_others(captures):
     views = ViewSet(captures)
     params = CnnLstmParams.model_validate(CNN | {"rare_notes": 1.0})
-    sight = Sight(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
+    sight = PictureFormat(height=HEIGHT, width=WIDTH, n_pictures=3, subtract_still=True)
     examples = examples_of(
-        views, views.views("train"), sight=sight, maximum=0.01, fidelity=fidelity_of(params), onset_weight=1.0
+        views, views.views("train"), pictures=sight, maximum=0.01, fidelity=fidelity_of(params), onset_weight=1.0
     )
     sampler = Sampler(examples, params)
     chance = np.bincount(sampler._stroke[:, 1], weights=sampler._chance)
@@ -474,7 +465,7 @@ def test_amplitudes_of_another_length_than_the_take_are_refused(captures, tmp_pa
         fit(CnnLstmFamily(), CnnLstmParams.model_validate(CNN), copy, tmp_path / "out")
 
 
-def test_augmentation_changes_what_it_is_told_to_and_nothing_else():
+def test_each_augmentation_changes_its_own_property_and_nothing_else():
     frames = torch.rand(2, 4, 6, 8, generator=torch.Generator().manual_seed(0))
     nothing = {"gain": 0.0, "brightness_luma": 0.0, "shift": 0, "blur": 0.0, "noise_luma": 0.0, "mirror": 0.0}
     rng = np.random.default_rng(0)
@@ -492,7 +483,7 @@ def test_augmentation_changes_what_it_is_told_to_and_nothing_else():
         ({"instrument": "gong"}, "no train take of gong"),
         ({"cameras": "cam_back"}, "has a camera like 'cam_back'"),
         ({"sequence_length": 1000}, "sequence_length is 1000, expected at most"),
-        ({"sees": "picture"}, "expected 0 with sees: picture"),
+        ({"input": "picture"}, "expected 0 with input: picture"),
     ],
 )
 def test_values_that_make_no_sense_are_named(captures, tmp_path, changes, message):
@@ -516,15 +507,15 @@ def test_notes_that_the_sounds_rate_cannot_hold_are_named_before_anything_is_tra
     with_pitches(copy, [70, 124, 125, 127])  # 124 has 10,548 Hz; half of the rate is 11,025
     params = {"instrument": "kalimba", "cameras": ".*", "height": 6, "width": 16, "n_windows": 400, "seed": 0}
     family = load_family(name)
-    said = rf"train\.{name}\.instrument is kalimba, which has the notes 125, 127, expected notes below 11025 Hz"
-    with pytest.raises(ParamsError, match=said):
+    message = rf"train\.{name}\.instrument is kalimba, which has the notes 125, 127, expected notes below 11025 Hz"
+    with pytest.raises(ParamsError, match=message):
         fit(family, family.params_class.model_validate(CNN if name == "cnn_lstm" else params), copy, tmp_path / "out")
 
 
 def test_a_film_in_which_no_instrument_moves_has_no_strokes(cnn):
-    seen = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH), np.uint8)
+    random = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH), np.uint8)
     noise = np.random.default_rng(1).integers(-2, 3, (200, HEIGHT, WIDTH))
-    for pictures in (np.zeros((200, HEIGHT, WIDTH)), np.full((200, HEIGHT, WIDTH), 235), seen.clip(2, 253) + noise):
+    for pictures in (np.zeros((200, HEIGHT, WIDTH)), np.full((200, HEIGHT, WIDTH), 235), random.clip(2, 253) + noise):
         film = Film(
             pictures=pictures.astype(np.uint8),
             time_s=np.arange(200) / 25,
@@ -580,7 +571,7 @@ def test_weights_of_a_file_are_read_and_checked(tmp_path):
     with torch.inference_mode():
         torch.testing.assert_close(network(stacks), expected(stacks))
         assert network(stacks).shape == (1, 4096)
-    with pytest.raises(ParamsError, match="weights_sha256 says 000"):
+    with pytest.raises(ParamsError, match=r"expected 0{64} by train\.fc_lstm\.weights_sha256"):
         image_encoder(**about, weights_sha256="0" * 64)
     with pytest.raises(ParamsError, match="cannot be read"):
         image_encoder(**(about | {"weights": str(tmp_path / "none")}), weights_sha256=sha256)
@@ -599,7 +590,7 @@ def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
         "n_recurrent": [8],
         "dropout": 0.2,
         "bidirectional": False,
-        "sees": "picture",
+        "input": "picture",
         "subtract_still": False,
         "augment": AUGMENT | {"mirror": 0.0},
         "cameras": "cam_left",
@@ -611,8 +602,8 @@ def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
     fit(family, params, captures, tmp_path / "out")
     assert "its features are those of random weights" in caplog.text
     assert json.loads((tmp_path / "out" / "fc_lstm.json").read_text())["encoding"]["weights"] is None
-    with pytest.raises(ParamsError, match="sees is bars, expected picture"):
-        family.check_more(params.model_copy(update={"sees": "bars"}))
+    with pytest.raises(ParamsError, match="input is bars, expected picture"):
+        family.check_more(params.model_copy(update={"input": "bars"}))
 
 
 def test_every_family_is_in_the_table():

@@ -14,7 +14,7 @@ def scene():
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
 
 
-def seen_from(scene, x, y):
+def picture_from(scene, x, y):
     return scene[20 - y : 68 - y, 20 - x : 68 - x]
 
 
@@ -29,19 +29,19 @@ def test_a_film_of_one_luma_gives_zeros(luma):
 
 
 def test_a_film_that_stands_still_gives_zeros(scene):
-    assert not motion_features(np.stack([seen_from(scene, 0, 0)] * 9)).any()
+    assert not motion_features(np.stack([picture_from(scene, 0, 0)] * 9)).any()
 
 
 @pytest.mark.parametrize(("x", "y"), [(2, 0), (-2, 0), (0, 2), (1, -2), (3, 3)])
 def test_the_flow_is_what_the_scene_moved_by(scene, x, y):
-    features = motion_features(np.stack([seen_from(scene, 0, 0), seen_from(scene, x, y)]))
+    features = motion_features(np.stack([picture_from(scene, 0, 0), picture_from(scene, x, y)]))
     assert not features[0, :72].any()
     inner = features[1, :72].reshape(2, 6, 6)[:, 1:5, 1:5]
     np.testing.assert_allclose(inner.mean(axis=(1, 2)), [x, y], atol=0.1)
 
 
 def test_what_moves_in_a_corner_is_in_the_corners_cells(scene):
-    still, moved = seen_from(scene, 0, 0).copy(), seen_from(scene, 0, 0).copy()
+    still, moved = picture_from(scene, 0, 0).copy(), picture_from(scene, 0, 0).copy()
     moved[:16, 32:] = scene[21:37, 54:70]
     still[:16, 32:] = scene[21:37, 52:68]
     flow = motion_features(np.stack([still, moved]))[1, :72].reshape(2, 6, 6)
@@ -59,13 +59,13 @@ def test_the_deviation_is_from_the_median_picture_in_cells_of_six_pixels():
 
 
 def test_pictures_of_another_size_are_averaged_to_48(scene):
-    film = np.stack([seen_from(scene, 0, 0), seen_from(scene, 1, 0)])
+    film = np.stack([picture_from(scene, 0, 0), picture_from(scene, 1, 0)])
     doubled = film.repeat(2, axis=1).repeat(2, axis=2)
     np.testing.assert_array_equal(motion_features(doubled), motion_features(film))
 
 
 def test_the_same_film_gives_the_same_bytes(scene):
-    film = np.stack([seen_from(scene, at % 5, at % 3) for at in range(20)])
+    film = np.stack([picture_from(scene, at % 5, at % 3) for at in range(20)])
     assert motion_features(film).tobytes() == motion_features(film.copy()).tobytes()
 
 

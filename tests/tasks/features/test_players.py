@@ -1,4 +1,4 @@
-"""Players found in one camera's film, told from the room, cut apart and followed."""
+"""Players detected and tracked in the video of one camera."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -10,8 +10,8 @@ import pytest
 from tasks.features.players import PlayersNotFound, find_players
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import ORCHESTRA
+from tasks.rig.drawing import backdrop, pictures_of
 from tasks.rig.ensembles import ensemble_rig_of, view_of_all
-from tasks.rig.players import backdrop, pictures_of
 from tasks.rig.rigs import RigParams
 
 PARAMS = RigParams(
@@ -82,13 +82,13 @@ def test_every_player_is_found_where_he_is_in_the_order_of_the_seats(codes):
     pictures, truth = film(codes, 1)
     found = find_players(pictures, len(codes))
     assert found.shape == truth.shape
-    overlaps = [iou(reach(mine), reach(his)) for mine, his in zip(found, truth, strict=True)]
+    overlaps = [iou(reach(box), reach(reference)) for box, reference in zip(found, truth, strict=True)]
     assert min(overlaps) > 0.5
     assert np.mean(overlaps) > 0.65
 
 
 @pytest.mark.parametrize("codes", ENSEMBLES[:5], ids="-".join)
-def test_how_many_there_are_need_not_be_told(codes):
+def test_their_number_need_not_be_known(codes):
     pictures, _ = film(codes, 1)
     assert len(find_players(pictures, None)) == len(codes)
 
@@ -98,18 +98,18 @@ def test_an_empty_stage_has_no_players():
     wall = backdrop(480, 160, seed=2).astype(float)
     pictures = np.clip(wall + rng.normal(0, 2, (120, 160, 480)), 0, 255).astype(np.uint8)
     assert find_players(pictures, None).shape == (0, 120, 4)
-    with pytest.raises(PlayersNotFound, match=r"^0 players seen, 2 asked for$") as error:
+    with pytest.raises(PlayersNotFound, match=r"^0 players detected, 2 requested$") as error:
         find_players(pictures, 2)
     assert error.value.kind == "PLAYERS_NOT_FOUND"
 
 
 def test_more_players_than_there_are_cannot_be_found():
     pictures, _ = film(("vn", "vc"), 1)
-    with pytest.raises(PlayersNotFound, match="players seen, 7 asked for"):
+    with pytest.raises(PlayersNotFound, match="players detected, 7 requested"):
         find_players(pictures, 7)
 
 
-def test_who_moves_most_is_found_where_fewer_are_asked_for_than_there_are():
+def test_those_who_move_most_are_detected_when_fewer_are_requested_than_there_are():
     pictures, _ = film(("vn", "vc"), 1)
     both = find_players(pictures, 2)
     (one,) = find_players(pictures, 1)
@@ -119,7 +119,7 @@ def test_who_moves_most_is_found_where_fewer_are_asked_for_than_there_are():
 def test_two_that_touch_are_cut_apart_between_them():
     pictures, _ = film(("vn", "vc"), 1)
     left = pictures[:, :, :240]
-    touching = np.concatenate([left[:, :, 60:210], left[:, :, 60:210]], axis=2)  # the same man twice, close by
+    touching = np.concatenate([left[:, :, 60:210], left[:, :, 60:210]], axis=2)  # the same person twice, close by
     touching[:, 80:83, 120:180] += (np.arange(N_PICTURES) % 3 * 20).astype(np.uint8)[:, None, None]
     found = find_players(touching, 2)
     middles = (found[:, :, 0] + found[:, :, 2]).mean(axis=1) / 2
@@ -127,7 +127,7 @@ def test_two_that_touch_are_cut_apart_between_them():
     assert abs((middles[1] - middles[0]) - 150) < 25
 
 
-def test_a_player_who_moves_his_chair_is_followed():
+def test_a_player_who_moves_their_chair_is_tracked():
     pictures, _ = film(("ob", "cl"), 4)
     shifted = pictures.copy()
     for number in range(150, N_PICTURES):

@@ -9,7 +9,15 @@ import pytest
 from tasks.errors import BadInput
 from tasks.instruments.midi import MidiError, MidiPolicy, read_tracks, write_tracks
 from tasks.instruments.notes import sorted_notes
-from tasks.instruments.orchestra import ORCHESTRA, SLOTS, Player, instrument_named, read_players, recast
+from tasks.instruments.orchestra import (
+    ORCHESTRA,
+    SLOTS,
+    Player,
+    instrument_code,
+    instrument_named,
+    read_players,
+    recast,
+)
 
 POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
 
@@ -169,3 +177,18 @@ def test_who_was_cast_seldom_is_preferred_so_that_all_are_cast_about_as_often():
 def test_a_part_that_nothing_else_can_play_stays_where_it_is():
     wide = [Player(instrument="vn", notes=part(21, 108))]
     assert recast(wide, {}, np.random.default_rng(0)) == wide
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("vn", "vn"),
+        ("VN", "vn"),
+        ("violin", "vn"),
+        ("Alto Sax", "sax"),
+        ("drums", "drums"),
+        ("Lead Guitar", "lead-guitar"),
+    ],
+)
+def test_an_instrument_is_its_code_or_its_own_word(word, code):
+    assert instrument_code(word) == code

@@ -18,6 +18,7 @@ from tasks.instruments.synth import (
     TooLoud,
     find_soundfont,
     fluidsynth_version,
+    thread_synthesizer,
 )
 
 RATE = 48000
@@ -395,3 +396,14 @@ def test_the_version_is_the_librarys(synthesizer):
     assert synthesizer.version() == fluidsynth_version()
     major, _, _ = fluidsynth_version().split(".")
     assert int(major) >= 2
+
+
+def test_a_thread_keeps_its_synthesizer_while_rate_and_gain_are_the_same():
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(thread_synthesizer, sample_rate=16_000, gain=0.1).result()
+        assert pool.submit(thread_synthesizer, sample_rate=16_000, gain=0.1).result() is one
+        assert thread_synthesizer(sample_rate=16_000, gain=0.1) is not one
+        other = pool.submit(thread_synthesizer, sample_rate=16_000, gain=0.2).result()
+    notes = notes_of((0.0, 0.5, 60, 100))
+    quiet, loud = (made.render(notes, None, program=0, duration_s=0.5) for made in (one, other))
+    np.testing.assert_allclose(loud, 2 * quiet, atol=1e-6)

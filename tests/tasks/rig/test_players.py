@@ -1,12 +1,13 @@
-"""Players as a camera sees them: known by their instruments, told apart by what they play."""
+"""Players in a camera's picture: recognized by their instruments, distinguished by what they play."""
 
 import numpy as np
 import pytest
 
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import ORCHESTRA, SLOTS
+from tasks.rig.drawing import Drawing, backdrop, pictures_of
 from tasks.rig.moves import moves_of
-from tasks.rig.players import Drawing, backdrop, pictures_of, shapes_of
+from tasks.rig.players import shapes_of
 
 ONSET_S = np.array([2.0, 2.5, 3.0, 3.5, 8.0, 8.5])
 

@@ -1,4 +1,4 @@
-"""Ensembles on disk: who plays, what each one's sound, view and notes are, and that no piece crosses the split."""
+"""Ensembles on disk: players, their sounds, videos and notes, and a split that no piece crosses."""
 
 import json
 from fractions import Fraction
@@ -16,14 +16,14 @@ RATE, N_FRAMES, N_MOTION = 800, 50, 3
 
 
 def store(folder: Path, takes: dict[str, dict]) -> Path:
-    """Store ensembles of 2 s as the chunk stage does; each says what is unlike the others."""
+    """Store ensembles of 2 s as the chunk stage does; each gives what differs from the others."""
     index, segments = {}, []
     for name, changes in takes.items():
-        about = {"piece": name, "part": "train", "instruments": ["vn", "vn"], "seen": [1, 2], "rate": RATE} | changes
+        about = {"piece": name, "part": "train", "instruments": ["vn", "vn"], "videos": [1, 2], "rate": RATE} | changes
         arrays = {"mix": np.full((1, 2 * RATE), 3 * 4096, np.int16)}
         for number in range(1, len(about["instruments"]) + 1):
             arrays[f"stem_{number}"] = np.full((1, 2 * RATE), number * 4096, np.int16)
-            if number in about["seen"]:
+            if number in about["videos"]:
                 arrays[f"motion_{number}"] = np.full((N_FRAMES, N_MOTION), number, np.float32)
                 arrays[f"pictures_{number}"] = np.full((N_FRAMES, 48, 48), number, np.uint8)
             if "notes" in about:
@@ -57,7 +57,7 @@ def data(tmp_path):
             tmp_path,
             {
                 "duet": {"notes": notes},
-                "trio": {"part": "test", "instruments": ["fl", "vn", "vc"], "seen": [1, 3]},
+                "trio": {"part": "test", "instruments": ["fl", "vn", "vc"], "videos": [1, 3]},
             },
         )
     )
@@ -83,7 +83,7 @@ def test_the_mix_is_on_the_stems_scale(data):
 
 
 def test_a_player_nobody_sees_has_zeros_and_his_place(data):
-    assert data.seen("trio") == (True, False, True)
+    assert data.has_video("trio") == (True, False, True)
     assert data.motion("trio").shape == (3, N_FRAMES, N_MOTION)
     assert data.motion("trio")[:, 0, 0].tolist() == [1, 0, 3]
     assert data.pictures("trio").shape == (3, N_FRAMES, 48, 48)

@@ -64,9 +64,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
     family = BitmapMlpFamily()
-    player = family._player(TRAINED, family.make_voice(TRAINED))
+    player = family.make_regressor(TRAINED, family.make_decoder(TRAINED))
     facts = {"gain_db": 0.0, "n_bank": 0, "pictures": {"width": 32, "height": 16}}
-    save_network(folder / FAMILY, player.state_dict(), {"asked": TRAINED.model_dump(mode="json"), **facts})
+    save_network(folder / FAMILY, player.state_dict(), {"params": TRAINED.model_dump(mode="json"), **facts})
     return folder
 
 

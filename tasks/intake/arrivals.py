@@ -1,0 +1,192 @@
+"""The takes that folders and files outside of the project hold: which files make a take, and what each is called."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.errors import BadInput
+from tasks.intake.folder import (
+    TAKE_FILE,
+    FolderSize,
+    Refused,
+    Role,
+    check_is_take,
+    fault_of,
+    is_of_an_ensemble,
+    look_into,
+    role_of,
+    shown,
+)
+from tasks.intake.layouts import ensemble_file
+from tasks.takes import TAKE_NAME
+
+# The marimba recordings of Deep Auditory Hallucinations: seq6a_angle1.mp4 is camera 1 of take seq6a. Takes of one
+# number were recorded in one go, so they are one piece: no part of a session is tested on another.
+MARIMBA = re.compile(
+    r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
+)
+SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
+
+
+class ArrivalError(BadInput):
+    """A folder or file that is no take: what was found and what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A take as it lies outside.
+
+    Attributes:
+        name: the take's.
+        source: the folder or file that was named.
+        files: name in data/raw -> where it is copied from.
+        made: name in data/raw -> bytes of a file that is not there and is written for it.
+        refused: files that are left where they are.
+    """
+
+    name: str
+    source: Path
+    files: dict[str, Path]
+    made: dict[str, bytes] = field(default_factory=dict)
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedArrival:
+    """A folder or file that is no take; all words are fit for a message.
+
+    Attributes:
+        take: the name that the take would have.
+        source: the folder or file.
+        kind: of what is wrong.
+        reason: the same in words.
+        device: the device that the file would be, where the rest of its take is none the worse.
+    """
+
+    take: str
+    source: str
+    kind: str
+    reason: str
+    device: str = ""
+
+
+def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival | RefusedArrival]:
+    """List the takes that the named folders and files hold, and refuse what is none.
+
+    Args:
+        paths: folders and files.
+        size: of files; a larger one is refused unread.
+    """
+    for path in paths:
+        try:
+            yield from _arrivals_at(path, size, is_inside=False)
+        except BadInput as error:
+            yield refused_arrival(path, error)
+
+
+def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[Arrival | RefusedArrival]:
+    if path.is_symlink():
+        raise ArrivalError(f"{shown(path)} is a link, expected the folder or file itself", kind="NOT_A_FILE")
+    if not os.path.lexists(path):
+        raise ArrivalError(f"{shown(path)} is not there, or in a folder that may not be read", kind="MISSING")
+    if not _is_folder(path):
+        yield from _loose_files([path], size)
+        return
+    try:
+        inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ArrivalError(f"{shown(path)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
+    roles = [role_of(entry.name) for entry in inside]
+    is_marimba = any(MARIMBA.fullmatch(entry.name) for entry in inside)
+    has_recordings = any(role in ("camera", "microphone") for role in roles)
+    has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
+    is_take = has_recordings or any(entry.name == TAKE_FILE for entry in inside) or roles == ["score"]
+    n_alone = sum(_is_alone(entry.name) for entry in inside)
+    if is_take or (is_inside and not is_marimba and n_alone < 2) or not inside:
+        yield _folder_arrival(path, size)
+        return
+    for entry in inside:
+        if not _is_folder(entry):
+            continue
+        try:
+            yield from _arrivals_at(entry, size, is_inside=True)
+        except BadInput as error:
+            yield refused_arrival(entry, error)
+    yield from _loose_files([entry for entry in inside if not _is_folder(entry)], size)
+
+
+def _is_alone(name: str) -> bool:
+    """Return whether a file holds a take of its own, a solo or all stems of one, so that several are several takes."""
+    named = ensemble_file(name)
+    return named is not None and named.role in ("solo", "stems")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:  # in a folder that may be listed, and no more
+        return False
+
+
+def _folder_arrival(folder: Path, size: FolderSize) -> Arrival:
+    found = look_into(folder, size)
+    check_is_take(folder, found)
+    files = {path.name: path for path in found.files}
+    return Arrival(name=_take_name(folder.resolve().name, folder), source=folder, files=files, refused=found.refused)
+
+
+def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | RefusedArrival]:
+    """Make takes of files that lie in no take's folder: those of the marimba project together, any other alone."""
+    together: dict[str, Arrival] = {}
+    for path in paths:
+        try:
+            named = MARIMBA.fullmatch(path.name)
+            role: Role = role_of(path.name) if named is None else "camera" if named["camera"] else "microphone"
+            fault = fault_of(path, size.score if role == "score" else size.media)
+            if fault is not None:
+                raise ArrivalError(fault[1], kind=fault[0])
+            if named is None:
+                yield _single_file(path, role)
+                continue
+        except BadInput as error:
+            yield refused_arrival(path, error)
+            continue
+        described = f"piece: {named['piece']}\ninstrument: marimba-18\n".encode()
+        take = together.setdefault(
+            named["take"], Arrival(name=named["take"], source=path.parent, files={}, made={TAKE_FILE: described})
+        )
+        device = f"cam_angle{named['camera']}" if named["camera"] else "mic_audio"
+        if any(Path(name).stem == device for name in take.files):
+            kind, reason = "NAME_TAKEN", f"{shown(path)}: {device} of {take.name} is there twice, expected one file"
+            yield RefusedArrival(take=take.name, source=shown(path), kind=kind, reason=reason, device=device)
+        else:
+            take.files[f"{device}.{named['suffix']}"] = path
+    yield from together.values()
+
+
+def _single_file(path: Path, role: Role) -> Arrival:
+    if _is_alone(path.name):
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.name.rpartition(".")[0].removesuffix(".stem")).strip("_.-")
+        return Arrival(name=_take_name(plain, path), source=path, files={path.name: path})
+    name = _take_name(path.stem, path)
+    if role != "other":
+        return Arrival(name=name, source=path, files={path.name: path})
+    device = "mic_main" if path.suffix.lower() in SOUND_SUFFIXES else "cam_main"
+    if not re.fullmatch(r"\.[A-Za-z0-9]{1,8}", path.suffix):
+        raise ArrivalError(f"{shown(path)}: expected a recording, a .mid, or a folder of them", kind="NOT_A_TAKE")
+    return Arrival(name=name, source=path, files={f"{device}{path.suffix}": path})
+
+
+def _take_name(name: str, path: Path) -> str:
+    if not TAKE_NAME.fullmatch(name):
+        reason = f"{shown(path)}: {name!a} is no take's name, expected letters, digits, '.', '_' and '-'"
+        raise ArrivalError(reason, kind="BAD_NAME")
+    return name
+
+
+def refused_arrival(path: Path, error: BadInput) -> RefusedArrival:
+    """Return a folder or file as a refused arrival, with the error's reason."""
+    return RefusedArrival(take=shown(path.stem), source=shown(path), kind=error.kind, reason=str(error))
