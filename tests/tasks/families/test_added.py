@@ -1,4 +1,4 @@
-"""A family is added as CONTRIBUTING says: two new files, three that are edited; DVC trains it, and nothing else is stale."""
+"""A family is added as CONTRIBUTING says: two new files, three edits; DVC trains it, and nothing else is stale."""
 
 import json
 import os
