@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from tasks.families.deepsynth import BLIND, SEEING, DeepSynthParams, fit_system, measure_nats
+from tasks.families.deepsynth import BLIND, SYSTEM, DeepSynthParams, fit_system, measure_nats
 from tasks.metrics.intervals import paired_interval
 from tasks.params import read_params, section_values
 from tasks.store.segments import ScoreSet
@@ -105,7 +105,7 @@ def main() -> None:
         print(f"{'':42} {'seeing':>7} {'blind':>7} {'difference and interval':>26} {'training':>9}")
         for name in arguments.row:
             params = DeepSynthParams.parse({**shipped, **ROWS[name], **changed}, SECTION)
-            seeing, seconds = study.nats(SEEING, params)
+            seeing, seconds = study.nats(SYSTEM, params)
             blind, _ = study.nats(BLIND, params)
             pieces = [study.scores.piece(take) for take in study.takes]
             rng = np.random.default_rng(0)

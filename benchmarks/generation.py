@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.deepsynth import DeepSynth, DeepSynthConfig, heard_before, receptive_field
+from models.deepsynth import DeepSynth, DeepSynthConfig, receptive_field, teacher_forced
 from models.generation import Generator, Kernel, Precision
 from tasks.families.networks import load_network
 from tasks.store.segments import ScoreSet
@@ -84,7 +84,7 @@ def error_of_logits(network: DeepSynth, n_samples: int) -> float:
     seen = film(1, n_samples)
     generator = Generator(network, n_streams=1, kernel="compiled")
     codes = generator.generate(chosen, **seen)
-    expected = network(heard_before(torch.from_numpy(codes).long()), **seen)[:, -1].numpy()
+    expected = network(teacher_forced(torch.from_numpy(codes).long()), **seen)[:, -1].numpy()
     return float(np.abs(generator.logits - expected).max())
 
 

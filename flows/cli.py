@@ -187,9 +187,9 @@ def perform(
         typer.Argument(help="Any video; a family that learned from scores wants the keyboard as render draws it."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")],
-    family: Annotated[str | None, typer.Option(help="Who plays, once trained; perform.family when left out.")] = None,
+    family: Annotated[str | None, typer.Option(help="The family, once trained; perform.family when left out.")] = None,
     crop: Annotated[
-        str | None, typer.Option(metavar="X,Y,W,H", help="Look at this part only; as in take.yaml.")
+        str | None, typer.Option(metavar="X,Y,W,H", help="Use this part of the picture only; as in take.yaml.")
     ] = None,
     corners: Annotated[
         str | None,

@@ -27,6 +27,7 @@ from flows.server import prefect_server
 from tasks.code import check_code
 from tasks.errors import ParamsError, PipelineError
 from tasks.families import check_kind, families_of
+from tasks.numerics import Networks, NumericsParams, networks_of, pin_networks
 from tasks.params import Section, read_params, section_values
 from tasks.registry import kind_module
 from tasks.step import (
@@ -287,6 +288,13 @@ def _section_class(given: type[Section] | Callable[[], type[Section]]) -> type[S
     return given if isinstance(given, type) and issubclass(given, Section) else given()  # type: ignore[return-value]
 
 
+def _networks(verb: str, family: str, params: Mapping[str, Any]) -> Networks:
+    """Return a family's numerics: those of params.yaml in training, and later those that it was trained with."""
+    if verb == "train":
+        return NumericsParams.parse(section_values(params, "numerics"), "numerics").networks
+    return networks_of(Path("data/trained") / family)
+
+
 def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: Sequence[str] = ()) -> int:
     """Run a stage as dvc.yaml calls it: read its sections, hold the server, run the flow, report what was done.
 
@@ -307,8 +315,11 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         params = read_params()
         families = families_of(params)
         check_code(stage, families)
-        if "@" in stage:
-            check_kind(stage.partition("@")[2], families)
+        verb, _, family = stage.partition("@")
+        if family:
+            # Before the family is loaded: torch reads its settings when it is imported.
+            pin_networks(_networks(verb, family, params))
+            check_kind(family, families)
         typed = {
             key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }

@@ -1,4 +1,4 @@
-"""DeepSynth: a WaveNet that is told what the keyboard shows (van den Oord 2016; DeepSynth sections 3.2-3.6).
+"""DeepSynth: a WaveNet that is conditioned on a keyboard's video (van den Oord 2016; DeepSynth sections 3.2-3.6).
 
 Shapes: B batch, T audio samples, P distinct pictures, H x W luma pixels, L frame features, R channels.
 Sound is channels-last (B, T, R): a causal convolution of width 2 is then one matrix product over [past, now].
@@ -15,10 +15,10 @@ from torch.nn import functional
 
 FILTER_WIDTH = 2
 MAX_DILATION = 256
-SILENCE = 128  # mu-law class of 0.0: what the network is told came before the first sample
+SILENCE = 128  # mu-law class of 0.0: the input of the first sample
 STRIP_ROWS, STRIP_WIDTH = 3, 3  # bands of rows, and pixels in a run of columns: five runs a white key
 MEMORIES = tuple(16 * 2**k for k in range(9))  # samples until 1 / e is left; 4 ms to 1 s at 4 kHz
-AGES = (0, *(4 * 2**k for k in range(13)))  # samples that a picture has stood when it is looked at anew
+AGES = (0, *(4 * 2**k for k in range(13)))  # samples that a picture has stood when its features are worked out anew
 
 
 def dilation_schedule(n_layers: int) -> tuple[int, ...]:
@@ -38,13 +38,13 @@ class DeepSynthConfig:
 
     Attributes:
         n_layers: gated layers of the decoder, and of the video encoder at ``video_rate`` audio.
-        n_channels: residual, gate and skip channels of both stacks, and of what they tell each other.
+        n_channels: residual, gate and skip channels of both stacks, and of the conditioning between them.
         n_classes: amplitude classes, at most 256.
-        use_video: False makes the blind twin: the same decoder, without video.
+        use_video: False makes the twin: the same decoder, without video.
         video_rate: ``audio``: a dilated causal stack runs over the features of every sample. ``picture``: dense
             layers run once a picture, and again while it stands (``PictureMemory``), which costs next to nothing.
         n_changes: at ``video_rate`` picture, channels that notice a picture's difference from the one before;
-            each is remembered from 4 ms to 1 s. With 0 the decoder cannot tell how long a key has been down.
+            each is remembered from 4 ms to 1 s. With 0 the conditioning has no trace of how long a key has been down.
         frame_encoder: ``vgg``: (conv3, conv3, maxpool) per width in ``frame_widths``, then dense. ``strip``: means
             over bands of rows and runs of columns, then one dense layer: a keyboard is one-dimensional, and a
             key keeps its place.
@@ -116,7 +116,7 @@ class GatedLayer(nn.Module):
         Args:
             x: this layer's input.
             past: (B, dilation, R) its inputs before x.
-            condition: (B, T, 2R) what is seen, already projected, for both the filter and the gate.
+            condition: (B, T, 2R) the conditioning, already projected, for both the filter and the gate.
         """
         n_samples = x.shape[1]
         whole = torch.cat([past, x], dim=1)  # (B, d + T, R)
@@ -141,7 +141,7 @@ class Stack(nn.Module):
         return [cast(GatedLayer, layer) for layer in self.layers]
 
     def at_rest(self, n_streams: int, like: Tensor) -> list[Tensor]:
-        """Return the past before anything was heard or seen: (B, dilation, R) zeros per layer."""
+        """Return the past before the first sample: (B, dilation, R) zeros per layer."""
         return [
             like.new_zeros(n_streams, dilation, self.n_channels) for dilation in dilation_schedule(len(self.layers))
         ]
@@ -209,10 +209,10 @@ class StripEncoder(nn.Module):
 
 
 class PictureMemory(nn.Module):
-    """What pictures and the time since they changed say, worked out once a picture and again while it stands.
+    """Conditioning from pictures and the time since they changed, worked out once a picture and again while it stands.
 
-    Where the picture changes, ``change`` channels notice by how much its features moved. Each is remembered by
-    leaky integrators of 4 ms to 1 s. As memories fade the picture is looked at anew when it has stood 4, 8, 16 ...
+    Where the picture changes, ``change`` channels detect by how much its features moved. Each is remembered by
+    leaky integrators of 4 ms to 1 s. As memories fade they are worked out anew when the picture has stood 4, 8, 16 ...
     samples, so f' is piecewise constant, and known as a few rows a picture.
     """
 
@@ -250,37 +250,37 @@ class PictureMemory(nn.Module):
         begin = torch.full((n_streams, n_runs), n_samples, device=shown.device)
         begin = begin.scatter_reduce(1, run, sample.expand_as(run), "amin")  # runs a stream lacks begin at the end
         picture = shown.gather(1, begin.clamp(max=n_samples - 1))
-        looks = functional.embedding(picture, features)  # (B, runs, L)
+        of_runs = functional.embedding(picture, features)  # (B, runs, L)
 
-        before = torch.where(any_before[:, None], before, looks[:, 0])
+        before = torch.where(any_before[:, None], before, of_runs[:, 0])
         # The picture that stood before may go on standing; in another batch it is rounded differently.
-        same = any_before & torch.isclose(before, looks[:, 0], rtol=0, atol=1e-5).all(dim=1)
+        same = any_before & torch.isclose(before, of_runs[:, 0], rtol=0, atol=1e-5).all(dim=1)
         begin[:, 0] = torch.where(same, -stood, 0)
-        moved = looks - torch.cat([before[:, None], looks[:, :-1]], dim=1)
-        noticed = (
+        moved = of_runs - torch.cat([before[:, None], of_runs[:, :-1]], dim=1)
+        detected = (
             torch.relu(self.change(moved)) * (1 - functional.pad(same[:, None].float(), (0, n_runs - 1)))[..., None]
         )
 
-        # At its begin, a run remembers what was noticed then and earlier, faded by the time since.
+        # At its begin, a run remembers what was detected then and earlier, faded by the time since.
         fade = torch.tensor(MEMORIES, device=features.device, dtype=torch.float32)
         since = (begin[:, :, None] - begin[:, None, :]).float()  # (B, runs, runs)
         weight = torch.exp(-since.clamp(min=0)[..., None] / fade) * (since >= 0)[..., None]
         since_past = (begin + stood[:, None]).float()[..., None]  # (B, runs, 1)
         kept = torch.exp(-since_past / fade)[..., None] * memory[:, None]
-        memories = torch.einsum("bijk,bjm->bikm", weight, noticed) + kept  # (B, runs, memories, changes)
+        memories = torch.einsum("bijk,bjm->bikm", weight, detected) + kept  # (B, runs, memories, changes)
 
         standing = sample - begin.gather(1, run)  # (B, T)
         ages = torch.tensor(AGES, device=shown.device)
-        looked = torch.bucketize(standing, ages, right=True) - 1  # which of AGES it reached last
-        rows = (torch.arange(n_streams, device=shown.device)[:, None] * n_runs + run) * len(AGES) + looked
+        age = torch.bucketize(standing, ages, right=True) - 1  # which of AGES it reached last
+        rows = (torch.arange(n_streams, device=shown.device)[:, None] * n_runs + run) * len(AGES) + age
         used, local = torch.unique(rows, return_inverse=True)  # (D,), (B, T)
         place = used // len(AGES)
         faded = torch.exp(-ages[used % len(AGES)][:, None].float() / fade)[..., None]  # (D, memories, 1)
         remembered = (memories.flatten(0, 1)[place] * faded).flatten(1)
-        told = torch.cat([looks.flatten(0, 1)[place], remembered], dim=1)
+        inputs = torch.cat([of_runs.flatten(0, 1)[place], remembered], dim=1)
         stream, last = torch.arange(n_streams, device=shown.device), run[:, -1]
-        after = [looks[stream, last], memories[stream, last], n_samples - begin[stream, last], torch.ones_like(same)]
-        return self.dense(torch.relu(self.enter(told))), local, after
+        after = [of_runs[stream, last], memories[stream, last], n_samples - begin[stream, last], torch.ones_like(same)]
+        return self.dense(torch.relu(self.enter(inputs))), local, after
 
 
 class AudioRateEncoder(nn.Module):
@@ -300,12 +300,12 @@ class AudioRateEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """Map picture features (P, L) and which is shown (B, T) to f' (B, T, R) at every sample."""
         x = functional.embedding(shown, self.enter(features))
-        told, after = self.stack(x, past, [None] * len(past))
-        return told, None, after
+        conditioning, after = self.stack(x, past, [None] * len(past))
+        return conditioning, None, after
 
 
 class VideoEncoder(nn.Module):
-    """Pictures to what the decoder is told (f' of the paper). Each distinct picture is looked at once."""
+    """Pictures to the decoder's conditioning (f' of the paper). Each distinct picture is encoded once."""
 
     rest: Tensor
 
@@ -317,7 +317,7 @@ class VideoEncoder(nn.Module):
         self.frames = VggEncoder(config) if config.frame_encoder == "vgg" else StripEncoder(config)
         self.follow = AudioRateEncoder(config) if config.video_rate == "audio" else PictureMemory(config)
 
-    def look(self, pictures: Tensor) -> Tensor:
+    def encode(self, pictures: Tensor) -> Tensor:
         """Map pictures (P, H, W), 0 to 255, to features (P, L)."""
         pictures = pictures.float()
         if self.subtract_rest:
@@ -326,36 +326,36 @@ class VideoEncoder(nn.Module):
         return features
 
     def forward(
-        self, features: Tensor, shown: Tensor, seen: Sequence[Tensor]
+        self, features: Tensor, shown: Tensor, past: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        """Work out what the decoder is told from what the pictures look like.
+        """Return the decoder's conditioning from the pictures' features.
 
         Args:
-            features: (P, L) from `look`.
+            features: (P, L) from `encode`.
             shown: (B, T) row of ``features`` at each sample.
-            seen: the past, from ``follow.at_rest`` or an earlier call.
+            past: from ``follow.at_rest`` or an earlier call.
 
         Returns:
             f', and where it holds: (B, T, R) and None, one row a sample; or (D, R) and the row of each sample
             (B, T). Then the past to go on with.
         """
-        told, rows, after = self.follow(features, shown, seen)
-        return told, rows, after
+        conditioning, rows, after = self.follow(features, shown, past)
+        return conditioning, rows, after
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What the network remembers: the last ``dilation`` inputs of every layer, (B, dilation, R) each."""
+    """The state between two calls: the last ``dilation`` inputs of every layer, (B, dilation, R) each."""
 
-    heard: list[Tensor]
-    seen: list[Tensor]
+    decoder: list[Tensor]
+    video: list[Tensor]
 
 
 class DeepSynth(nn.Module):
     """Silent keyboard video and the samples so far in, a distribution over the next sample's class out.
 
     ``pictures`` (P, H, W) holds the distinct pictures of the whole batch, 0 to 255, and ``shown`` (B, T) says
-    which of them stands at each sample. The blind twin needs neither and looks at neither.
+    which of them stands at each sample. The twin without conditioning takes neither.
     """
 
     def __init__(self, config: DeepSynthConfig) -> None:
@@ -372,7 +372,7 @@ class DeepSynth(nn.Module):
         self.initialize()
 
     def initialize(self) -> None:
-        """Start the weights that the options speak of; all others keep torch's usual initialization."""
+        """Initialize the weights that the options name; all others keep torch's usual initialization."""
         config = self.config
         with torch.no_grad():
             if config.smooth_init:
@@ -380,7 +380,7 @@ class DeepSynth(nn.Module):
                 basis = smooth_basis(config.n_classes, config.n_channels)
                 self.embedding.weight.copy_(basis * (math.sqrt(config.n_classes) / 2))
                 self.output.weight.copy_(basis)
-            for weight in self.told_weights():
+            for weight in self.condition_weights():
                 weight.mul_(config.video_gain)
 
     def at_rest(self, n_streams: int) -> Past:
@@ -388,60 +388,60 @@ class DeepSynth(nn.Module):
         like = self.hidden.weight
         video = self.video
         return Past(
-            heard=self.decoder.at_rest(n_streams, like),
-            seen=[] if video is None else video.follow.at_rest(n_streams, like),
+            decoder=self.decoder.at_rest(n_streams, like),
+            video=[] if video is None else video.follow.at_rest(n_streams, like),
         )
 
-    def project(self, told: Tensor, rows: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+    def project(self, conditioning: Tensor, rows: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """Return what is added in each layer's gates (B, T, 2R), and in the output's hidden layer (B, T, R).
 
         Rows are projected once each, then repeated: the same numbers as the other way round, with less work.
         """
-        added = [functional.linear(told, weight) for weight in self.told_weights()]
+        added = [functional.linear(conditioning, weight) for weight in self.condition_weights()]
         if rows is not None:
             added = [functional.embedding(rows, table) for table in added]
         return added[: self.config.n_layers], (added[-1] if self.direct is not None else None)
 
-    def told_weights(self) -> list[Tensor]:
+    def condition_weights(self) -> list[Tensor]:
         """Return the weights V through which f' enters: each gated layer's, then the direct one if there is."""
         weights = [layer.condition.weight for layer in self.decoder.gated() if layer.condition is not None]
         return weights if self.direct is None else [*weights, self.direct.weight]
 
     def advance(
-        self, heard: Tensor, past: Past, *, pictures: Tensor | None = None, shown: Tensor | None = None
+        self, inputs: Tensor, past: Past, *, pictures: Tensor | None = None, shown: Tensor | None = None
     ) -> tuple[Tensor, Past]:
-        """Map the samples heard, after ``past``, to logits, and return the past to go on with.
+        """Map teacher-forced inputs, after ``past``, to logits, and return the past to go on with.
 
         Args:
-            heard: (B, T) classes; ``heard[:, t]`` is the sample *before* the one that logit t speaks of.
+            inputs: (B, T) classes; ``inputs[:, t]`` is the sample *before* the one that logit t predicts.
             past: from `at_rest` or an earlier call.
             pictures: (P, H, W) luma, 0 to 255.
-            shown: (B, T) row of ``pictures`` that stands at the sample that logit t speaks of.
+            shown: (B, T) row of ``pictures`` that stands at the sample that logit t predicts.
 
         Returns:
             Logits (B, T, n_classes), and the new past.
 
         Raises:
-            ValueError: the network has eyes and no pictures are given.
+            ValueError: the network has a video encoder and no pictures are given.
         """
         conditions: Sequence[Tensor | None] = [None] * self.config.n_layers
-        direct, seen = None, past.seen
+        direct, video = None, past.video
         if self.video is not None:
             if pictures is None or shown is None:
                 raise ValueError("pictures or shown missing: only a network with use_video false needs none")
-            told, rows, seen = self.video(self.video.look(pictures), shown, past.seen)
-            conditions, direct = self.project(told, rows)
-        total, left = self.decoder(self.embedding(heard), past.heard, conditions)
+            conditioning, rows, video = self.video(self.video.encode(pictures), shown, past.video)
+            conditions, direct = self.project(conditioning, rows)
+        total, left = self.decoder(self.embedding(inputs), past.decoder, conditions)
         if direct is not None:
             total = total + direct
         logits: Tensor = self.output(torch.relu(self.hidden(torch.relu(total))))
-        return logits, Past(heard=left, seen=seen)
+        return logits, Past(decoder=left, video=video)
 
-    def forward(self, heard: Tensor, *, pictures: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, *, pictures: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
         """Map samples from a fresh start to logits (B, T, n_classes): `advance` from rest."""
-        return self.advance(heard, self.at_rest(len(heard)), pictures=pictures, shown=shown)[0]
+        return self.advance(inputs, self.at_rest(len(inputs)), pictures=pictures, shown=shown)[0]
 
 
-def heard_before(codes: Tensor) -> Tensor:
-    """Shift codes (B, T) by a sample, silence first: what the network hears when it must say ``codes``."""
+def teacher_forced(codes: Tensor) -> Tensor:
+    """Shift codes (B, T) by a sample, silence first: the inputs with which the network predicts ``codes``."""
     return functional.pad(codes[:, :-1], (1, 0), value=SILENCE)

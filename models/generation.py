@@ -1,9 +1,9 @@
-"""Drawing samples from a DeepSynth one after the other, each layer's past kept in a ring (fast WaveNet).
+"""Sampling from a DeepSynth, one sample after the other, each layer's past kept in a ring (fast WaveNet).
 
 Without rings every sample costs a pass over the whole receptive field. Two kernels, one result: a compiled loop
 in fp32 that takes one stream after the other, for a few; and torch over all streams at once, for many.
 
-Shapes: B streams, T samples, P pictures, R channels, N layers, K classes, D distinct rows of what is seen.
+Shapes: B streams, T samples, P pictures, R channels, N layers, K classes, D distinct rows of conditioning.
 """
 
 import math
@@ -24,8 +24,8 @@ Kernel = Literal["compiled", "torch"]
 Precision = Literal["float32", "bfloat16"]
 Floats = NDArray[np.float32]
 
-_TOLD_BYTES = 256 << 20  # what is told to all layers is worked out ahead in blocks of about this size
-_BLOCK_LENGTH = 4096  # samples, where one row a picture is told
+_CONDITION_BYTES = 256 << 20  # conditioning of all layers is worked out ahead in blocks of about this size
+_BLOCK_LENGTH = 4096  # samples, where a picture has one row of conditioning
 _PICTURES_AT_ONCE = 64
 _AHEAD = 16  # samples whose distant past is multiplied at once, where the dilation reaches as far
 
@@ -33,7 +33,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Generator:
-    """A DeepSynth that speaks: every call goes on where the last one ended.
+    """Samples from a DeepSynth: every call goes on where the last one ended.
 
     A stream's samples depend on its own uniforms and pictures alone. The compiled kernel computes each stream by
     itself; torch multiplies ``n_streams`` rows at once and rounds as that number has it, so the same samples come
@@ -55,11 +55,11 @@ class Generator:
             network: with its weights, which are copied.
             n_streams: takes generated side by side.
             kernel: ``compiled`` for a few streams, on the CPU; ``torch`` for many, where the network is.
-            precision: of torch's matrix products; the compiled kernel knows float32 only.
+            precision: of torch's matrix products; the compiled kernel has float32 only.
             temperature: logits are divided by it: below 1 the likely gets likelier.
 
         Raises:
-            ValueError: a value is out of range, or the kernel does not know the precision.
+            ValueError: a value is out of range, or the kernel does not have the precision.
         """
         if n_streams < 1 or not 0 < temperature < math.inf:
             raise ValueError(f"{n_streams} streams at temperature {temperature}, expected 1 or more, above 0")
@@ -67,7 +67,7 @@ class Generator:
             raise ValueError(f"the compiled kernel computes in float32, found {precision}: use kernel torch")
         self.network = network
         self.n_streams = n_streams
-        self._seen = network.at_rest(n_streams).seen
+        self._video = network.at_rest(n_streams).video
         self._rounds = precision == "bfloat16"
         self._decoder: _CompiledDecoder | _TorchDecoder
         if kernel == "compiled":
@@ -85,7 +85,7 @@ class Generator:
         Args:
             uniforms: (B, T) in [0, 1): a sample is the class whose share of the cumulative distribution holds
                 its uniform.
-            pictures: (P, H, W) luma of all streams, 0 to 255; the blind twin needs none.
+            pictures: (P, H, W) luma of all streams, 0 to 255; the twin without conditioning needs none.
             shown: (B, T) row of ``pictures`` at each sample.
 
         Returns:
@@ -97,19 +97,19 @@ class Generator:
         if uniforms.ndim != 2 or len(uniforms) != self.n_streams:
             raise ValueError(f"uniforms are {uniforms.shape}, expected ({self.n_streams}, samples)")
         n_samples = uniforms.shape[1]
-        video, looks = self.network.video, None
+        video, features = self.network.video, None
         if video is not None:
             if pictures is None or shown is None or tuple(shown.shape) != uniforms.shape:
                 found = None if shown is None else tuple(shown.shape)
                 raise ValueError(f"shown is {found}, expected {uniforms.shape} rows of pictures")
-            looks = torch.cat([video.look(some) for some in torch.split(pictures, _PICTURES_AT_ONCE)])
+            features = torch.cat([video.encode(some) for some in torch.split(pictures, _PICTURES_AT_ONCE)])
         codes = np.empty(uniforms.shape, np.uint8)
         block = self._block_length()
         for start in range(0, n_samples, block):
             now = slice(start, start + block)
             gates = direct = rows = None
-            if video is not None and looks is not None and shown is not None:
-                gates, direct, rows = self._tell(video, looks, shown[:, now])
+            if video is not None and features is not None and shown is not None:
+                gates, direct, rows = self._conditions(video, features, shown[:, now])
             codes[:, now] = self._decoder.draw(uniforms[:, now], gates, direct, rows)
         return codes
 
@@ -122,18 +122,18 @@ class Generator:
         """Go on as if ``codes`` (B,) had been drawn last: real sound to begin with, or to be measured on."""
         self._decoder.force(codes)
 
-    def _tell(self, video: VideoEncoder, looks: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _conditions(self, video: VideoEncoder, features: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return what is added in the gates (D, N, 2R), in the output (D, R), and the row for each sample."""
         distinct, local = torch.unique(shown, return_inverse=True)
         with torch.autocast(shown.device.type, torch.bfloat16, enabled=self._rounds):
-            told, rows, self._seen = video(looks[distinct], local, self._seen)
-        told = told.float()
+            conditioning, rows, self._video = video(features[distinct], local, self._video)
+        conditioning = conditioning.float()
         if rows is None:
             rows = torch.arange(shown.numel(), device=shown.device).view_as(shown)
-            told = told.flatten(0, 1)
-        weights, n_layers = self.network.told_weights(), self.network.config.n_layers
-        gates = functional.linear(told, torch.cat(weights[:n_layers])).view(len(told), n_layers, -1)
-        direct = None if self.network.direct is None else functional.linear(told, weights[-1])
+            conditioning = conditioning.flatten(0, 1)
+        weights, n_layers = self.network.condition_weights(), self.network.config.n_layers
+        gates = functional.linear(conditioning, torch.cat(weights[:n_layers])).view(len(conditioning), n_layers, -1)
+        direct = None if self.network.direct is None else functional.linear(conditioning, weights[-1])
         return gates, direct, rows
 
     def _block_length(self) -> int:
@@ -141,7 +141,7 @@ class Generator:
         if not config.use_video or config.video_rate == "picture":
             return _BLOCK_LENGTH
         bytes_a_sample = self.n_streams * config.n_layers * 2 * config.n_channels * 4
-        return max(_TOLD_BYTES // bytes_a_sample, 1)
+        return max(_CONDITION_BYTES // bytes_a_sample, 1)
 
 
 class _TorchDecoder:
@@ -166,24 +166,24 @@ class _TorchDecoder:
         self.rings = [
             torch.zeros(d, n_streams, self.n_channels, dtype=dtype, device=self.device) for d in self.dilations
         ]
-        self.heard = torch.full((n_streams,), SILENCE, device=self.device)
+        self.last = torch.full((n_streams,), SILENCE, device=self.device)
         self.n_drawn = 0
         self.logits: Floats = np.zeros((n_streams, config.n_classes), np.float32)
 
     def force(self, codes: NDArray[np.uint8]) -> None:
-        self.heard = torch.from_numpy(codes.astype(np.int64)).to(self.device)
+        self.last = torch.from_numpy(codes.astype(np.int64)).to(self.device)
 
     def draw(
         self, uniforms: NDArray[np.float64], gates: Tensor | None, direct: Tensor | None, rows: Tensor | None
     ) -> NDArray[np.uint8]:
         chosen = torch.from_numpy(np.ascontiguousarray(uniforms.T)).to(self.device)  # (T, B)
-        told = None if gates is None else gates.to(self.dtype).transpose(0, 1).contiguous()  # (N, D, 2R)
+        conditions = None if gates is None else gates.to(self.dtype).transpose(0, 1).contiguous()  # (N, D, 2R)
         codes = []
         for t, uniform in enumerate(chosen):
             row = None if rows is None else rows[:, t]
-            logits = self._predict(told, direct, row)
-            self.heard = self._pick(logits, uniform)
-            codes.append(self.heard)
+            logits = self._predict(conditions, direct, row)
+            self.last = self._pick(logits, uniform)
+            codes.append(self.last)
             self.n_drawn += 1
         if not codes:
             return np.empty((len(uniforms), 0), np.uint8)
@@ -191,16 +191,16 @@ class _TorchDecoder:
         drawn: NDArray[np.uint8] = torch.stack(codes, dim=1).to(torch.uint8).cpu().numpy()
         return drawn
 
-    def _predict(self, told: Tensor | None, direct: Tensor | None, row: Tensor | None) -> Tensor:
-        x = self.embedding[self.heard]  # (B, R) fp32: sums over layers are not rounded to the products' precision
+    def _predict(self, conditions: Tensor | None, direct: Tensor | None, row: Tensor | None) -> Tensor:
+        x = self.embedding[self.last]  # (B, R) fp32: sums over layers are not rounded to the products' precision
         total = torch.zeros_like(x)
         for layer, ring in enumerate(self.rings):
             oldest = ring[self.n_drawn % self.dilations[layer]]
             now = x.to(self.dtype)
             gates = functional.linear(torch.cat([oldest, now], dim=1), *self.causal[layer])
             oldest.copy_(now)
-            if told is not None and row is not None:
-                gates += told[layer].index_select(0, row)
+            if conditions is not None and row is not None:
+                gates += conditions[layer].index_select(0, row)
             filter_, gate = gates.chunk(2, dim=1)
             y = functional.linear(filter_.tanh().mul_(gate.sigmoid()), *self.out[layer])
             x = x + y[:, : self.n_channels]
@@ -248,23 +248,23 @@ class _CompiledDecoder:
         self.rings = np.zeros((n_streams, sum(config.dilations), config.n_channels), np.float32)
         self.logits = np.zeros((n_streams, config.n_classes), np.float32)
         self.ahead = np.zeros((n_streams, config.n_layers, _AHEAD, 2 * config.n_channels), np.float32)
-        self.heard = np.full(n_streams, SILENCE, np.int64)
+        self.last = np.full(n_streams, SILENCE, np.int64)
         self.n_drawn = 0
         self.nothing = np.zeros((1, config.n_layers, 2 * config.n_channels), np.float32)
 
     def force(self, codes: NDArray[np.uint8]) -> None:
-        self.heard = codes.astype(np.int64)
+        self.last = codes.astype(np.int64)
 
     def draw(
         self, uniforms: NDArray[np.float64], gates: Tensor | None, direct: Tensor | None, rows: Tensor | None
     ) -> NDArray[np.uint8]:
         n_samples = uniforms.shape[1]
         codes: NDArray[np.uint8] = np.empty((len(self.rings), n_samples), np.uint8)
-        told = self.nothing if gates is None else gates.float().cpu().numpy()
-        n_rows, n_channels = len(told), self.rings.shape[2]
-        told_output = np.zeros((n_rows, n_channels), np.float32)
+        conditions = self.nothing if gates is None else gates.float().cpu().numpy()
+        n_rows, n_channels = len(conditions), self.rings.shape[2]
+        direct_rows = np.zeros((n_rows, n_channels), np.float32)
         if direct is not None:
-            told_output = direct.float().cpu().numpy()
+            direct_rows = direct.float().cpu().numpy()
         by_sample = np.zeros(uniforms.shape, np.int64) if rows is None else rows.cpu().numpy()
 
         def draw_stream(stream: int) -> None:
@@ -272,13 +272,13 @@ class _CompiledDecoder:
                 codes[stream],
                 np.ascontiguousarray(uniforms[stream]),
                 np.ascontiguousarray(by_sample[stream]),
-                np.ascontiguousarray(told),
-                np.ascontiguousarray(told_output),
+                np.ascontiguousarray(conditions),
+                np.ascontiguousarray(direct_rows),
                 self.rings[stream],
                 self.ahead[stream],
                 self.logits[stream],
                 self.n_drawn,
-                int(self.heard[stream]),
+                int(self.last[stream]),
                 self.temperature,
                 *self.weights,
             )
@@ -286,7 +286,7 @@ class _CompiledDecoder:
         with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:  # streams do not meet
             list(pool.map(draw_stream, range(len(uniforms))))
         if n_samples:
-            self.heard = codes[:, n_samples - 1].astype(np.int64)
+            self.last = codes[:, n_samples - 1].astype(np.int64)
         self.n_drawn += n_samples
         return codes
 
@@ -342,13 +342,13 @@ def _draw(
     codes: NDArray[np.uint8],
     uniforms: NDArray[np.float64],
     rows: NDArray[np.int64],
-    told: Floats,
-    told_output: Floats,
+    conditions: Floats,
+    direct: Floats,
     rings: Floats,
     ahead: Floats,
     logits: Floats,
     n_drawn: int,
-    heard: int,
+    last: int,
     temperature: float,
     embedding: Floats,
     causal_past: Floats,
@@ -365,7 +365,7 @@ def _draw(
     """Draw one stream's samples into ``codes``, and keep its past.
 
     ``rings`` (sum of dilations, R) hold each layer's last inputs. The weights do not fit in the cache, so reading
-    them is what takes the time. A layer of dilation d knows the older half of its next d inputs already: ``ahead``
+    them is what takes the time. A layer of dilation d has the older half of its next d inputs already: ``ahead``
     (N, _AHEAD, 2R) holds their products for up to _AHEAD samples, made in one reading of those weights.
     """
     n_channels = embedding.shape[1]
@@ -382,8 +382,8 @@ def _draw(
     one = np.float32(1)
     for t in range(len(codes)):
         row = rows[t]
-        x[0] = embedding[heard]
-        total[0] = told_output[row]
+        x[0] = embedding[last]
+        total[0] = direct[row]
         first = 0
         for layer in range(n_layers):
             place = first + (n_drawn + t) % dilations[layer]
@@ -395,7 +395,7 @@ def _draw(
                 _add_products(ahead[layer, :n_ahead], rings[place : place + n_ahead], causal_past[layer])
             rings[place] = x[0]
             for o in range(2 * n_channels):
-                gates[0, o] = ahead[layer, step, o] + told[row, layer, o]
+                gates[0, o] = ahead[layer, step, o] + conditions[row, layer, o]
             _add_products(gates, x, causal_now[layer])
             # tanh(a) sigmoid(b) = (1 - exp(-2a)) / ((1 + exp(-2a)) (1 + exp(-b))); beyond 40 tanh is -1 in fp32.
             for o in range(n_channels):
@@ -418,8 +418,8 @@ def _draw(
             middle[0, o] = max(middle[0, o], np.float32(0))
         outputs[0] = output_bias
         _add_products(outputs, middle, output)
-        heard = _pick(logits, uniforms[t], temperature)
-        codes[t] = heard
+        last = _pick(logits, uniforms[t], temperature)
+        codes[t] = last
 
 
 @_compiled()

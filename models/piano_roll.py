@@ -22,7 +22,7 @@ class KeyReaderConfig:
         height: of a picture, in pixels.
         width: of a picture, in pixels.
         key_column: (K,) the pixel column in the middle of each key.
-        key_class: (K,) which keys look alike: 0 to 11, the pitch class.
+        key_class: (K,) which keys have one shape: 0 to 11, the pitch class.
         n_rows: that a picture is averaged to.
         window_width: pixels; wide enough for resting neighbours.
         n_hidden: features of each hidden layer.
@@ -47,6 +47,7 @@ class KeyReader(nn.Module):
         super().__init__()
         self.config = config
         n_inputs, n_classes = config.n_rows * config.window_width, max(config.key_class) + 1
+        # The layers' names are those of the tensors in trained files.
         self.look = nn.Linear(n_inputs, config.n_hidden)
         self.shape = nn.Embedding(n_classes, config.n_hidden)
         self.think = nn.Linear(config.n_hidden, config.n_hidden)

@@ -1,4 +1,4 @@
-"""Verb ``sonify``: a file of note amplitudes, whoever wrote it, to sound."""
+"""Verb ``sonify``: a file of note amplitudes to sound."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ class AmplitudeFile:
     Attributes:
         values: (F, N), at least 0, float64.
         pitches: of the columns.
-        frame_rate: rows a second, where the file says so.
+        frame_rate: rows a second; None where the file has none.
     """
 
     values: NDArray[np.float64]
@@ -134,7 +134,7 @@ def sonify_file(
         sample_rate: Hz of the sound.
         fit_window: for ``additive``, see `render_additive`.
         partials: for ``additive``.
-        progress: is told what begins, in a few words.
+        progress: called with what begins, in a few words.
 
     Raises:
         AmplitudeError: the file cannot be played; kinds are ``MISSING``, ``FORMAT``, ``UNREADABLE``, ``SHAPE``,
@@ -362,7 +362,7 @@ def _read_mat(path: Path) -> NDArray[Any]:
 
 
 def _oriented(
-    path: Path, matrix: NDArray[Any], named: tuple[int, ...] | None, asked: tuple[int, ...] | None
+    path: Path, matrix: NDArray[Any], named: tuple[int, ...] | None, requested: tuple[int, ...] | None
 ) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Return (F, N) and the pitches of its columns."""
     if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
@@ -372,14 +372,14 @@ def _oriented(
     if named is not None:  # columns are notes
         if matrix.shape[1] != len(named):
             raise AmplitudeError(f"{path}: {matrix.shape[1]} columns for {len(named)} pitches", kind="PITCHES")
-        if asked is not None and set(asked) != set(named):
+        if requested is not None and set(requested) != set(named):
             raise AmplitudeError(
-                f"{path} is of {len(named)} pitches from {min(named)} to {max(named)}, asked for were {len(asked)}"
-                f" from {min(asked)} to {max(asked)}",
+                f"{path} is of {len(named)} pitches from {min(named)} to {max(named)}, requested were {len(requested)}"
+                f" from {min(requested)} to {max(requested)}",
                 kind="PITCHES",
             )
         return matrix, named
-    if asked is None:
+    if requested is None:
         fitting = [pitches for pitches in PITCHES.values() if len(pitches) in matrix.shape]
         if len(fitting) != 1:
             raise AmplitudeError(
@@ -387,18 +387,18 @@ def _oriented(
                 f" {'several instruments' if fitting else 'no instrument known here'}",
                 kind="PITCHES",
             )
-        asked = fitting[0]
-    if matrix.shape == (len(asked), len(asked)):
+        requested = fitting[0]
+    if matrix.shape == (len(requested), len(requested)):
         raise AmplitudeError(
-            f"{path} is {len(asked)} by {len(asked)}: with as many frames as notes, rows and columns cannot be told"
-            " apart; a Parquet file names its columns",
+            f"{path} is {len(requested)} by {len(requested)}: with as many frames as notes, rows and columns cannot be"
+            " told apart; a Parquet file names its columns",
             kind="SHAPE",
         )
-    if len(asked) not in matrix.shape:
+    if len(requested) not in matrix.shape:
         raise AmplitudeError(
-            f"{path} is {matrix.shape[0]} by {matrix.shape[1]}, expected {len(asked)} notes one way", kind="SHAPE"
+            f"{path} is {matrix.shape[0]} by {matrix.shape[1]}, expected {len(requested)} notes one way", kind="SHAPE"
         )
-    return (matrix if matrix.shape[1] == len(asked) else matrix.T), asked
+    return (matrix if matrix.shape[1] == len(requested) else matrix.T), requested
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> AmplitudeError:
@@ -423,7 +423,7 @@ def _write_sound(out: Path, blocks: Iterator[NDArray[np.float32]], gain: float, 
                     n_samples += len(block)
             n_written = soundfile.info(out).frames
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            # Libsndfile knows a full disk only as "System error".
+            # Libsndfile reports a full disk only as "System error".
             raise WriteError(f"{out} cannot be written: {' '.join(str(error).split())}") from error
         if n_written != n_samples:
             raise WriteError(f"{out} holds {n_written} samples after writing, expected {n_samples}: is the disk full?")

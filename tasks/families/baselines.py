@@ -143,8 +143,8 @@ class Baselines(CodeFamily[BaselinesParams, ScoreSet]):
         for number, row in enumerate(rows):
             if row.take not in codes:
                 codes = {row.take: data.open(row.take)["codes"][:]}
-            heard = codes[row.take][row.start_sample : row.start_sample + row.n_samples]
-            found[number] = nats_of_code[heard].mean()
+            own = codes[row.take][row.start_sample : row.start_sample + row.n_samples]
+            found[number] = nats_of_code[own].mean()
         return {UNIGRAM: found}
 
 
@@ -306,7 +306,7 @@ def _play_truth(trained: Path, films: Mapping[str, Film], truth: Mapping[str, No
     with synthesizer:
         for take, film in films.items():
             notes = truth[take]
-            # The pedal is in the sounding offsets; told as key releases, they need no pedal.
+            # The pedal is in the sounding offsets; as key releases they need no pedal.
             sounding = replace(notes, offset_s=notes.sounding_offset_s)
             audio = synthesizer.render(sounding, None, program=facts["program"], duration_s=film.duration_s)
             yield Performance(system=UPPER_BOUND, take=take, audio=audio, sample_rate=SYNTHESIZER_RATE, notes=notes)

@@ -42,7 +42,7 @@ class CaptureBaselinesParams(Section):
         cameras: regular expression of the cameras that are learned from.
         height: of the pictures that are compared, in pixels.
         width: of them.
-        n_windows: of training, that the nearest one is looked for in.
+        n_windows: of training, that the nearest one is chosen from.
         seed: of which those are.
     """
 

@@ -1,13 +1,13 @@
-"""Family ``deepsynth``: a WaveNet that hears itself and sees the keys, and its twin that sees nothing.
+"""Family ``deepsynth``: a WaveNet that is conditioned on the video, and its twin without conditioning.
 
 Both learn to predict each mu-law code from those before it; ``deepsynth`` also from the pictures. The twin,
-trained for as many steps on as many segments, tells what the pictures are worth.
+trained for as many steps on as many segments, shows what the pictures are worth.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from models.generation import Generator, Kernel, Precision
 from tasks.errors import ParamsError
 from tasks.families.base import CodeFamily, Film, Performance, n_samples_of
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
+from tasks.families.trained import config_of
 from tasks.features.mu_law import mu_law_decode
 from tasks.instruments.keyboard import HEIGHT, N_KEYS, WIDTH, draw_keyboard, shown_at
 from tasks.instruments.notes import Notes
@@ -31,13 +32,13 @@ from tasks.params import Section
 from tasks.store.arrays import StoredArray
 from tasks.store.segments import ScoreSet, Segment
 
-SEEING, BLIND = "deepsynth", "deepsynth_blind"
+SYSTEM, BLIND = "deepsynth", "deepsynth_blind"
 SEGMENTS_AT_A_TIME = 4  # when a loss is only measured
-_VOICE = ("temperature", "kernel", "n_streams", "generation_precision", "n_threads", "seed")  # kept with weights
+_SAMPLING = ("temperature", "kernel", "n_streams", "generation_precision", "n_threads", "seed")  # kept with weights
 
 
 class DeepSynthParams(Section):
-    """The network (``models.deepsynth.DeepSynthConfig`` says what each option does), its training and its voice."""
+    """The network (``models.deepsynth.DeepSynthConfig`` says what each option does), its training and its sampling."""
 
     n_layers: int
     n_channels: int
@@ -54,7 +55,7 @@ class DeepSynthParams(Section):
     n_steps: int
     steps_per_epoch: int  # between two validations
     batch_size: int  # segments
-    crop_s: float | None  # heard of each segment, from a random place on; null is all of it
+    crop_s: float | None  # of each segment, from a random place on; null is all of it
     learning_rate: float
     final_learning_rate: float
     n_decays: int  # equal steps, in ratio, from the first learning rate to the last; 7 for the paper's 20,000 batches
@@ -73,10 +74,10 @@ class DeepSynthParams(Section):
 
 
 class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
-    """DeepSynth's adapter: the network and its blind twin."""
+    """DeepSynth's adapter: the network and its twin without conditioning."""
 
     params_class: ClassVar[type[Section]] = DeepSynthParams
-    systems: ClassVar[tuple[str, ...]] = (SEEING, BLIND)
+    systems: ClassVar[tuple[str, ...]] = (SYSTEM, BLIND)
     data = "scores"
 
     def fit(self, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
@@ -95,9 +96,9 @@ class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
         films: Mapping[str, Film],
         *,
         accelerator: str,
-        truth: Mapping[str, Notes] | None,  # noqa: ARG002 - this family reads the film alone
+        truth: Mapping[str, Notes] | None,  # noqa: ARG002 - no system is a bound
     ) -> Iterator[Performance]:
-        """Draw every film's codes, sample by sample, from its start to its end.
+        """Sample every film's codes, one after the other, from its start to its end.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
@@ -142,7 +143,9 @@ def fit_system(
     from tasks.families.training import fit_network  # Lightning's import outlasts what the other stages do
 
     with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
-        config = replace(_config(params), use_video=system == SEEING)
+        config = config_of(
+            DeepSynthConfig, params, picture_height=HEIGHT, picture_width=WIDTH, use_video=system == SYSTEM
+        )
         crops = _Crops(data, with_pictures=config.use_video)
         best = fit_network(
             _network(config),
@@ -160,8 +163,8 @@ def fit_system(
             gradient_clip_norm=params.clip_norm,
             validation_loss=mean_nats,
         )
-    voice = {name: getattr(params, name) for name in _VOICE}
-    save_network(out / system, best, {"network": asdict(config), "code_rate": data.code_rate, **voice})
+    sampling = {name: getattr(params, name) for name in _SAMPLING}
+    save_network(out / system, best, {"network": asdict(config), "code_rate": data.code_rate, **sampling})
 
 
 def measure_nats(stem: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str) -> NDArray[np.float64]:
@@ -218,7 +221,7 @@ def half_square_sum(network: torch.nn.Module) -> Tensor:
 def _nats(network: DeepSynth, batch: Mapping[str, Tensor]) -> Tensor:
     """Return the negative log likelihood of every code, (B, T)."""
     codes = batch["codes"].long()
-    logits = network(batch["heard"].long(), pictures=batch.get("pictures"), shown=batch.get("shown"))
+    logits = network(batch["inputs"].long(), pictures=batch.get("pictures"), shown=batch.get("shown"))
     nats = functional.cross_entropy(logits.float().flatten(0, 1), codes.flatten(), reduction="none")
     return nats.view_as(codes)
 
@@ -233,7 +236,7 @@ class _Take:
 
 
 class _Crops:
-    """Reads stretches of takes: codes, those heard before them, and the pictures shown."""
+    """Reads stretches of takes: codes, the teacher-forced inputs, and the pictures shown."""
 
     def __init__(self, data: ScoreSet, *, with_pictures: bool) -> None:
         self._data = data
@@ -245,9 +248,10 @@ class _Crops:
         """Read stretches of equal length, each a take, a first sample and a number of samples.
 
         Returns:
-            codes and heard (B, T) uint8; pictures (P, 57, 780) uint8 of all, and shown (B, T), if wanted.
+            codes and inputs (B, T) uint8, each input the code before; if wanted, pictures (P, 57, 780) uint8 of all,
+            and shown (B, T).
         """
-        codes, heard, pictures, shown = [], [], [], []
+        codes, inputs, pictures, shown = [], [], [], []
         n_pictures = 0
         for take, start, length in places:
             known = self._take(take)
@@ -255,13 +259,13 @@ class _Crops:
             if start == 0:
                 before = np.concatenate([np.array([SILENCE], np.uint8), before])
             codes.append(before[1:])
-            heard.append(before[:-1])
+            inputs.append(before[:-1])
             if self._with_pictures:
                 rows = shown_at(known.picture_time_s, rate=self._rate, start=start, count=length)
                 pictures.append(known.pictures[rows[0] : rows[-1] + 1])
                 shown.append(rows - rows[0] + n_pictures)
                 n_pictures += len(pictures[-1])
-        batch = {"codes": torch.from_numpy(np.stack(codes)), "heard": torch.from_numpy(np.stack(heard))}
+        batch = {"codes": torch.from_numpy(np.stack(codes)), "inputs": torch.from_numpy(np.stack(inputs))}
         if self._with_pictures:
             batch["pictures"] = torch.from_numpy(np.concatenate(pictures))
             batch["shown"] = torch.from_numpy(np.stack(shown))
@@ -316,7 +320,7 @@ def _validation(data: ScoreSet, crops: _Crops, params: DeepSynthParams) -> list[
 def _draw(
     network: DeepSynth, facts: Mapping[str, Any], films: Mapping[str, Film], *, n_streams: int
 ) -> dict[str, NDArray[np.uint8]]:
-    """Draw the codes of up to ``n_streams`` films side by side. Each has its own random numbers."""
+    """Sample the codes of up to ``n_streams`` films side by side. Each has its own random numbers."""
     lengths = {take: n_samples_of(film, facts["code_rate"]) for take, film in films.items()}
     n_samples = max(lengths.values())
     uniforms = np.full((n_streams, n_samples), 0.5)
@@ -335,35 +339,17 @@ def _draw(
         precision=facts["generation_precision"],
         temperature=facts["temperature"],
     )
-    seen: dict[str, Tensor] = {}
+    video: dict[str, Tensor] = {}
     if network.config.use_video:
         device = network.hidden.weight.device
         pictures = np.concatenate([film.pictures for film in films.values()])
-        seen = {"pictures": torch.from_numpy(pictures).to(device), "shown": torch.from_numpy(shown).to(device)}
-    codes = generator.generate(uniforms, **seen)
+        video = {"pictures": torch.from_numpy(pictures).to(device), "shown": torch.from_numpy(shown).to(device)}
+    codes = generator.generate(uniforms, **video)
     return {take: codes[stream, : lengths[take]] for stream, take in enumerate(films)}
 
 
-def _config(params: DeepSynthParams) -> DeepSynthConfig:
-    return DeepSynthConfig(
-        n_layers=params.n_layers,
-        n_channels=params.n_channels,
-        n_features=params.n_features,
-        frame_encoder=params.frame_encoder,
-        frame_widths=params.frame_widths,
-        video_rate=params.video_rate,
-        n_changes=params.n_changes,
-        subtract_rest=params.subtract_rest,
-        video_to_output=params.video_to_output,
-        video_gain=params.video_gain,
-        smooth_init=params.smooth_init,
-        picture_height=HEIGHT,
-        picture_width=WIDTH,
-    )
-
-
 def _network(config: DeepSynthConfig) -> DeepSynth:
-    """Make an untrained network that knows the keyboard at rest."""
+    """Make an untrained network that has the keyboard at rest."""
     network = DeepSynth(config)
     if network.video is not None and config.subtract_rest:
         rest = draw_keyboard(np.zeros((1, N_KEYS), np.uint8), lit="velocity")[0]

@@ -1,7 +1,7 @@
 """Family ``piano_roll``: pictures to keys, keys to notes, notes to the synthesizer.
 
-The road that a user would take without a sound model: read from each picture which keys are pressed and how
-hard, turn the changes into notes, and play those.
+The way without a model of sound: predict from each picture which keys are pressed and how hard, turn the changes into
+notes, and play those.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ from models.piano_roll import KeyReader, KeyReaderConfig
 from tasks.errors import ParamsError
 from tasks.families.base import Film, Performance, VideoFamily
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
+from tasks.families.trained import config_of
 from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, WIDTH, key_columns
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
@@ -36,7 +37,7 @@ class PianoRollParams(Section):
     """How the key reader is trained, and how its notes are played."""
 
     n_rows: int  # that a picture is averaged to
-    window_width: int  # pixels seen around the middle of a key
+    window_width: int  # pixels around the middle of a key
     n_hidden: int
     n_steps: int
     steps_per_epoch: int  # between two validations
@@ -105,9 +106,9 @@ class PianoRollFamily(VideoFamily[PianoRollParams, ScoreSet]):
         films: Mapping[str, Film],
         *,
         accelerator: str,
-        truth: Mapping[str, Notes] | None,  # noqa: ARG002 - this family reads the film alone
+        truth: Mapping[str, Notes] | None,  # noqa: ARG002 - no system is a bound
     ) -> Iterator[Performance]:
-        """Read the notes off every film and play them.
+        """Detect the notes of every film and play them.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
@@ -182,18 +183,18 @@ def degrade(pictures: Tensor, rng: np.random.Generator, params: PianoRollParams)
     def drawn(low: float, high: float) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, (B, 1, 1)).astype(np.float32))
 
-    seen = pictures.float()
+    made = pictures.float()
     jitter = params.jitter_luma
-    seen = 128 + (seen - 128) * (1 + drawn(-jitter, jitter) / 128) + drawn(-jitter, jitter)
-    beside = (torch.roll(seen, 1, dims=2) + torch.roll(seen, -1, dims=2)) / 2
+    made = 128 + (made - 128) * (1 + drawn(-jitter, jitter) / 128) + drawn(-jitter, jitter)
+    beside = (torch.roll(made, 1, dims=2) + torch.roll(made, -1, dims=2)) / 2
     mixed = drawn(0.0, params.blur)
-    seen = seen * (1 - mixed) + beside * mixed
-    noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
-    return (seen + noise * drawn(0.0, params.noise_luma)).clamp(0, 255)
+    made = made * (1 - mixed) + beside * mixed
+    noise = torch.from_numpy(rng.standard_normal(made.shape, dtype=np.float32))
+    return (made + noise * drawn(0.0, params.noise_luma)).clamp(0, 255)
 
 
 def read_keys(network: KeyReader, pictures: NDArray[np.uint8], *, threshold: float) -> NDArray[np.uint8]:
-    """Read the state of every key from pictures (P, 57, 780).
+    """Predict the state of every key in pictures (P, 57, 780).
 
     Returns:
         (P, 88): 0 where a key is up, else the velocity it was struck with, 1 to 127.
@@ -213,7 +214,7 @@ def read_keys(network: KeyReader, pictures: NDArray[np.uint8], *, threshold: flo
 def notes_of_keys(velocity: NDArray[np.uint8], time_s: NDArray[np.float64], *, duration_s: float) -> Notes:
     """Turn the keys' states into notes: each from a picture that shows a key down to one that does not.
 
-    A key that is struck again is seen as up for a moment, and so becomes two notes. A note's velocity is the
+    A key that is struck again is up in a picture in between, and so becomes two notes. A note's velocity is the
     median over its pictures.
 
     Args:
@@ -243,14 +244,13 @@ def _check(params: PianoRollParams) -> None:
 
 
 def _config(params: PianoRollParams) -> KeyReaderConfig:
-    return KeyReaderConfig(
+    return config_of(
+        KeyReaderConfig,
+        params,
         height=HEIGHT,
         width=WIDTH,
         key_column=tuple(int(column) for column in key_columns().mean(axis=1)),
         key_class=tuple((LOWEST_PITCH + key) % 12 for key in range(N_KEYS)),
-        n_rows=params.n_rows,
-        window_width=params.window_width,
-        n_hidden=params.n_hidden,
     )
 
 
@@ -261,14 +261,14 @@ def _validation_batches(data: ScoreSet, params: PianoRollParams) -> list[tuple[T
     batches = []
     for number, start in enumerate(range(0, len(pictures), PICTURES_AT_A_TIME)):
         rows = slice(start, start + PICTURES_AT_A_TIME)
-        seen = torch.from_numpy(pictures[rows])
-        seen = degrade(seen, rng, params) if number % 2 else seen.float()
-        batches.append((seen, torch.from_numpy(velocities[rows])))
+        drawn = torch.from_numpy(pictures[rows])
+        inputs = degrade(drawn, rng, params) if number % 2 else drawn.float()
+        batches.append((inputs, torch.from_numpy(velocities[rows])))
     return batches
 
 
 def _fit_threshold(network: KeyReader, validation: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return the middle of the thresholds at which the fewest keys of the validation pictures are misread."""
+    """Return the middle of the thresholds at which the fewest keys of the validation pictures are predicted wrong."""
     with torch.inference_mode():
         chance = torch.cat([torch.sigmoid(network(pictures)[0]) for pictures, _ in validation]).numpy()
     is_pressed = torch.cat([struck > 0 for _, struck in validation]).numpy()

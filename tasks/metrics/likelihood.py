@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 from tasks.metrics.metric import Metric
 
 _nats = partial(
-    Metric, unit="nats", digits=3, kinds=("scores",), source="van den Oord et al. 2016; DeepSynth, section 4"
+    Metric,
+    unit="nats",
+    digits=3,
+    kinds=("scores",),
+    source="van den Oord et al. 2016: a categorical distribution a sample",
 )
 _above = partial(_nats, direction="none", group="Beside the family's first system")
 METRICS = (

@@ -32,3 +32,30 @@ def metric(key: str) -> Metric:
     if key not in _BY_KEY:
         raise LookupError(f"{key!r} is no metric of tasks.metrics.table")
     return _BY_KEY[key]
+
+
+def reference() -> str:
+    """Return ``docs/metrics.md``: every metric with its direction, meaning and source, by group."""
+    lines = [
+        "# Metrics",
+        "",
+        "Each figure of `data/metrics`, of `takes.parquet` in `data/evaluated/FAMILY` and of the page, as declared",
+        "beside the function that computes it. This file is written from `tasks/metrics/table.py`:",
+        "",
+        "```sh",
+        "python -c 'from tasks.metrics.table import reference; print(reference(), end=\"\")' > docs/metrics.md",
+        "```",
+        "",
+        "Figures of groups of takes stand in `data/metrics` in objects of their own, under the same keys:",
+        "`by_players.2`, `by_instrument.vn`, `same_instruments`. The column *better* says which values are: lower,",
+        "higher, nearest 0, or none.",
+    ]
+    for group in dict.fromkeys(one.group for one in METRICS):
+        lines += ["", f"## {group or 'Results'}", "", "| key | column | better | measured on | meaning | source |"]
+        lines.append("|---|---|---|---|---|---|")
+        for one in METRICS:
+            if one.group == group:
+                label = f"{one.label}, {one.unit}" if one.unit else one.label
+                cells = (f"`{one.key}`", label, one.direction, ", ".join(one.kinds), one.meaning, one.source)
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])

@@ -359,8 +359,11 @@ def loudest_span_s(audio: NDArray[np.float32], *, sample_rate: int, length_s: fl
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """Draw with this module's style alone: a matplotlibrc of the user's would be in the bytes."""
-    with mpl.rc_context():
+    """Draw with this module's style alone: a matplotlibrc of the user's would be in the bytes.
+
+    One thread at a time: the style is the whole process's, and so are matplotlib's fonts.
+    """
+    with _DRAWING, mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
@@ -382,10 +385,8 @@ def _figure(height_in: float, duration_s: float, *, bottom: float | None = None)
 def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.patch.set_alpha(0)
-    # No Software entry: it would carry matplotlib's version into the bytes. Threads share its fonts: letters that two
-    # of them draw at once may come out otherwise.
-    with _DRAWING:
-        figure.savefig(path, format="png", metadata={"Software": None})
+    # No Software entry: it would carry matplotlib's version into the bytes.
+    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _bars(axes: Axes, notes: Notes, colour: str, name: str) -> None:

@@ -1,1 +1,1 @@
-"""Sound: note amplitudes, frames of samples and magnitudes become what one can listen to."""
+"""Sound: note amplitudes, frames of samples and magnitudes to audio."""

@@ -97,7 +97,7 @@ def render_additive(
         partials: sound above each fundamental too; None for sines alone. A partial at or above half the sample rate
             is left out, and so is one within half a semitone of another of the ``pitches``: what sounds there is in
             that note's own amplitude.
-        fit_window: find the amplitudes that, seen through the analysis window, are ``values``: see `fit_knots`.
+        fit_window: find the amplitudes whose means under the analysis window are ``values``: see `fit_knots`.
             Without, what the window has blurred once is played, and blurred twice when it is analysed again.
         peak_limit: a louder sound is scaled down as a whole until its peak is here; None leaves it alone.
 
@@ -222,7 +222,7 @@ def interpolated_knots(values: NDArray[np.floating], *, window_frames: int = WIN
     Returns:
         (J, N), J = 2 (F + window_frames - 1) + 1; row k is at knot 2 k + window_frames.
     """
-    from scipy.interpolate import PchipInterpolator  # half a second that who only trains need not wait
+    from scipy.interpolate import PchipInterpolator  # half a second that a training need not wait
 
     values = np.asarray(values, np.float64)
     n_rows = len(values)

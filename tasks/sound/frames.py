@@ -120,7 +120,7 @@ def join_windowed(
     whatever the rate: frames that `cut_frames` cut give the sound back. At both ends, where one frame alone covers
     the sound, it is not faded.
 
-    A network of one-hop frames is joined so too when it is asked twice a frame: ``frame_rate`` is then twice that of
+    A network of one-hop frames is joined so too when it predicts two a frame: ``frame_rate`` is then twice that of
     the pictures.
 
     Args:

@@ -1,6 +1,6 @@
 """Note amplitudes to sound: for each row the grain of a bank whose own amplitudes are nearest.
 
-Shapes: M rows of the bank, F rows asked for, N notes, T samples.
+Shapes: M rows of the bank, F rows requested, N notes, T samples.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from tasks.features.amplitudes import WINDOW_FRAMES
 from tasks.sound.frames import join_windowed, longest_frame
 
-BLOCK_GRAINS = 2048  # looked up and joined at a time: bounds the memory of an hour-long take
+BLOCK_GRAINS = 2048  # searched and joined at a time: bounds the memory of an hour-long take
 GRAIN_FRAMES = 2
 
 _PCM_16_SCALE = 32768
@@ -92,7 +92,7 @@ class GrainBank:
         self._grain_length = longest_frame(sample_rate=sample_rate, frame_rate=frame_rate, n_hops=GRAIN_FRAMES)
         self._ends = np.cumsum(rows)
         self._firsts = self._ends - rows
-        # Neither balanced nor shrunk: built in less time, and four times faster to ask on rows that are mostly near 0.
+        # Neither balanced nor shrunk: built in less time, and four times faster for rows that are mostly near 0.
         self._tree = cKDTree(self.values, balanced_tree=False, compact_nodes=False)
 
     def __len__(self) -> int:
@@ -106,10 +106,10 @@ class GrainBank:
         Args:
             values: amplitudes, on the bank's scale.
             context: rows before and after that must agree too: of the ``n_candidates`` rows nearest by themselves,
-                the one whose window of 2 context + 1 rows is nearest. 0 asks for nothing but the row.
+                the one whose window of 2 context + 1 rows is nearest. 0 compares the row alone.
             n_candidates: for ``context``.
             stay: the grain that followed the last one in its recording is taken if its distance is at most
-                1 + ``stay`` times that of the nearest: fewer joints are heard. 0 never asks.
+                1 + ``stay`` times that of the nearest: there are fewer joints. 0 takes the nearest always.
 
         Returns:
             (F,) row numbers, counted through all takes.

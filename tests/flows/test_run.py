@@ -1,4 +1,4 @@
-"""How a stage runs its takes: every result is asked for, only what can pass is tried again."""
+"""How a stage runs: by the code that it says, every take's result waited for, only what can pass tried again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,10 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.run import Settings, for_each_take, runner
+from flows.run import Settings, TakeWork, for_each_take, run_stage, runner
 from flows.server import prefect_server
-from tasks import step
+from tasks import modules, step
+from tasks.code import write_code
 from tasks.errors import BadInput, ParamsError, PipelineError
 from tasks.params import Section
 
@@ -41,12 +42,11 @@ def work(item, out, params):
 @flow(name="a-stage")
 def a_stage(params):
     return for_each_take(
-        work,
+        lambda item: TakeWork(run=work, inputs=lambda item: []),
         [Item(name=name) for name in "abc"],
         stage="a-stage",
         out_dir=Path("out"),
         params=params,
-        inputs=lambda item: [],
     )
 
 
@@ -93,3 +93,104 @@ def test_an_unknown_runner_is_refused(monkeypatch):
     assert Settings().runner == "ray://here"
     with pytest.raises(ParamsError, match=r"AUDIATE_RUNNER is 'ray://here', expected threads or dask://host:port"):
         runner()
+
+
+CODE = {
+    "constraints.txt": "a==1\n",
+    "flows/sing.py": "from tasks import sing\n\ndef main():\n    return run_stage(sing)\n",
+    "flows/fit.py": "from tasks import sing\n\ndef main(family):\n    return run_stage(fit)\n",
+    "tasks/registry.py": 'KINDS: tuple[str, ...] = ("scores",)\n',
+    "tasks/families/__init__.py": (
+        'FAMILIES: dict[str, str] = {"baselines": "tasks.families.baselines:Baselines", "deepsynth": "tasks.sing:S"}\n'
+    ),
+    "tasks/families/baselines.py": "",
+    "tasks/sing.py": "",
+    "tasks/other.py": "",
+    "models/net.py": "",
+    "params.yaml": "families: {baselines: scores}\n",
+    "data/raw/.gitkeep": "",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Make the code of a small project that which is looked at, and write its data/code.json."""
+    for name, text in CODE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(modules, "PROJECT", tmp_path)
+    write_code({"baselines": "scores"})
+    return tmp_path
+
+
+@flow(name="sing")
+def sing(edited=""):
+    if edited:
+        Path(edited).write_text("EDITED = 1\n")
+
+
+def edit(path):
+    Path(path).write_text("EDITED = 1\n")
+
+
+ADVICE = "run `audiate code`, or `dvc repro`"
+OTHER_CODE = f"its code is not what data/code.json was made from: {ADVICE}"
+
+
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        ("tasks/sing.py", OTHER_CODE),
+        ("constraints.txt", f"constraints.txt is not what data/code.json was made from: {ADVICE}"),
+        ("data/code.json", f"data/code.json says nothing of sing: {ADVICE}"),
+        ("tasks/other.py", ""),
+        ("models/net.py", ""),
+    ],
+)
+def test_a_stage_begins_by_the_code_that_data_code_json_has(project, capsys, edited, words):
+    edit(edited)
+    code = run_stage(sing, "sing", {})
+    assert (code, capsys.readouterr().err) == ((1, f"sing: {words}\n") if words else (0, ""))
+    assert Path(".audiate/runs/sing.json").exists() != bool(words)
+
+
+def test_a_stage_without_data_code_json_says_how_to_make_it(project, capsys):
+    Path("data/code.json").unlink()
+    assert run_stage(sing, "sing", {}) == 1
+    assert capsys.readouterr().err == f"sing: data/code.json is missing: {ADVICE}\n"
+
+
+@pytest.mark.parametrize(("edited", "expected"), [("tasks/sing.py", 1), ("tasks/other.py", 0)])
+def test_a_stage_whose_code_changed_while_it_ran_fails(project, capsys, edited, expected):
+    assert run_stage(sing, "sing", {}, [edited]) == expected
+    assert capsys.readouterr().err == (f"sing: {OTHER_CODE}\n" if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("families", "family", "words"),
+    [
+        (
+            "{baselines: captures}",
+            "baselines",
+            "params.yaml: families.baselines is captures, but it learns from scores",
+        ),
+        ("{baselines: scores}", "deepsynth", "data/code.json says nothing of fit@deepsynth: " + ADVICE),
+        (
+            "{baselines: {network: models/net.py}}",
+            "baselines",
+            "params.yaml: families.baselines lists files, as an old",
+        ),
+        ("{kazoo: scores}", "kazoo", "params.yaml: families.kazoo is unknown, expected one of baselines, "),
+        ("{baselines: tapes}", "baselines", "params.yaml: families.baselines is 'tapes', expected one of scores, capt"),
+        ("", "baselines", "params.yaml: section families is missing, expected lines such as `cnn_lstm: captures`"),
+    ],
+)
+def test_a_family_that_params_yaml_has_wrong_is_one_line(project, capsys, families, family, words):
+    Path("params.yaml").write_text(f"families: {families}\n")
+    if "captures" in families:
+        write_code({"baselines": "captures"})
+    assert run_stage(sing, f"fit@{family}", {}) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"fit@{family}: {words}"), said
+    assert said.count("\n") == 1

@@ -14,9 +14,9 @@ from models.deepsynth import (
     DeepSynthConfig,
     PictureMemory,
     dilation_schedule,
-    heard_before,
     receptive_field,
     smooth_basis,
+    teacher_forced,
 )
 
 TINY = DeepSynthConfig(n_layers=5, n_channels=8, n_features=16, frame_widths=(2, 4))
@@ -64,7 +64,7 @@ def test_an_output_depends_on_just_its_receptive_field() -> None:
     network = make({"use_video": False}).double()
     reach = receptive_field(network.config.dilations)
     inputs = network.embedding(torch.zeros(1, 80, dtype=torch.long)).detach().requires_grad_()
-    total, _ = network.decoder(inputs, network.at_rest(1).heard, [None] * network.config.n_layers)
+    total, _ = network.decoder(inputs, network.at_rest(1).decoder, [None] * network.config.n_layers)
     total[0, 79].sum().backward()
     assert inputs.grad is not None
     felt = inputs.grad[0].abs().sum(dim=1).nonzero().flatten().tolist()
@@ -77,8 +77,8 @@ def test_no_output_knows_later_sound(options: dict[str, Any]) -> None:
     codes, pictures, shown = scene()
     changed = codes.clone()
     changed[:, 50:] = (changed[:, 50:] + 77) % 256
-    before = network(heard_before(codes), pictures=pictures, shown=shown)
-    after = network(heard_before(changed), pictures=pictures, shown=shown)
+    before = network(teacher_forced(codes), pictures=pictures, shown=shown)
+    after = network(teacher_forced(changed), pictures=pictures, shown=shown)
     torch.testing.assert_close(after[:, :51], before[:, :51], rtol=0, atol=0)  # logit 50 hears up to sample 49
     assert not torch.equal(after[:, 51], before[:, 51])
 
@@ -90,8 +90,8 @@ def test_no_output_knows_pictures_shown_later(options: dict[str, Any]) -> None:
     changed = pictures.clone()
     changed[4:] = 255 - changed[4:]
     first = int((shown[0] < 4).sum())  # the first sample under picture 4
-    before = network(heard_before(codes), pictures=pictures, shown=shown)
-    after = network(heard_before(codes), pictures=changed, shown=shown)
+    before = network(teacher_forced(codes), pictures=pictures, shown=shown)
+    after = network(teacher_forced(codes), pictures=changed, shown=shown)
     torch.testing.assert_close(after[:, :first], before[:, :first], rtol=0, atol=1e-6)
     assert (after[:, first] - before[:, first]).abs().max() > 1e-5
 
@@ -99,7 +99,7 @@ def test_no_output_knows_pictures_shown_later(options: dict[str, Any]) -> None:
 def test_the_blind_twin_has_no_eyes() -> None:
     network = make({"use_video": False})
     codes, pictures, shown = scene()
-    assert torch.equal(network(heard_before(codes)), network(heard_before(codes), pictures=pictures, shown=shown))
+    assert torch.equal(network(teacher_forced(codes)), network(teacher_forced(codes), pictures=pictures, shown=shown))
     assert not any("video" in name or "condition" in name for name in network.state_dict())
 
 
@@ -112,7 +112,7 @@ def test_a_network_with_eyes_asks_for_pictures() -> None:
 def test_going_on_from_the_past_equals_one_go(options: dict[str, Any]) -> None:
     network = make(options)
     codes, pictures, shown = scene()
-    heard = heard_before(codes)
+    heard = teacher_forced(codes)
     whole = network(heard, pictures=pictures, shown=shown)
     past, parts = network.at_rest(2), []
     for start, stop in [(0, 1), (1, 40), (40, 43), (43, 90)]:
@@ -126,7 +126,7 @@ def test_an_untrained_output_layer_of_zeros_loses_ln_256_nats() -> None:
     torch.nn.init.zeros_(network.output.weight)
     torch.nn.init.zeros_(network.output.bias)
     codes, pictures, shown = scene()
-    logits = network(heard_before(codes), pictures=pictures, shown=shown)
+    logits = network(teacher_forced(codes), pictures=pictures, shown=shown)
     loss = functional.cross_entropy(logits.flatten(0, 1), codes.flatten())
     assert loss.item() == pytest.approx(5.5452, abs=5e-5)
     assert loss.item() == pytest.approx(math.log(256), abs=1e-6)
@@ -137,10 +137,10 @@ def test_encoding_each_picture_once_equals_encoding_one_for_every_sample(frame_e
     network = make({"frame_encoder": frame_encoder})
     assert network.video is not None
     _, pictures, shown = scene(n_streams=1, n_samples=24)
-    once = network.video.look(pictures)[shown[0]]
+    once = network.video.encode(pictures)[shown[0]]
     # A convolution over another number of pictures may sum in another order.
     torch.testing.assert_close(
-        network.video.look(pictures[shown[0]]), once, rtol=1e-4, atol=1e-4 * float(once.detach().abs().max())
+        network.video.encode(pictures[shown[0]]), once, rtol=1e-4, atol=1e-4 * float(once.detach().abs().max())
     )
 
 
@@ -170,9 +170,9 @@ def test_at_rest_the_keyboard_is_nothing_when_rest_is_subtracted() -> None:
     assert network.video is not None
     resting = torch.randint(0, 256, (57, 780), dtype=torch.uint8)
     network.video.rest.copy_(resting)
-    looked = network.video.look(resting[None])
+    looked = network.video.encode(resting[None])
     torch.nn.init.zeros_(network.video.frames.dense.weight)  # type: ignore[union-attr]
-    assert torch.equal(network.video.look(resting[None]), looked)
+    assert torch.equal(network.video.encode(resting[None]), looked)
 
 
 def test_a_key_keeps_its_place_in_the_strip() -> None:
@@ -181,7 +181,7 @@ def test_a_key_keeps_its_place_in_the_strip() -> None:
     pictures = torch.zeros(52, 57, 780, dtype=torch.uint8)
     for key in range(52):
         pictures[key, :, key * 15 : key * 15 + 15] = 255
-    looks = network.video.look(pictures)
+    looks = network.video.encode(pictures)
     distances = torch.cdist(looks, looks) + torch.eye(52)
     assert distances.min() > 1e-4
 
@@ -216,7 +216,7 @@ def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
 def test_every_weight_gets_a_gradient() -> None:
     network = make({"video_to_output": True})
     codes, pictures, shown = scene()
-    logits = network(heard_before(codes), pictures=pictures, shown=shown)
+    logits = network(teacher_forced(codes), pictures=pictures, shown=shown)
     functional.cross_entropy(logits.flatten(0, 1), codes.flatten()).backward()
     # The last layer's residual goes nowhere: half of its rows learn nothing, none of its tensors is unused.
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

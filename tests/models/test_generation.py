@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.deepsynth import DeepSynth, DeepSynthConfig, heard_before, receptive_field
+from models.deepsynth import DeepSynth, DeepSynthConfig, receptive_field, teacher_forced
 from models.generation import Generator, Kernel, Precision, _add_products, _exponential, _pick
 
 N_SAMPLES = 70
@@ -45,7 +45,7 @@ def naive(network: DeepSynth, chosen: NDArray[np.float64], pictures: Tensor, sho
     """Draw every sample from a pass over all samples before it."""
     codes = torch.zeros(chosen.shape, dtype=torch.long)
     for t in range(chosen.shape[1]):
-        past = heard_before(codes)[:, : t + 1]
+        past = teacher_forced(codes)[:, : t + 1]
         logits = network(past, pictures=pictures, shown=shown[:, : t + 1])[:, t]
         below = torch.softmax(logits.double(), dim=1).cumsum(dim=1).numpy()
         codes[:, t] = torch.from_numpy((below <= chosen[:, t : t + 1]).sum(axis=1))
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_codes_and_another_seed_others() -> None:
 def test_a_cold_temperature_takes_the_likeliest_class(kernel: Kernel) -> None:
     network = make({"use_video": False})
     codes = Generator(network, n_streams=1, kernel=kernel, temperature=1e-4).generate(uniforms(1))
-    logits = network(heard_before(torch.from_numpy(codes).long()))
+    logits = network(teacher_forced(torch.from_numpy(codes).long()))
     np.testing.assert_array_equal(codes, logits.argmax(dim=2).numpy())
 
 
@@ -159,7 +159,7 @@ def test_at_the_paper_s_sizes_logits_are_the_network_s_within_2e_6(kernel: Kerne
     generator = Generator(network, n_streams=1, kernel=kernel)
     codes = generator.generate(uniforms(1, n_samples=60), pictures=pictures, shown=shown)
     with torch.inference_mode():
-        heard = heard_before(torch.from_numpy(codes).long())
+        heard = teacher_forced(torch.from_numpy(codes).long())
         expected = network(heard, pictures=pictures, shown=shown)[:, -1].numpy()
     np.testing.assert_allclose(generator.logits, expected, rtol=0, atol=2e-6)
     assert np.ptp(expected) > 0.01
@@ -185,7 +185,9 @@ def test_forced_codes_lose_what_the_network_loses(kernel: Kernel, precision: Pre
     codes = Generator(network, n_streams=4, kernel="torch").generate(uniforms(1, 2, 3, 4, n_samples=200))
     target = torch.from_numpy(codes).long()
     with torch.inference_mode():
-        exact = torch.nn.functional.cross_entropy(network(heard_before(target)).flatten(0, 1), target.flatten()).item()
+        exact = torch.nn.functional.cross_entropy(
+            network(teacher_forced(target)).flatten(0, 1), target.flatten()
+        ).item()
     tolerance = 0.005 if precision == "bfloat16" else 1e-5
     assert forced_nats(network, codes, kernel, precision) == pytest.approx(exact, abs=tolerance)
 

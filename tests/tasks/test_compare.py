@@ -23,7 +23,7 @@ class Project:
         self.folder = folder
         self.cache = folder / ".dvc" / "cache" / "files" / "md5"
         self.cache.mkdir(parents=True)
-        (folder / ".gitignore").write_text("/.dvc/cache\n/data\n")
+        (folder / ".gitignore").write_text("/.dvc/cache\n/data/*\n!/data/code.json\n")
         self.git("init", "-q")
 
     def git(self, *arguments):
@@ -36,7 +36,13 @@ class Project:
         path.write_bytes(content)
         return f"{md5}{suffix}"
 
-    def commit(self, *, takes, tables=None, params=None, packages="a==1\n", quarantine=(), deps=None):
+    def commit(
+        self, *, takes, tables=None, params=None, packages="a==1\n", quarantine=(), deps=None, files=None, machines=None
+    ):
+        """Commit a version: its results as DVC keeps them, and its ``files`` as git does.
+
+        ``machines`` says by family what trained it.
+        """
         catalog = [
             {"take": take, "kind": "score", "piece": piece, "part": part, "digest": digest, "duration_s": 1.0}
             for take, piece, part, digest in takes
@@ -51,6 +57,11 @@ class Project:
             write_table(self.folder / "table", columns)
             folders[f"data/evaluated/{family}"] = {"takes.parquet": (self.folder / "table").read_bytes()}
             (self.folder / "table").unlink()
+        for family, said in (machines or {}).items():
+            folders[f"data/trained/{family}"] = {"computed_by.json": json.dumps(said).encode()}
+        for path, content in (files or {}).items():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(content)
         stages = {}
         for path, files in folders.items():
             listed = [{"md5": self.store(content), "relpath": name} for name, content in files.items()]
@@ -150,7 +161,11 @@ def test_the_difference_is_taken_over_the_takes_that_both_tested_from_the_same_b
         ("onset_f1", 1.0, "better"),
         ("onset_f1", -1.0, "worse"),
         ("onset_f1", 0.0, "same"),
-        ("n_estimate", 1.0, "open"),  # nobody says whether more notes are better
+        ("n_estimate", 1.0, "open"),  # more notes are neither better nor worse
+        ("onset_precision", 1.0, "better"),
+        ("si_sdr_improvement_db", -1.0, "worse"),
+        ("leakage_db", -1.0, "better"),
+        ("of_an_older_version", 1.0, "open"),
     ],
 )
 def test_what_is_better_follows_from_the_metric(project, metric, change, verdict):
@@ -174,6 +189,99 @@ def test_a_lag_is_better_the_nearer_it_is_to_0(project):
     assert row.verdict == "better"
     assert row.difference == pytest.approx(-5.25)
     assert tables_of(found)[2].rows[0][2:5] == ("|Onset lag|, ms", "10.5", "5.2")
+
+
+def test_views_are_rows_of_their_own_and_belong_to_the_take_that_they_film(project):
+    views = [(f"{name}/{camera}", name) for name in "abc" for camera in ("left", "right")]
+    takes = [take(name) for name in "abc"]
+    project.commit(takes=takes, tables={"f": table(views, onset_f1=[0.5] * 6)})
+    takes[2] = take("c", digest="changed")
+    project.commit(takes=takes, tables={"f": table(views, onset_f1=[0.5, 0.6, 0.5, 0.6, 0.0, 0.0])})
+    found = project.compare()
+    (row,) = found.differences
+    assert (row.n_takes, row.n_pieces, row.verdict) == (4, 2, "better")
+    assert [move.take for move in row.moved] == ["a/right", "b/right"]
+    assert (found.left_out, found.unmatched) == (("c",), ())
+
+
+def test_a_family_without_a_row_in_common_is_named_and_not_called_unchanged(project):
+    project.commit(takes=[take("a"), take("b")], tables={"f": table(["a/left"], mr_stft=[1])})
+    project.commit(takes=[take("a"), take("b")], tables={"f": table(["b/left"], mr_stft=[1])})
+    found = project.compare()
+    assert (found.unmatched, found.differences) == (("f",), ())
+    assert ("not compared", "f", "", "no take in both from the same bytes") in tables_of(found)[1].rows
+
+
+def test_roles_are_read_from_the_rows_and_a_change_of_one_is_named(project):
+    def of(*roles):
+        columns = table("aa", mr_stft=[1, 2]) | {"system": ["net", "true"]}
+        return {"f": columns | ({"role": list(roles)} if roles else {})}
+
+    project.commit(takes=[take("a")], tables=of())  # from before systems had roles
+    project.commit(takes=[take("a")], tables=of("model", "bound"))
+    project.commit(takes=[take("a")], tables=of("idle", "bound"))
+    found = project.compare("HEAD~2", "HEAD~1")
+    assert [(row.system, row.role) for row in found.differences] == [("net", "model"), ("true", "bound")]
+    assert found.systems == ()
+    changed = project.compare()
+    assert [(row.name, row.old, row.new) for row in changed.systems] == [("f/net", "model", "idle")]
+    assert ("system", "f/net", "model", "idle") in tables_of(changed)[1].rows
+
+
+def test_figures_of_one_version_alone_are_named_once_for_all_families(project):
+    project.commit(takes=[take("a")], tables={name: table("a", old_key=[1], mr_stft=[1]) for name in "fg"})
+    project.commit(takes=[take("a")], tables={name: table("a", new_key=[1], mr_stft=[1]) for name in "fg"})
+    found = project.compare()
+    assert [(row.name, row.old, row.new) for row in found.figures] == [("f, g", "old_key", "new_key")]
+    assert {row.metric for row in found.differences} == {"mr_stft"}
+
+
+def test_a_family_that_params_no_longer_name_is_left_out_with_a_word(project):
+    one = {"f": table("a", mr_stft=[1]), "gone": table("a", mr_stft=[1])}
+    project.commit(takes=[take("a")], tables=one, params={"families": {"f": "scores", "gone": "scores"}})
+    project.commit(takes=[take("a")], tables=one, params={"families": {"f": "scores"}})
+    found = project.compare()
+    assert {row.family for row in found.differences} == {"f"}
+    assert (found.only_old, found.retired) == (("gone",), ("gone",))
+    assert ("not compared", "gone", "", "params.yaml no longer names it") in tables_of(found)[1].rows
+
+
+def code(**files):
+    """Make data/code.json, whose digests are by file name without its suffix."""
+    return {"data/code.json": json.dumps({"files": {f"tasks/{name}.py": digest for name, digest in files.items()}})}
+
+
+def test_code_is_what_the_stage_code_lists(project):
+    deps = {"tasks": "1", "flows": "1"}
+    project.commit(takes=[take("a")], deps=deps, files=code(step="1", film="1", gone="1"))
+    project.commit(takes=[take("a")], deps={**deps, "tasks": "2"}, files=code(step="1", film="2", came="1"))
+    assert project.compare().code == ("tasks/came.py", "tasks/film.py", "tasks/gone.py")
+
+
+@pytest.mark.parametrize("new", ["HEAD", WORKSPACE])
+def test_code_of_a_version_from_before_the_stage_is_compared_by_its_contents(project, new):
+    sources = {"tasks/step.py": "same\n", "tasks/film.py": "old\n"}
+    deps = {"tasks/step.py": "md5 of step", "tasks/film.py": "md5 of film"}
+    project.commit(takes=[take("a")], deps=deps, files=sources)
+    project.commit(
+        takes=[take("a")], files={**sources, "tasks/film.py": "new\n", **code(step="sha of step", film="sha of film")}
+    )
+    assert project.compare("HEAD~1", new).code == ("tasks/film.py",)
+
+
+def test_another_machine_is_a_cause_of_its_own(project):
+    names = ("net", "twin", "old", "same")
+    tables = {name: table("a", mr_stft=[1]) for name in names}
+    here = {"cpu": ["avx2"], "threads": 2, "libraries": {"torch": "2.13"}}
+    there = {"cpu": ["avx2", "avx512f"], "threads": 2, "libraries": {"torch": "2.13"}}
+    project.commit(takes=[take("a")], tables=tables, machines={"net": here, "twin": here, "same": here})
+    project.commit(takes=[take("a")], tables=tables, machines={"net": there, "twin": there, "old": there, "same": here})
+    found = project.compare()
+    assert [(row.name, row.old, row.new) for row in found.machines] == [
+        ("net, twin", {"cpu": ["avx2"]}, {"cpu": ["avx2", "avx512f"]})
+    ]
+    assert ("machine", "net, twin") in [row[:2] for row in tables_of(found)[1].rows]
+    assert (found.code, found.packages, found.params) == ((), (), ())
 
 
 def test_takes_of_one_piece_are_no_new_evidence(project):
@@ -200,6 +308,10 @@ def test_families_and_systems_of_one_version_alone_are_named_and_not_compared(pr
     project.commit(takes=[take("a"), take("b")], tables={"f": {**one, "system": ["t", "t"]}, "came": one})
     found = project.compare()
     assert (found.only_old, found.only_new, found.differences) == (("gone",), ("came",), ())
+    assert [(row.name, row.old, row.new) for row in found.systems] == [
+        ("f/t", None, "evaluated"),
+        ("f/s", "evaluated", None),
+    ]
     assert advice(found) == "no figure is in both versions"
 
 

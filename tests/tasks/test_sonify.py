@@ -182,7 +182,7 @@ def test_tables_and_matrices_that_leave_it_open_are_refused(tmp_path, values):
     write_table(tmp_path / "b.parquet", {"66": np.zeros(3), "p66": np.zeros(3)})
     assert "two columns are of one pitch" in refused(tmp_path, "b.parquet")[1]
     write(tmp_path / "c.parquet", values)
-    assert "asked for were 18 from 66 to 106" in refused(tmp_path, "c.parquet", pitches=MARIMBA_18)[1]
+    assert "requested were 18 from 66 to 106" in refused(tmp_path, "c.parquet", pitches=MARIMBA_18)[1]
     write_table(tmp_path / "d.parquet", {"66": ["loud", "soft"]})
     assert "column 66 holds no numbers" in refused(tmp_path, "d.parquet")[1]
     scipy.io.savemat(tmp_path / "a.mat", {"a": np.zeros((3, 9)), "b": np.zeros((3, 8))})

@@ -195,17 +195,6 @@ def test_prune_removes_what_is_gone_and_what_a_kill_left(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "index.json"]
 
 
-def test_imports_are_followed_into_functions_and_packages():
-    found = step.imported_modules("tasks.tools")
-    assert {"tasks", "tasks.tools", "tasks.step", "tasks.errors", "tasks.media.process"} <= set(found)
-    assert "flows.run" not in found
-
-
-def test_code_digest_refuses_what_is_no_module_of_the_project():
-    with pytest.raises(ValueError, match=r"numpy is not a module of flows, tasks, models"):
-        step.code_digest("numpy")
-
-
 WORKER = """
 import sys, time
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ def train(chunked, notes_of):
 
     def run(name="baselines", **changes):
         params = PARAMS.model_copy(update=changes)
-        train_family(name, params, data=SCORES, out=OUT, resume_root=RESUME, accelerator="cpu")
+        train_family(name, params, data=SCORES, out=OUT, resume_root=RESUME, accelerator="cpu", networks="portable")
         return results()
 
     return run

@@ -51,7 +51,7 @@ def keyboard_crop(width: int, height: int) -> tuple[int, int] | None:
 def film_of_video(decoded: DecodedFilm) -> Film:
     """Return a decoded video as a film of changes.
 
-    A change first seen in a picture happened at some time since the picture before: the middle of the two is the
+    A change that a picture shows first happened at some time since the picture before: the middle of the two is the
     nearest guess, so each picture but the first is put half a frame earlier than it was shown.
     """
     half_frame_s = float(1 / (2 * decoded.frame_rate))

@@ -17,7 +17,7 @@ from tasks.families import load_family
 from tasks.families.base import Film
 from tasks.families.deepsynth import (
     BLIND,
-    SEEING,
+    SYSTEM,
     DeepSynthFamily,
     DeepSynthParams,
     half_square_sum,
@@ -91,7 +91,7 @@ def test_the_same_training_writes_the_same_bytes_and_its_test_takes_are_never_op
     files = fit(music, tmp_path / "out", tmp_path / "resume")
     assert set(opened) <= {"a", "b", "c"}
     assert files == {str(p.relative_to(trained)): p.read_bytes() for p in sorted(trained.rglob("*")) if p.is_file()}
-    for system in (SEEING, BLIND):
+    for system in (SYSTEM, BLIND):
         assert {f"{system}.safetensors", f"{system}.json", f"curves/{system}.csv"} <= files.keys()
 
 
@@ -119,22 +119,22 @@ def test_a_killed_training_goes_on_to_the_same_bytes(music, trained, tmp_path):
     arguments = [music.scores.folder, tmp_path / "killed", tmp_path / "resume", PARAMS.model_dump_json()]
     killed = subprocess.run([sys.executable, "-c", _KILLED, *map(str, arguments)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert (tmp_path / "resume" / SEEING / "last.ckpt").exists()
+    assert (tmp_path / "resume" / SYSTEM / "last.ckpt").exists()
     files = fit(music, tmp_path / "out", tmp_path / "resume")
     assert files == {str(p.relative_to(trained)): p.read_bytes() for p in sorted(trained.rglob("*")) if p.is_file()}
 
 
 def test_the_twin_differs_in_its_eyes_alone(trained):
-    about = {system: json.loads((trained / f"{system}.json").read_text()) for system in (SEEING, BLIND)}
-    assert about[SEEING]["network"].pop("use_video")
+    about = {system: json.loads((trained / f"{system}.json").read_text()) for system in (SYSTEM, BLIND)}
+    assert about[SYSTEM]["network"].pop("use_video")
     assert not about[BLIND]["network"].pop("use_video")
-    assert about[SEEING] == about[BLIND]
+    assert about[SYSTEM] == about[BLIND]
 
 
 def test_every_film_gets_a_sound_of_its_length_from_both_systems(music, trained):
     films = {take: music.film(take) for take in ("c", "d")}
     found = sounds(trained, films)
-    assert set(found) == {(system, take) for system in (SEEING, BLIND) for take in ("c", "d")}
+    assert set(found) == {(system, take) for system in (SYSTEM, BLIND) for take in ("c", "d")}
     for performance in found.values():
         assert len(performance.audio) == 24_000
         assert (performance.sample_rate, performance.notes) == (4_000, None)
@@ -155,19 +155,19 @@ def test_a_film_sounds_the_same_alone_and_in_company(change, music, trained, tmp
     }
     together = sounds(tmp_path, short)
     alone = sounds(tmp_path, {"d": short["d"]})
-    np.testing.assert_array_equal(alone[SEEING, "d"].audio, together[SEEING, "d"].audio)
+    np.testing.assert_array_equal(alone[SYSTEM, "d"].audio, together[SYSTEM, "d"].audio)
     assert not np.array_equal(together[BLIND, "c"].audio, together[BLIND, "d"].audio)
 
 
 def test_nats_are_measured_on_each_segment_by_both_systems(music, trained):
     rows = music.scores.segments("test")
     found = DeepSynthFamily().nats(trained, music.scores, rows, accelerator="cpu")
-    assert set(found) == {SEEING, BLIND}
+    assert set(found) == {SYSTEM, BLIND}
     assert all(nats.shape == (len(rows),) and (nats > 0).all() for nats in found.values())
     one = DeepSynthFamily().nats(trained, music.scores, rows[2:3], accelerator="cpu")
-    np.testing.assert_allclose(one[SEEING], found[SEEING][2:3], rtol=1e-5)
+    np.testing.assert_allclose(one[SYSTEM], found[SYSTEM][2:3], rtol=1e-5)
     nothing = DeepSynthFamily().nats(trained, music.scores, [], accelerator="cpu")
-    assert nothing[SEEING].shape == (0,)
+    assert nothing[SYSTEM].shape == (0,)
 
 
 def test_a_segment_at_a_take_s_start_hears_silence_first_and_others_the_sample_before(music, trained):
@@ -205,7 +205,7 @@ def test_l2_is_half_the_sum_of_squared_weights_without_biases():
 
 
 def test_rest_is_the_keyboard_with_no_key_pressed(trained):
-    state, _ = load_trained(trained / SEEING, {})
+    state, _ = load_trained(trained / SYSTEM, {})
     resting = draw_keyboard(np.zeros((1, 88), np.uint8), lit="velocity")[0]
     np.testing.assert_array_equal(state["video.rest"], resting)
 
@@ -258,10 +258,10 @@ def test_after_a_minute_the_picture_is_worth_something_on_unseen_music(much_musi
     fit(much_music, tmp_path / "out", tmp_path / "resume", params)
     rows = much_music.scores.segments("test")[::2]
     nats = DeepSynthFamily().nats(tmp_path / "out", much_music.scores, rows, accelerator="cpu")
-    difference = nats[SEEING] - nats[BLIND]
+    difference = nats[SYSTEM] - nats[BLIND]
     assert difference.mean() < -0.01
     counts = np.ones(256) + np.bincount(much_music.scores.open("a")["codes"][:], minlength=256)
     unigram = -np.log(counts / counts.sum())[much_music.scores.open("c")["codes"][:]].mean()
-    assert nats[SEEING].mean() < unigram - 0.3
+    assert nats[SYSTEM].mean() < unigram - 0.3
     assert unigram < math.log(256)
     assert not list(Path(tmp_path / "out").glob("*.ckpt"))

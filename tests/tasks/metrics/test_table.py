@@ -11,7 +11,7 @@ import pytest
 
 from tasks.instruments.notes import sorted_notes
 from tasks.metrics import amplitudes, causality, data, likelihood, notes, separation, sound
-from tasks.metrics.table import METRICS, metric
+from tasks.metrics.table import METRICS, metric, reference
 from tasks.registry import KINDS
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +55,10 @@ def test_every_figure_in_git_has_its_metric(path):
     assert found
     for name, key in found:
         assert metric(key), name
+
+
+def test_the_reference_in_docs_is_the_table():
+    assert (ROOT / "docs/metrics.md").read_text() == reference()  # the file says how it is written anew
 
 
 def test_a_smaller_cost_is_better():

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import cv2
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.instruments.notes import sorted_notes
+from tasks.page import figures
 from tasks.page.figures import (
     DPI,
     PLOT,
@@ -165,3 +167,22 @@ def test_stills_stand_side_by_side_twice_as_large(tmp_path):
     assert picture.shape == (8, 2 * (6 + 2 + 6))
     assert (picture[:, :12] == 0).all()
     assert (picture[:, 16:] == 100).all()
+
+
+def test_a_thread_that_is_done_drawing_leaves_the_style_of_another_alone():
+    entered, go, styles = threading.Event(), threading.Event(), []
+
+    def draw():
+        with figures._styled():
+            entered.set()
+            go.wait(10)
+            styles.append(mpl.rcParams["legend.frameon"])
+
+    other = threading.Thread(target=draw)
+    with figures._styled():
+        other.start()
+        entered.wait(0.2)  # where nothing keeps it out, it is inside by now
+    go.set()
+    other.join(10)
+    assert styles == [False]
+    assert mpl.rcParams["legend.frameon"] == mpl.rcParamsDefault["legend.frameon"]
