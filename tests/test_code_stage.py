@@ -12,7 +12,7 @@ import yaml
 
 from tasks.code import LIBRARIES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAMILIES = {"baselines": "scores", "cnn_lstm": "captures"}

@@ -13,7 +13,7 @@ import yaml
 from tasks.chunk import SegmentParams, index_takes
 from tasks.takes import SplitParams, read_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROJECT = Path(__file__).resolve().parents[3]
 NETWORK = '''
