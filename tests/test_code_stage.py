@@ -84,7 +84,7 @@ class Scratch:
 
     def commit(self):
         self.run("git", "add", "--all")
-        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a")
+        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "a")
 
     def ran(self, *command):
         """Run a command, and return the stages that DVC ran for it."""
