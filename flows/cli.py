@@ -328,30 +328,30 @@ def separate(
     mix: Annotated[Path, typer.Argument(metavar="MIX", help="A recording of several players; of a video its sound.")],
     players: Annotated[
         str | None,
-        typer.Option(metavar="vn,vc,...", help="Who plays, by codes or names; the take.yaml beside MIX when left out."),
+        typer.Option(metavar="vn,vc,...", help="Instruments, by codes or names; by default those of the take.yaml."),
     ] = None,
     video: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="V",
-            help="Shows all players, row by row, or one each in their order; placed by its sound if it has one.",
+            help="A video of all players, row by row, or one of each in their order; synchronized by its sound.",
         ),
     ] = None,
     take: Annotated[
         str | None,
-        typer.Option(metavar="TAKE", help="A take of data/chunked/ensembles whose mix it is, in their place."),
+        typer.Option(metavar="TAKE", help="A take of data/chunked/ensembles with this mix, instead of both."),
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="Who takes it apart, once trained; separate.family when left out.")
+        str | None, typer.Option(help="A trained family that separates; by default separate.family of params.yaml.")
     ] = None,
-    system: Annotated[str | None, typer.Option(help="One of its systems; the first that can when left out.")] = None,
+    system: Annotated[str | None, typer.Option(help="One of its systems; by default the first possible.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where stems go; here, MIX_stems, by default.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; by default MIX_stems here.")
     ] = None,
     sound_format: Annotated[str, typer.Option("--format", help="flac or wav, 16 bits.")] = "flac",
     as_json: Json = False,
 ) -> None:
-    """Take a mix apart: a sound a player."""
+    """Separate a mix: a sound for each player."""
     from rich.console import Console
     from rich.table import Table
 

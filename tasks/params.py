@@ -33,7 +33,9 @@ class Section(BaseModel):
         """
         if isinstance(values, Mapping) and (former := [key for key in cls.renamed if key in values]):
             changes = ", ".join(f"{key} is now {cls.renamed[key]}" for key in former)
-            raise ParamsError(f"params.yaml: {name}: {changes}; rename it, or write a preset anew")
+            raise ParamsError(
+                f"params.yaml: {name}: {changes}: rename them, or write the file anew by `audiate preset NAME`"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -1,9 +1,9 @@
-"""What the difference of two systems, or of two versions of one, over the same takes is worth: an interval around it.
+"""Intervals around the difference of two systems, or of two versions of one, over the same takes.
 
 Takes of one piece are alike, so pieces are what is drawn again. The spread of a handful of pieces is itself badly
 known, and a plain percentile bootstrap is far too narrow for them. Two reaches are computed here, and the wider one
-counts: a bootstrap-t, which sees skew and outliers, and Student's t on the jackknife's standard error, which is honest
-about few pieces and about pieces of unequal size.
+counts: a bootstrap-t, which follows skew and outliers, and Student's t on the jackknife's standard error, which holds
+for few pieces and for pieces of unequal size.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def paired_intervals(
     replacement, from six groups on; t is Student's at (groups - 1) degrees of freedom. All figures share the draws.
 
     Of 1,000 pairs without a difference at most 6 % are called different, with 3 to 60 pieces, one to five takes
-    each, normal, heavy-tailed or skewed; most often 2 to 4 %. Two pieces say next to nothing: t is 42 there.
+    each, normal, heavy-tailed or skewed; most often 2 to 4 %. Two pieces give almost no evidence: t is 42 there.
 
     Args:
         difference: new minus old (takes,) or (takes, figures), finite.
@@ -44,7 +44,7 @@ def paired_intervals(
 
     Returns:
         Mean, lower end, upper end, each (figures,). Where every group has the same difference all three are equal.
-        With a single group the ends are infinite: nothing can be said about the spread.
+        With a single group the ends are infinite: the spread is unknown.
 
     Raises:
         ValueError: lengths differ, there is no take, or a difference is not finite.
@@ -97,8 +97,8 @@ def paired_interval(
         Mean difference, lower end, upper end.
 
     Raises:
-        ValueError: lengths differ, a figure is not finite, or there are fewer than two groups, whose
-            spread nothing can be said about.
+        ValueError: lengths differ, a figure is not finite, or there are fewer than two groups: their
+            spread is unknown.
     """
     mean, low, high = paired_intervals(np.subtract(a, b), groups, n_resamples=n_resamples, rng=rng)
     if not np.isfinite(low[0]):
@@ -129,7 +129,7 @@ def _bootstrap_reach(
     scale = n_groups / (n_groups - 1)
     errors = np.sqrt(scale * np.maximum(left, 0.0)) / n_takes
     error = np.sqrt(scale * np.square(centred).sum(axis=0)) / sizes.sum()  # (F,)
-    # A draw without spread says nothing finite of its own error: it counts as infinitely far.
+    # A draw without spread has no finite error of its own: it counts as infinitely far.
     far = np.full(moved.shape, np.inf)
     np.divide(np.abs(moved), errors, out=far, where=errors > 1e-6 * error)
     level = 1 - (1 - CONFIDENCE) / (1 + WARINESS / n_groups)

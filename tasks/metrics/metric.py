@@ -21,7 +21,7 @@ class Metric:
         key: its name in ``takes.parquet`` and in ``data/metrics``.
         label: what a column of a table is headed with.
         unit: of the value, "" where it has none.
-        direction: which values are better; ``none`` where nobody can say: the figure is shown and never ranked.
+        direction: which values are better; ``none`` where no value is: the figure is shown and never ranked.
         digits: behind the decimal point, where it is shown.
         meaning: in a sentence, for people who compare systems.
         source: the paper, standard or library that defines it.

@@ -13,11 +13,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.instruments.notes import Notes
+from tasks.instruments.notes import ONSET_TOLERANCE_S, Notes
 from tasks.metrics.metric import PERFORMED, Metric
-
-ONSET_TOLERANCE_S = 0.05
-"""The field's usual tolerance of an onset (MIREX note tracking)."""
 
 OFFSET_RATIO = 0.2
 """An offset may be this share of the reference note's duration away, but at least the onset's tolerance."""
@@ -142,7 +139,7 @@ def match_notes(
     Returns:
         Pairs (M, 2): index into the reference, index into the estimate; sorted by reference.
     """
-    import mir_eval.transcription  # it brings all of scipy, and most who ask this module want a constant
+    import mir_eval.transcription  # it imports all of scipy, and most modules that import this one need a constant
 
     pairs = [np.empty((0, 2), np.intp)]
     for pitch in np.intersect1d(reference.pitch, estimate.pitch):
@@ -190,7 +187,7 @@ def note_scores(
         - `offset_precision`, `offset_recall`, `offset_f1`: pitch, onset and offset agree.
         - `velocity_precision`, `velocity_recall`, `velocity_f1`: pitch, onset and velocity agree, after the
           estimated velocities went through the one straight line that fits the matched ones best
-          (so this says whether loud and soft are told apart; the next figure says whether they are right).
+          (so this measures whether loud and soft notes differ; the next figure whether their velocities are right).
         - `velocity_mae`: mean absolute difference of velocity over matched notes, in MIDI steps.
         - `onset_lag_ms`: median of estimated minus reference onset over matched notes; positive is late.
 

@@ -1,4 +1,4 @@
-"""How well a mix was taken apart.
+"""Metrics of source separation.
 
 Shapes: K sources, C channels, n samples. Three rules are fixed, so that a figure means the same everywhere:
 
@@ -86,7 +86,7 @@ METRICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """What of the others is heard where a source is silent.
+    """What an estimate lets through of the other sources while its own source is silent.
 
     Attributes:
         power: energy of the estimate over the mix's, of each silent window in which the mix is not silent too.
@@ -159,15 +159,15 @@ def active_si_sdr_db(reference: NDArray[np.floating], estimate: NDArray[np.float
 def leakage(
     reference: NDArray[np.floating], estimate: NDArray[np.floating], mix: NDArray[np.floating], *, sample_rate: int
 ) -> Leakage:
-    """Measure how much of a mix is heard in an estimate (C, n) while its source is silent.
+    """Measure how much of a mix an estimate (C, n) lets through while its source is silent.
 
     Raises:
         ValueError: shapes differ, or a sample is not finite.
     """
     true, found = _checked(reference, estimate)
-    _, heard = _checked(reference, mix)
+    _, mixed = _checked(reference, mix)
     length = max(1, round(SILENT_WINDOW_S * sample_rate))
-    of_true, of_found, of_mix = (_window_power(one, length) for one in (true, found, heard))
+    of_true, of_found, of_mix = (_window_power(one, length) for one in (true, found, mixed))
     silent = of_true <= of_true.max(initial=0.0) * 10 ** (SILENT_DB / 10)
     # A mix that is silent itself has nothing to leak.
     silent &= of_mix > of_mix.max(initial=0.0) * 10 ** (SILENT_DB / 10)
@@ -207,14 +207,18 @@ def bss_eval_db(
     names = ("sdr_db", "isr_db", "sir_db", "sar_db")
     figures = {name: np.full(len(true), np.nan) for name in names}
     # The package calls a source silent whose channels add up to nothing.
-    heard = np.flatnonzero(true.sum(axis=1).any(axis=1) & found.sum(axis=1).any(axis=1))
+    sounding = np.flatnonzero(true.sum(axis=1).any(axis=1) & found.sum(axis=1).any(axis=1))
     window = max(1, round(BSS_WINDOW_S * sample_rate))
-    if not len(heard):
+    if not len(sounding):
         return figures
     try:
         with np.errstate(divide="ignore", invalid="ignore"):
             by_window = evaluate(
-                true[heard].transpose(0, 2, 1), found[heard].transpose(0, 2, 1), win=window, hop=window, padding=False
+                true[sounding].transpose(0, 2, 1),
+                found[sounding].transpose(0, 2, 1),
+                win=window,
+                hop=window,
+                padding=False,
             )
     except AttributeError as error:
         if "linalg" not in str(error):
@@ -223,7 +227,7 @@ def bss_eval_db(
         # numpy 2 no longer has it.
         return figures
     for name, values in zip(names, by_window, strict=True):
-        for source, own in zip(heard, values, strict=True):
+        for source, own in zip(sounding, values, strict=True):
             if not np.isnan(own).all():
                 figures[name][source] = np.clip(np.median(own[~np.isnan(own)]), -LIMIT_DB, LIMIT_DB)
     return figures
@@ -244,9 +248,9 @@ def sdr_db(
     n_windows = max(1, (true.shape[2] - window + window) // window)
     medians = np.full(len(true), np.nan)
     spans = [slice(start * window, (start + 1) * window) for start in range(n_windows)]
-    heard = true.sum(axis=1).any(axis=1)
-    spans = [span for span in spans if true[heard, :, span].sum(axis=1).any(axis=1).all()]
-    for source in np.flatnonzero(heard) if spans else ():
+    sounding = true.sum(axis=1).any(axis=1)
+    spans = [span for span in spans if true[sounding, :, span].sum(axis=1).any(axis=1).all()]
+    for source in np.flatnonzero(sounding) if spans else ():
         ratios = [
             _db(
                 float(np.sum(np.square(true[source, :, span]))),
@@ -266,8 +270,8 @@ def best_permutation(references: NDArray[np.floating], estimates: NDArray[np.flo
         estimates: (K, C, n).
 
     Returns:
-        ``order`` with ``estimates[order[k]]`` belonging to ``references[k]``. Where nothing speaks for another order,
-        as among silent ones, the given one stays.
+        ``order`` with ``estimates[order[k]]`` belonging to ``references[k]``. Where no order fits better, as among
+        silent sources, the given one stays.
 
     Raises:
         ValueError: shapes differ, or a sample is not finite.

@@ -134,8 +134,11 @@ def score_table(
 
 
 def figure_table(title: str, evaluations: Sequence[Evaluation], metrics: Sequence[Metric]) -> Table | None:
-    """Return a table of figures alone, without intervals; None where no system has one of them."""
-    return _table(title, evaluations, metrics, reference="", lead=lambda *_: None, remarks={})
+    """Return a table of figures alone, without intervals, of the systems that have one; None where none has."""
+    table = _table(title, evaluations, metrics, reference="", lead=lambda *_: None, remarks={})
+    if table is None:
+        return None
+    return replace(table, rows=tuple(row for row in table.rows if any(cell.value is not None for cell in row.cells)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def differences(
 
 
 def _direction(key: str) -> Direction:
-    """Return which values of a figure are better; nobody can say of a key that an older version alone knew."""
+    """Return which values of a figure are better: none for a key that only older versions have."""
     return _METRICS[key].direction if key in _METRICS else "none"
 
 

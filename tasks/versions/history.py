@@ -20,7 +20,7 @@ from dvc.config import Config, ConfigError
 from tasks.errors import DamagedData, PipelineError
 
 WORKSPACE = "WORKSPACE"
-"""Stands for the working tree where a git revision is asked for."""
+"""The name of the working tree where a git revision is expected."""
 
 LOCK = "dvc.lock"
 GIT_TIMEOUT_S = 60
@@ -32,7 +32,7 @@ class HistoryError(PipelineError):
 
 
 def git(arguments: Sequence[str], *, root: Path = Path(), environment: Mapping[str, str] | None = None) -> str:
-    """Run git without ever asking a question, and return what it says.
+    """Run git without any prompt, and return its output.
 
     Args:
         arguments: its own.
@@ -69,7 +69,7 @@ class Version:
     """One version of data, parameters, code and results.
 
     Attributes:
-        name: as it was asked for.
+        name: as requested.
         commit: its full hash; None is the working tree.
         lock: what its dvc.lock holds.
         root: folder of the project.

@@ -21,7 +21,7 @@ from tasks.compare import CompareParams
 from tasks.errors import ParamsError
 from tasks.evaluate import EvaluateParams
 from tasks.extract import ExtractParams
-from tasks.families import load_family
+from tasks.families import families_of, load_family
 from tasks.film import FilmParams
 from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
@@ -161,10 +161,28 @@ def test_debug_shows_where_an_error_came_from():
     assert (quiet.returncode, quiet.stderr.count("\n"), "Traceback" in quiet.stderr) == (1, 1, False)
 
 
-def test_a_stage_that_fails_is_exit_code_1_and_says_which(audiate):
+def test_a_stage_that_fails_is_exit_code_1_and_says_which(audiate, tmp_path):
+    write_preset("demo", tmp_path / "params.yaml")
     code, _, error = audiate("train", "nobody")
     assert code == 1
-    assert "dvc repro train@nobody ended with" in error.splitlines()[-1]
+    assert "dvc repro code train@nobody ended with" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "params.yaml not found: run this in the folder of the project"),
+        (
+            "families: {cnn_lstm: {network: models/cnn_lstm.py, data: data/chunked/captures}}",
+            "params.yaml: families.cnn_lstm lists files, as an older version had it: write the kind of its data alone, "
+            "as in `cnn_lstm: captures`, or make the file anew by `audiate preset demo`",
+        ),
+    ],
+)
+def test_a_stage_needs_a_params_yaml_of_this_version(audiate, tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "params.yaml").write_text(text)
+    assert audiate("train", "cnn_lstm") == (1, "", f"audiate: {words}\n")
 
 
 def test_a_setting_that_makes_no_sense_is_one_line(audiate, monkeypatch):
@@ -189,8 +207,7 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
     assert set(params["train"]) >= set(params["families"])  # a family may be known and not be in the pipeline
     for family, values in params["train"].items():
         load_family(family).params_class.parse(values, f"train.{family}")
-        files = params["families"].get(family, {})
-        assert all((PROJECT / path).is_file() for path in files.values() if path.endswith(".py"))
+    assert families_of(params) == params["families"]
     assert params["perform"]["family"] in params["families"]
     for family, ranges in params["search"]["ranges"].items():
         assert set(ranges) <= set(params["train"][family])

@@ -57,7 +57,7 @@ def inbox(tmp_path):
 
 @pytest.fixture
 def add(ingest_params):
-    """Return a function that adds folders and tells a row's take, device, state and kind."""
+    """Return a function that adds folders."""
 
     def run(*folders, **options):
         return add_takes(list(folders), params=ingest_params, **options)
@@ -74,7 +74,7 @@ def take(inbox, name, media, number=0, *, mic=True):
     return folder
 
 
-def told(summary: AddSummary):
+def outcomes(summary: AddSummary):
     return [(row.take, row.device, row.state, row.kind) for row in summary.rows]
 
 
@@ -93,7 +93,7 @@ def recorded(project):
 def test_a_takes_folder_comes_in_whole_is_recorded_and_is_known_the_next_time(project, inbox, media, add):
     folder = take(inbox, "one", media)
     before = files(inbox)
-    assert told(add(folder)) == [("one", "", "added", "")]
+    assert outcomes(add(folder)) == [("one", "", "added", "")]
     assert raw(project) == {f"one/{name}": data for name, data in files(folder).items()}
     assert files(inbox) == before
     assert recorded(project)["nfiles"] == 2
@@ -103,19 +103,19 @@ def test_a_takes_folder_comes_in_whole_is_recorded_and_is_known_the_next_time(pr
     assert tracked == ""
     assert "/raw" in (project / "data" / ".gitignore").read_text().split()
     stamp = (project / "data" / "raw.dvc").stat().st_mtime_ns
-    assert told(add(folder)) == [("one", "", "known", "")]
+    assert outcomes(add(folder)) == [("one", "", "known", "")]
     assert (project / "data" / "raw.dvc").stat().st_mtime_ns == stamp
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(project, inbox, media, add):
+def test_a_dry_run_reports_the_same_and_writes_nothing(project, inbox, media, add):
     folder = take(inbox, "one", media)
     (inbox / "broken.mp4").write_bytes(b"")
     before = files(project)
     planned = add(inbox, dry_run=True)
     assert planned.dry_run
     assert files(project) == before
-    assert told(planned) == told(add(inbox))
-    assert told(add(folder, dry_run=True)) == [("one", "", "known", "")]
+    assert outcomes(planned) == outcomes(add(inbox))
+    assert outcomes(add(folder, dry_run=True)) == [("one", "", "known", "")]
 
 
 def test_a_folder_of_takes_scores_and_marimba_recordings_is_sorted_into_takes(project, inbox, media, add, notes_of):
@@ -127,7 +127,7 @@ def test_a_folder_of_takes_scores_and_marimba_recordings_is_sorted_into_takes(pr
     shutil.copy(media / "cam2.mp4", inbox / "seq6a_angle2.mp4")
     shutil.copy(media / "cam3.mp4", inbox / "film.MP4")
     summary = add(inbox)
-    assert told(summary) == [(name, "", "added", "") for name in ("film", "loose", "one", "score", "seq6a")]
+    assert outcomes(summary) == [(name, "", "added", "") for name in ("film", "loose", "one", "score", "seq6a")]
     assert sorted(raw(project)) == [
         "film/cam_main.MP4",
         "loose/loose.mid",
@@ -139,7 +139,7 @@ def test_a_folder_of_takes_scores_and_marimba_recordings_is_sorted_into_takes(pr
         "seq6a/take.yaml",
     ]
     assert yaml.safe_load(raw(project)["seq6a/take.yaml"]) == {"piece": "seq6", "instrument": "marimba-18"}
-    assert told(add(inbox)) == [(name, "", "known", "") for name in ("film", "loose", "one", "score", "seq6a")]
+    assert outcomes(add(inbox)) == [(name, "", "known", "") for name in ("film", "loose", "one", "score", "seq6a")]
 
 
 def test_one_broken_device_stays_outside_and_the_take_comes_in_without_it(project, inbox, media, add):
@@ -147,7 +147,7 @@ def test_one_broken_device_stays_outside_and_the_take_comes_in_without_it(projec
     (folder / "cam_side.mp4").write_bytes((media / "cam1.mp4").read_bytes()[:300])
     (folder / "cam_back.mp4").write_bytes(b"")
     (folder / "notes.mid").write_bytes(b"MThd")
-    rows = told(add(folder))
+    rows = outcomes(add(folder))
     assert rows[0] == ("one", "", "added", "")
     assert {(device, state) for _, device, state, _ in rows[1:]} == {
         ("cam_side", "quarantined"),
@@ -155,22 +155,22 @@ def test_one_broken_device_stays_outside_and_the_take_comes_in_without_it(projec
         ("notes", "quarantined"),
     }
     assert sorted(raw(project)) == ["one/cam_top.mp4", "one/mic_room.wav"]
-    assert told(add(folder))[0] == ("one", "", "known", "")
+    assert outcomes(add(folder))[0] == ("one", "", "known", "")
     shutil.copy(media / "cam1.mp4", folder / "cam_side.mp4")
-    assert ("one", "", "added", "EXTENDED") in told(add(folder))
+    assert ("one", "", "added", "EXTENDED") in outcomes(add(folder))
     assert sorted(raw(project)) == ["one/cam_side.mp4", "one/cam_top.mp4", "one/mic_room.wav"]
 
 
-def test_other_files_under_a_known_name_are_refused_until_asked_for(project, inbox, media, add):
+def test_other_files_under_a_known_name_are_refused_without_replace(project, inbox, media, add):
     folder = take(inbox, "one", media)
     add(folder)
     before = raw(project)
     shutil.copy(media / "cam1.mp4", folder / "cam_top.mp4")
     refused = add(folder)
-    assert told(refused) == [("one", "", "quarantined", "NAME_TAKEN")]
+    assert outcomes(refused) == [("one", "", "quarantined", "NAME_TAKEN")]
     assert "cam_top.mp4" in refused.rows[0].reason
     assert raw(project) == before
-    assert told(add(folder, replace=True)) == [("one", "", "added", "REPLACED")]
+    assert outcomes(add(folder, replace=True)) == [("one", "", "added", "REPLACED")]
     assert raw(project) == {f"one/{name}": data for name, data in files(folder).items()}
     assert is_recorded(Path("data/raw"))
 
@@ -283,11 +283,11 @@ def test_a_file_that_is_written_to_while_it_is_copied_is_refused_and_comes_in_wh
 
     monkeypatch.setattr("tasks.add.shutil.copyfileobj", grow)
     monkeypatch.setattr("tasks.add.FICLONE", 0)  # a file system that cannot share blocks
-    assert told(add(folder)) == [("one", "", "quarantined", "CHANGED")]
+    assert outcomes(add(folder)) == [("one", "", "quarantined", "CHANGED")]
     assert raw(project) == {}
     assert not (project / "data" / "incoming").exists()
     monkeypatch.setattr("tasks.add.shutil.copyfileobj", copy)
-    assert told(add(folder)) == [("one", "", "added", "")]
+    assert outcomes(add(folder)) == [("one", "", "added", "")]
 
 
 def test_a_full_disk_is_one_line_and_keeps_nothing(project, inbox, media, add, monkeypatch):
@@ -303,7 +303,7 @@ def test_a_full_disk_is_one_line_and_keeps_nothing(project, inbox, media, add, m
             add(folder)
     assert raw(project) == {}
     assert not list((project / "data").glob("incoming/*"))
-    assert told(add(folder)) == [("one", "", "added", "")]
+    assert outcomes(add(folder)) == [("one", "", "added", "")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -325,7 +325,7 @@ def test_what_may_not_be_read_is_a_row(project, inbox, media, add, monkeypatch, 
         summary = add(inbox, dry_run=True)
     finally:
         os.seteuid(0)
-    assert told(summary) == [
+    assert outcomes(summary) == [
         ("closed", "", "quarantined", "UNREADABLE"),
         ("listed", "", "quarantined", "NO_DEVICE"),
         ("one", "", "added", ""),
@@ -352,25 +352,25 @@ def test_a_stage_that_reads_data_raw_is_waited_for_and_named(project, inbox, med
     repo = Repo()
     lock = Path(repo.tmp_dir) / "rwlock"
     lock.write_text(json.dumps({"read": {str(Path("data/raw").absolute()): [{"pid": reader.pid, "cmd": "repro"}]}}))
-    said = []
+    lines = []
     done = []
-    adding = threading.Thread(target=lambda: done.append(add(folder, tell=said.append)))
+    adding = threading.Thread(target=lambda: done.append(add(folder, tell=lines.append)))
     adding.start()
     deadline = time.monotonic() + 60
-    while not any("waiting" in line for line in said) and time.monotonic() < deadline:
+    while not any("waiting" in line for line in lines) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert f"data/raw: waiting for process {reader.pid} (repro)" in said
+    assert f"data/raw: waiting for process {reader.pid} (repro)" in lines
     assert raw(project) == {}
     reader.kill()
     reader.wait()
     adding.join(60)
-    assert told(done[0]) == [("one", "", "added", "")]
+    assert outcomes(done[0]) == [("one", "", "added", "")]
     with rwlock(repo.tmp_dir, repo.fs, "other", [], [str(Path("data/raw").absolute())], False):
         pass  # nothing is left locked
     repo.close()
 
 
-def test_who_will_not_wait_is_told_who_is_at_work(project, inbox, media, add):
+def test_an_add_that_must_not_wait_fails_and_names_the_process_at_work(project, inbox, media, add):
     lock = project / ".audiate" / "locks" / "add"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:
@@ -393,11 +393,11 @@ def test_a_file_of_dvc_that_a_kill_cut_short_is_made_anew(project, inbox, media,
 def test_what_was_copied_in_by_hand_is_recorded_with_the_next_add(project, inbox, media, add):
     add(take(inbox, "one", media))
     shutil.copytree(take(inbox, "two", media, 1), project / "data" / "raw" / "two")
-    assert told(add(inbox / "one")) == [("one", "", "known", "")]
+    assert outcomes(add(inbox / "one")) == [("one", "", "known", "")]
     assert recorded(project)["nfiles"] == 4
 
 
-def test_dvc_refuses_nobody_once_the_lock_is_let_go(project):
+def test_dvc_refuses_no_process_once_the_lock_is_released(project):
     with writing_raw(Path("data/raw"), tell=lambda line: None):
         pass
     with writing_raw(Path("data/raw"), tell=lambda line: None):
@@ -452,12 +452,12 @@ def test_many_at_once_wait_for_each_other_and_bring_each_take_in_once(project, i
 
     def work(number):
         summary = add(inbox)
-        (tmp_path / f"told-{number}").write_text(json.dumps(summary.counts()))
+        (tmp_path / f"counts-{number}").write_text(json.dumps(summary.counts()))
 
     children = [in_a_fork(lambda number=number: work(number)) for number in range(50)]
     for child in children:
         os.waitpid(child, 0)
-    counts = [json.loads((tmp_path / f"told-{number}").read_text()) for number in range(50)]
+    counts = [json.loads((tmp_path / f"counts-{number}").read_text()) for number in range(50)]
     assert sum(count["added"] for count in counts) == 3
     assert sum(count["known"] for count in counts) == 147
     assert raw(project) == {
@@ -475,21 +475,21 @@ def stem(folder, name, frequency_hz, *, seconds=2.0):
 def test_an_ensemble_comes_in_with_its_stems_and_its_mix(project, inbox, add):
     for name, frequency_hz in (("stem_1_vn.wav", 300), ("stem_2_vn.wav", 500), ("mix.wav", 400)):
         stem(inbox / "duet", name, frequency_hz)
-    assert told(add(inbox)) == [("duet", "", "added", "")]
+    assert outcomes(add(inbox)) == [("duet", "", "added", "")]
     assert sorted(raw(project)) == ["duet/mix.wav", "duet/stem_1_vn.wav", "duet/stem_2_vn.wav"]
-    assert told(add(inbox)) == [("duet", "", "known", "")]
+    assert outcomes(add(inbox)) == [("duet", "", "known", "")]
 
 
 def test_each_solo_is_a_take_of_its_own(project, inbox, media, add):
     for number, name in enumerate(("solo_vn.mp4", "solo_vc.mp4")):
         shutil.copy(media / f"cam{number}.mp4", inbox / name)
-    assert told(add(inbox)) == [("solo_vc", "", "added", ""), ("solo_vn", "", "added", "")]
+    assert outcomes(add(inbox)) == [("solo_vc", "", "added", ""), ("solo_vn", "", "added", "")]
     assert sorted(raw(project)) == ["solo_vc/solo_vc.mp4", "solo_vn/solo_vn.mp4"]
 
 
 def test_a_file_of_stems_is_a_take_by_its_songs_name(project, inbox, media, add):
     shutil.copy(media / "cam1.mp4", inbox / "A Band - The Song.stem.mp4")
-    assert told(add(inbox / "A Band - The Song.stem.mp4", dry_run=True)) == [("A_Band_-_The_Song", "", "added", "")]
+    assert outcomes(add(inbox / "A Band - The Song.stem.mp4", dry_run=True)) == [("A_Band_-_The_Song", "", "added", "")]
 
 
 def test_an_ensemble_with_a_broken_stem_does_not_come_in(project, inbox, add):

@@ -113,7 +113,7 @@ def test_a_pedal_holds_the_sound_of_a_key_that_came_up(ingest, notes_of):
 
 
 @pytest.mark.parametrize("change", ["new", "grown", "touched", "gone"])
-def test_the_listing_tells_whatever_changed_in_data_raw(sample, change):
+def test_the_listing_shows_whatever_changed_in_data_raw(sample, change):
     path = Path("data/raw/x/x.mid")
     path.parent.mkdir()
     path.write_bytes(b"one")
@@ -158,7 +158,7 @@ def ingested(name, params, *, sources=None):
     return json.loads((out / "take.json").read_text())
 
 
-def test_a_capture_without_words_is_told_by_its_names(capture, ingest_params):
+def test_a_capture_without_a_take_file_is_described_by_its_names(capture, ingest_params):
     capture("one", cam_top__mp4="cam0.mp4", cam_side__mp4="cam1.mp4", mic_room__wav="mic0.wav")
     row = ingested("one", ingest_params)
     assert (row["kind"], row["piece"], row["part"], row["title"]) == ("capture", "one", None, "one")
@@ -176,13 +176,13 @@ def test_a_capture_without_words_is_told_by_its_names(capture, ingest_params):
     assert not Path("data/ingested/one/notes.parquet").exists()
 
 
-def test_a_capture_is_what_its_take_file_says(capture, ingest_params):
-    said = (
+def test_a_capture_is_what_its_take_file_describes(capture, ingest_params):
+    take_file = (
         b"piece: a\npart: test\ntitle: T\nplayer: P\ninstrument: marimba-18\nmaster: mic_room\nnotes: recorded\n"
         b"cameras: {top: {crop: [0, 0, 32, 24]}, gone: {}}\n"
     )
     midi = (Path("data/sample/midi") / "a.mid").read_bytes()
-    files = {"cam_top__mp4": "cam0.mp4", "mic_room__wav": "mic0.wav", "take__yaml": said, "x__mid": midi}
+    files = {"cam_top__mp4": "cam0.mp4", "mic_room__wav": "mic0.wav", "take__yaml": take_file, "x__mid": midi}
     capture("one", **files)
     row = ingested("one", ingest_params)
     assert (row["piece"], row["part"], row["title"], row["player"]) == ("a", "test", "T", "P")
@@ -201,7 +201,7 @@ def test_a_capture_is_what_its_take_file_says(capture, ingest_params):
     assert (read.master, read.notes, read.instrument) == ("mic_room", "recorded", "marimba-18")
     assert read.device("cam_top").crop == (0, 0, 32, 24)
     before = row["digest"]
-    capture("two", **files | {"take__yaml": said + b"# more\n"})
+    capture("two", **files | {"take__yaml": take_file + b"# more\n"})
     assert ingested("two", ingest_params)["digest"] != before
 
 
@@ -278,8 +278,8 @@ def test_a_recording_that_comes_again_is_refused_in_any_container_and_the_first_
     assert copies(sources[::-1]) == copies(sources)
 
 
-@pytest.mark.parametrize(("said", "kinds"), [(b"piece: k\n", []), (b"title: new\n", ["OTHER_PIECE"])])
-def test_a_recording_that_is_encoded_anew_is_of_the_same_piece_or_refused(capture, tmp_path, said, kinds):
+@pytest.mark.parametrize(("take_file", "kinds"), [(b"piece: k\n", []), (b"title: new\n", ["OTHER_PIECE"])])
+def test_a_recording_that_is_encoded_anew_is_of_the_same_piece_or_refused(capture, tmp_path, take_file, kinds):
     rng = np.random.default_rng(7)
     struck = rng.standard_normal((60, 8000)) * np.exp(-np.arange(8000) / 800) * 0.1
     tones = np.sin(2 * np.pi * rng.uniform(200, 3000, (60, 1)) * np.arange(8000) / 16000)
@@ -287,7 +287,7 @@ def test_a_recording_that_is_encoded_anew_is_of_the_same_piece_or_refused(captur
     for name, codec in (("x.wav", "pcm_s16le"), ("x.mp3", "mp3")):
         encode_sound(tmp_path / name, audio if codec != "mp3" else 0.5 * audio, sample_rate=16_000, codec=codec)
     capture("k", mic_a__wav=(tmp_path / "x.wav").read_bytes())
-    capture("l", mic_b__mp3=(tmp_path / "x.mp3").read_bytes(), take__yaml=said)
+    capture("l", mic_b__mp3=(tmp_path / "x.mp3").read_bytes(), take__yaml=take_file)
     found, refused = copies(find_sources(size=SIZE)[0])
     assert ("k" in found, [kind for _, kind in refused]) == (True, kinds)
 

@@ -1,5 +1,7 @@
 """params.yaml at the door: what is unknown, missing or of the wrong type is named with its place."""
 
+from typing import ClassVar
+
 import pytest
 from pydantic import ValidationError
 
@@ -17,6 +19,20 @@ class Outer(Section):
 
 
 GOOD = {"gain": 1.0, "inner": {"depth": 2}}
+
+
+class Renamed(Section):
+    renamed: ClassVar = {"volume": "gain", "size": "inner.depth"}
+
+    gain: float
+
+
+def test_former_names_of_keys_are_refused_in_one_line_with_the_names_they_have_now():
+    with pytest.raises(ParamsError) as caught:
+        Renamed.parse({"volume": 1.0, "size": 2, "other": 3}, "train.x")
+    words = str(caught.value)
+    assert words.startswith("params.yaml: train.x: volume is now gain, size is now inner.depth: rename them")
+    assert "\n" not in words
 
 
 def test_a_section_keeps_its_values_and_cannot_be_changed():

@@ -22,7 +22,7 @@ from tasks.instruments.keyboard import key_states
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.media.encode import encode_film
 from tasks.metrics.table import metric
-from tasks.registry import KINDS, kind_module
+from tasks.registry import KINDS, kind_module, kind_module_name
 from tasks.report import ReportParams, write_report
 from tasks.store.audio import write_flac
 from tasks.store.tables import read_table, write_table
@@ -452,8 +452,15 @@ def test_no_kind_is_named_by_the_verb_or_the_frame():
     assert {path: found for path, found in named.items() if found} == {}
 
 
-def test_the_stage_starts_without_torch_and_without_matplotlib():
-    heavy = ("torch", "lightning", "matplotlib")
-    program = f"import sys, flows.report; print([name for name in {heavy} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (("flows.report",), ("torch", "lightning", "matplotlib")),
+        (tuple(kind_module_name(kind, "report") for kind in KINDS), ("torch", "lightning")),
+    ],
+    ids=["stage", "kinds"],
+)
+def test_the_page_imports_no_more_than_it_needs(modules, heavy):
+    program = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == "[]"

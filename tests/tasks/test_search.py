@@ -16,6 +16,13 @@ from tasks.search import Range, SearchParams, promote, search
 BEST = 3e-3
 DVC_YAML = """
 stages:
+  code:  # stands for the real one, which a search brings up to date first
+    cmd: echo {} > code.json
+    deps:
+      - train.py
+    outs:
+      - code.json:
+          cache: false
   train:
     foreach: ${families}
     do:
@@ -28,7 +35,7 @@ stages:
         - data/trained/${key}
 """
 PARAMS_YAML = """
-families: {piano_roll: {}}
+families: {piano_roll: scores}
 train:
   piano_roll:
     learning_rate: 0.5  # far off
@@ -86,6 +93,7 @@ def make_project(monkeypatch):
         Path("data/chunked/scores").mkdir(parents=True)
         Path("data/chunked/scores/takes.json").write_text("{}")
         Path(".gitignore").write_text("/data\n/.audiate\n")
+        run(folder, "dvc", "repro", "-q", "-s", "code")
         run(folder, "git", "add", "--all")
         run(folder, "git", "commit", "-q", "-m", "start")
         made.append(folder)

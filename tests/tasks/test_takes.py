@@ -28,7 +28,7 @@ def test_a_pieces_bucket_is_the_sha256_of_salt_and_piece(piece, part):
     assert part_of(piece, None, PARAMS) == part
 
 
-def test_many_pieces_are_shared_out_as_asked():
+def test_many_pieces_are_shared_out_as_requested():
     parts = [part_of(f"piece {number}", None, PARAMS) for number in range(5000)]
     for part, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
         assert parts.count(part) / len(parts) == pytest.approx(share, abs=0.025)  # four standard deviations
@@ -104,7 +104,7 @@ def test_the_catalog_is_read_in_order_of_name(tmp_path):
     assert read_catalog(tmp_path) == [take("a"), take("b")]
 
 
-def test_scores_and_captures_are_told_apart_and_both_make_the_data_version(tmp_path):
+def test_scores_and_captures_are_distinguished_and_both_make_the_data_version(tmp_path):
     rows = [row("b") | {"kind": "capture"}, row("a")]
     (tmp_path / "catalog.json").write_text(json.dumps(rows))
     takes = read_catalog(tmp_path)

@@ -4,10 +4,10 @@
 the same backbone without conditions, trained for the same steps; its outputs have no order. With an instrument among
 the conditions, masks are initialized by spectra of that instrument's notes, learned from the training stems.
 
-``fidelity: original`` is vimss' TensorFlow code, ``port`` its PyTorch port (SYSTEMS: URMP, 13 slots), with their
-defects: two players of one instrument overwrite each other, labels are those of other items, the loss counts padded
-targets (original); all slots get one output, and the value that means "no conditioning" turns it on (port). Both choose
-weights on the training takes, where the originals took the test set, which is never opened here.
+``fidelity: original`` is vimss' TensorFlow code (Slizovskaia et al.: URMP, 13 slots), ``port`` its PyTorch port, both
+with their defects. Original: two players of one instrument overwrite each other, labels are those of other items, the
+loss counts padded targets. Port: all slots get one output, and the value that means "no conditioning" turns it on. Both
+choose weights on the training takes, where the published code took the test set, which is never opened here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -54,11 +54,7 @@ class FilmedTake:
     midi: str  # path of the score
     trait: Trait
     seed: int
-
-    @property
-    def data_set(self) -> str:
-        """The kind of the take."""
-        return "captures"
+    data_set: ClassVar[str] = "captures"
 
 
 def takes_to_film(params: FilmParams) -> list[FilmedTake]:

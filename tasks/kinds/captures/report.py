@@ -39,7 +39,7 @@ def report(source: Source) -> KindPart:
     chapter = Chapter(
         name=source.kind,
         title="Filmed captures",
-        intro="The view of one camera, without its sound, and the sound that each system predicts from it.",
+        intro="Each system predicts the sound from the silent video of one camera.",
         takes=takes,
         n_takes=len(tested),
     )

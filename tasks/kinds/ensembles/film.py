@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -89,11 +89,7 @@ class FilmedEnsemble:
     max_gain_db: float
     stem_room: float
     seed: int
-
-    @property
-    def data_set(self) -> str:
-        """The kind of the take."""
-        return "ensembles"
+    data_set: ClassVar[str] = "ensembles"
 
 
 def takes_to_film(params: FilmParams) -> list[FilmedEnsemble]:

@@ -46,7 +46,7 @@ def report(source: Source) -> KindPart:
     chapter = Chapter(
         name=source.kind,
         title="Drawn keyboards",
-        intro="The film of a piano roll on a drawn keyboard, and the sound that each system predicts from it.",
+        intro="Each system predicts the sound from the silent video of a drawn keyboard.",
         takes=takes,
         n_takes=len(tested),
     )

@@ -1,4 +1,4 @@
-"""take.yaml: what is said is typed, what is not is not there, and what is wrong is named with its line."""
+"""take.yaml: each key is typed, a missing key stays empty, and a wrong one is named with its line."""
 
 import re
 
@@ -25,23 +25,24 @@ def refusal(text):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "{}"])
-def test_a_file_that_says_nothing_says_nothing(text):
+def test_an_empty_file_describes_nothing(text):
     assert parse(text) == TakeFile() == read_take_file(None)
     assert parse(text).instrument.name == "none"
 
 
-def test_all_that_can_be_said_is_kept():
-    said = parse(
+def test_all_keys_are_kept():
+    described = parse(
         "piece: canon\npart: test\ntitle: Canon à 2\nplayer: N. N.\ninstrument: {name: toy, notes: [62, 60, 60]}\n"
         "master: mic_room\nnotes: recorded\n"
         "cameras:\n  top: {crop: [0, 10, 64, 48], corners: [[0, 0], [63.5, 0], [63, 47], [0, 47]]}\n  cam_side: {}\n"
     )
-    assert (said.piece, said.part, said.title, said.player) == ("canon", "test", "Canon à 2", "N. N.")
-    assert (said.instrument.name, said.instrument.notes) == ("toy", (60, 62))
-    assert (said.master, said.notes) == ("mic_room", "recorded")
-    assert list(said.cameras) == ["cam_side", "cam_top"]
-    assert said.cameras["cam_top"].crop == (0, 10, 64, 48)
-    assert said.cameras["cam_top"].corners[1] == (63.5, 0.0)
+    assert (described.piece, described.part) == ("canon", "test")
+    assert (described.title, described.player) == ("Canon à 2", "N. N.")
+    assert (described.instrument.name, described.instrument.notes) == ("toy", (60, 62))
+    assert (described.master, described.notes) == ("mic_room", "recorded")
+    assert list(described.cameras) == ["cam_side", "cam_top"]
+    assert described.cameras["cam_top"].crop == (0, 10, 64, 48)
+    assert described.cameras["cam_top"].corners[1] == (63.5, 0.0)
 
 
 @pytest.mark.parametrize("name", INSTRUMENT_NOTES)
@@ -49,13 +50,13 @@ def test_an_instrument_known_by_name_has_its_notes(name):
     assert parse(f"instrument: {name}").instrument.notes == INSTRUMENT_NOTES[name]
 
 
-def test_instruments_are_those_that_audiate_notes_knows():
+def test_instruments_are_those_of_audiate_notes():
     known = {name: played.pitches for name, played in INSTRUMENTS.items()}
     assert {"none": (), **known} == INSTRUMENT_NOTES
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "reason"),
     [
         ("piece: a\ntitel: b\n", 2, "titel: Extra inputs are not permitted, found 'b'"),
         ("piece: a\npart: tset\n", 2, "part: Input should be 'train', 'validation' or 'test', found 'tset'"),
@@ -81,7 +82,7 @@ def test_instruments_are_those_that_audiate_notes_knows():
         ("title: 2024-99-99\n", 1, ""),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(text, line, said):
+def test_what_is_wrong_is_named_with_its_line(text, line, reason):
     with pytest.raises(TakeFileError) as refused:
         parse(text)
     message = str(refused.value)
@@ -89,9 +90,9 @@ def test_what_is_wrong_is_named_with_its_line(text, line, said):
     assert message.startswith("take.yaml, line ")
     assert message.isprintable()
     assert len(message) < 400
-    if said:
+    if reason:
         assert message.startswith(f"take.yaml, line {line}: "), message
-        assert re.search(said if "|" in said else re.escape(said), message), message
+        assert re.search(reason if "|" in reason else re.escape(reason), message), message
 
 
 @settings(deadline=None)
@@ -112,19 +113,19 @@ VALUES = st.recursive(
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_values_are_typed_or_refused_in_words(values):
     text = yaml.safe_dump(values, allow_unicode=True)
-    said = refusal(text) or "line 1"
-    assert said.isprintable()
-    assert int(re.search(r"line (\d+)", said)[1]) <= len(text.splitlines()) + 1
+    message = refusal(text) or "line 1"
+    assert message.isprintable()
+    assert int(re.search(r"line (\d+)", message)[1]) <= len(text.splitlines()) + 1
 
 
 def test_players_and_the_cameras_on_their_clock_are_read():
     text = b"players:\n- {instrument: vn, stem: stem_1_vn, camera: cam_p1}\n- {instrument: vc, stem: stem_2_vc}\n"
-    said = parse_take_file(text + b"genlocked: [cam_p1]\nmaster: mix\n", name="take.yaml")
-    assert [(player.instrument, player.stem, player.camera) for player in said.players] == [
+    described = parse_take_file(text + b"genlocked: [cam_p1]\nmaster: mix\n", name="take.yaml")
+    assert [(player.instrument, player.stem, player.camera) for player in described.players] == [
         ("vn", "stem_1_vn", "cam_p1"),
         ("vc", "stem_2_vc", None),
     ]
-    assert (said.genlocked, said.master) == (("cam_p1",), "mix")
+    assert (described.genlocked, described.master) == (("cam_p1",), "mix")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_players_and_the_cameras_on_their_clock_are_read():
         ("master: stem_1_vn", "expected a device: cam_NAME or mic_NAME"),
     ],
 )
-def test_players_that_are_said_wrongly_are_told_with_their_line(text, message):
+def test_wrong_players_are_named_with_their_line(text, message):
     with pytest.raises(TakeFileError) as error:
         parse_take_file(text.encode(), name="take.yaml")
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""A take's folder, told by names and metadata alone."""
+"""A take's folder, by names and metadata alone."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ def put(folder, *names, size=10):
         (folder / name).write_bytes(b"." * size)
 
 
-def test_cameras_microphones_a_score_and_a_take_file_are_told_apart(tmp_path):
+def test_cameras_microphones_a_score_and_a_take_file_are_distinguished(tmp_path):
     put(tmp_path, "cam_top.mp4", "cam_side-2.MOV", "mic_room.wav", "x.MID", "take.yaml", ".DS_Store", *BESIDE)
     found = look_into(tmp_path, SIZE)
     assert [path.name for path in found.devices] == ["cam_side-2.MOV", "cam_top.mp4", "mic_room.wav"]

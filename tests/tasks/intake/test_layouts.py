@@ -27,13 +27,13 @@ SIZE = FolderSize(score=1000, media=1000)
         ("solo_tbn_etude-3.mkv", "solo", "solo_tbn_etude-3", None, "tbn"),
     ],
 )
-def test_names_say_what_a_file_is(name, role, device, number, instrument):
+def test_a_name_gives_what_a_file_is(name, role, device, number, instrument):
     found = ensemble_file(name)
     assert (found.role, found.device, found.number, found.instrument) == (role, device, number, instrument)
 
 
 @pytest.mark.parametrize("name", ["stem_.wav", "stem_1_vn.txt", "mixed.wav", "AuSep_vn.wav", "take.yaml", "x.mp4"])
-def test_other_names_say_nothing(name):
+def test_other_names_give_nothing(name):
     assert ensemble_file(name) is None
 
 

@@ -46,7 +46,7 @@ def views(device):
     return np.concatenate([pictures for pictures, _ in found]), np.concatenate([time_s for _, time_s in found])
 
 
-def test_with_corners_the_instrument_is_seen_from_above(film):
+def test_with_corners_the_instrument_is_rectified(film):
     pictures, time_s = views(camera(film, corners=CORNERS, crop=(0, 0, 80, 48)))
     np.testing.assert_allclose(time_s, [0, 0.04, 0.08], atol=1e-6)
     for lit, picture in enumerate(pictures):

@@ -56,7 +56,7 @@ def test_the_takes_own_files_are_read_back_with_where_they_are(tmp_path):
         assert (device.name, device.path) == ("cam_top", Path(path))
 
 
-def test_where_a_camera_sees_the_instrument_is_read_back(tmp_path):
+def test_the_instruments_place_in_a_picture_is_read_back(tmp_path):
     corners = [[1, 2], [3, 2], [3.5, 4], [1, 4]]
     write(tmp_path, [media()], cameras={"cam_top": {"crop": [0, 0, 4, 4], "corners": corners}})
     [device] = read_capture("one", tmp_path).devices

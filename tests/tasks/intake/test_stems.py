@@ -53,13 +53,13 @@ def test_a_stem_is_resampled_and_mixed_down(tmp_path):
     assert np.abs(made[0, 32_050:]).max() == 0  # it ends there
 
 
-def test_fewer_channels_than_asked_for_is_one_clear_line(tmp_path):
+def test_fewer_channels_than_requested_is_one_clear_line(tmp_path):
     sound = wav(tmp_path / "stem_1_vn.wav", noise(4))
     with pytest.raises(
         MediaError, match=r"stem_1_vn.wav: has 1 channels, expected 2, or chunk.stem_channels: 1"
-    ) as told:
+    ) as expected:
         list(blocks_at(sound, NO_LIMITS, sample_rate=RATE, channels=2))
-    assert told.value.kind == "FEWER_CHANNELS"
+    assert expected.value.kind == "FEWER_CHANNELS"
 
 
 def test_each_stream_of_a_file_of_stems_is_its_own(tmp_path):

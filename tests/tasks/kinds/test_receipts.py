@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tasks.modules import PROJECT
-from tasks.registry import KINDS, kinds_of
+from tasks.registry import KINDS, kind_module, kind_module_name, kinds_of
 
 VERBS = ("film", "ingest", "render", "synchronize", "extract", "chunk")
 PRINT_KEYS = """
@@ -69,6 +69,13 @@ def test_an_edit_of_one_kinds_code_leaves_the_takes_of_all_others_as_they_were(p
         path.write_text(text)
     assert changed == {module for module in unedited if module.startswith(f"tasks.kinds.{kind}.")}
     assert changed
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_work_on_a_take_stands_in_the_module_of_its_kind(verb):
+    # A key holds the digest of the module that the function stands in.
+    for kind in kinds_of(verb):
+        assert getattr(kind_module(kind, verb), f"{verb}_take").__module__ == kind_module_name(kind, verb)
 
 
 def test_an_edit_of_what_all_kinds_share_makes_all_of_them_stale(project, keys, unedited):

@@ -179,6 +179,14 @@ def test_figures_without_a_direction_have_no_best_and_details_no_intervals():
     assert not any(cell.is_best or cell.lead for row in table.rows for cell in row.cells)
 
 
+def test_details_leave_out_systems_without_any_of_their_figures():
+    families = [evaluation("net", "mean", "good", good={"onset_f1": 0.5})]
+    table = figure_table("T", families, [metric("onset_f1")])
+    assert table is not None
+    assert [row.system for row in table.rows] == ["good"]
+    assert [row.system for row in table_of(*families).rows] == ["mean", "good"]
+
+
 def test_parts_of_the_rows_have_a_column_each():
     takes = {
         "system": np.array(["mean"] * 4 + ["good"] * 4, object),

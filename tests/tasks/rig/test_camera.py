@@ -44,7 +44,7 @@ def test_from_the_audience_the_high_notes_are_on_the_left():
     assert near[1] > far[1]
 
 
-def test_what_is_higher_is_seen_higher():
+def test_what_is_higher_is_higher_in_the_picture():
     camera = Camera(
         position_cm=(90, 90, 80), target_cm=(0, 0, 0), focal=1.0, distortion=(-0.1, 0.0), width=320, height=180
     )

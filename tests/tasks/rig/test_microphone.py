@@ -16,10 +16,10 @@ def sines(time_s, frequencies_hz=(211.0, 1499.0, 5003.0)):
     return sum(np.sin(2 * np.pi * hz * time_s) for hz in frequencies_hz) * 0.2
 
 
-def delay_of(heard, expected, rate, frequency_hz):
+def delay_of(recorded, expected, rate, frequency_hz):
     """Delay between two sounds of one frequency, by the phase of their products with it."""
-    turn = np.exp(-2j * np.pi * frequency_hz * np.arange(len(heard)) / rate) * np.hanning(len(heard))
-    return np.angle((expected * turn).sum() / (heard * turn).sum()) / (2 * np.pi * frequency_hz)
+    turn = np.exp(-2j * np.pi * frequency_hz * np.arange(len(recorded)) / rate) * np.hanning(len(recorded))
+    return np.angle((expected * turn).sum() / (recorded * turn).sum()) / (2 * np.pi * frequency_hz)
 
 
 def room(**changed):
@@ -37,14 +37,14 @@ def room(**changed):
 def test_samples_between_samples_are_right_to_a_ten_thousandth(rate):
     rng = np.random.default_rng(0)
     moments = np.sort(rng.uniform(0.2, 0.8, 5000))
-    heard = read_at(sines(np.arange(RATE) / RATE).astype(np.float32), RATE, moments, rate=rate)
-    np.testing.assert_allclose(heard, sines(moments), rtol=0, atol=1e-4)
+    recorded = read_at(sines(np.arange(RATE) / RATE).astype(np.float32), RATE, moments, rate=rate)
+    np.testing.assert_allclose(recorded, sines(moments), rtol=0, atol=1e-4)
 
 
-def test_what_is_above_half_the_devices_rate_is_not_heard():
+def test_what_is_above_half_the_devices_rate_is_not_recorded():
     tone = np.sin(2 * np.pi * 11_000 * np.arange(RATE) / RATE).astype(np.float32)
-    heard = read_at(tone, RATE, np.arange(3200, 12_800) / 16_000, rate=16_000)
-    assert np.abs(heard).max() < 1e-3
+    recorded = read_at(tone, RATE, np.arange(3200, 12_800) / 16_000, rate=16_000)
+    assert np.abs(recorded).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -58,20 +58,20 @@ def test_what_is_above_half_the_devices_rate_is_not_heard():
 )
 def test_a_recording_holds_what_the_world_held_at_each_samples_moment(device):
     world = sines(np.arange(3 * RATE) / RATE).astype(np.float32)
-    heard = record(world, RATE, duration_s=1.5, clock=device, rate=44_100, rng=np.random.default_rng(0), **FLAT)
-    moments = device.to_world(np.arange(len(heard)) / 44_100)
+    recorded = record(world, RATE, duration_s=1.5, clock=device, rate=44_100, rng=np.random.default_rng(0), **FLAT)
+    moments = device.to_world(np.arange(len(recorded)) / 44_100)
     inside = moments > 0.05  # the world begins with a click
-    assert len(heard) == round(1.5 * 44_100)
-    np.testing.assert_allclose(heard[inside], sines(moments[inside]), rtol=0, atol=1e-4)
+    assert len(recorded) == round(1.5 * 44_100)
+    np.testing.assert_allclose(recorded[inside], sines(moments[inside]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("frequency_hz", [300.0, 2000.0, 6000.0])
 def test_the_clock_is_right_to_a_tenth_of_a_microsecond(frequency_hz):
     world = (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(3 * RATE) / RATE)).astype(np.float32)
     device = clock(0.5 + 1 / 3e5)
-    heard = record(world, RATE, duration_s=2.0, clock=device, rate=44_100, rng=np.random.default_rng(0), **FLAT)
-    expected = np.sin(2 * np.pi * frequency_hz * device.to_world(np.arange(len(heard)) / 44_100))
-    assert abs(delay_of(heard, expected, 44_100, frequency_hz)) < 1e-7
+    recorded = record(world, RATE, duration_s=2.0, clock=device, rate=44_100, rng=np.random.default_rng(0), **FLAT)
+    expected = np.sin(2 * np.pi * frequency_hz * device.to_world(np.arange(len(recorded)) / 44_100))
+    assert abs(delay_of(recorded, expected, 44_100, frequency_hz)) < 1e-7
 
 
 def test_the_direct_path_arrives_when_geometry_says():
@@ -91,9 +91,9 @@ def test_the_time_of_flight_is_taken_out_of_the_recording():
     world = rng.standard_normal(2 * RATE).astype(np.float32) * 0.1
     direct = room_response(room(max_order=0), sample_rate=RATE)
     asked = {"duration_s": 1.0, "clock": clock(0.5), "rate": RATE, "rng": rng}
-    heard = record(world, RATE, **asked, **(FLAT | {"room": direct}))
+    recorded = record(world, RATE, **asked, **(FLAT | {"room": direct}))
     dry = record(world, RATE, **asked, **FLAT)
-    at_lag = np.fft.irfft(np.fft.rfft(heard) * np.conj(np.fft.rfft(dry)))
+    at_lag = np.fft.irfft(np.fft.rfft(recorded) * np.conj(np.fft.rfft(dry)))
     assert int(np.argmax(at_lag)) == 0
     assert at_lag[1] == pytest.approx(at_lag[-1], rel=0.05)  # and not half a sample beside
 
@@ -104,11 +104,11 @@ def test_a_nearer_microphone_hears_less_of_the_room():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [({"microphone_m": (9.0, 1.0, 1.0)}, "not in a room"), ({"microphone_m": (2.0, 2.0, 1.2)}, "m apart")],
 )
-def test_a_place_that_cannot_be_is_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_place_that_cannot_be_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         room_response(room(**wrong), sample_rate=RATE)
 
 
@@ -118,10 +118,10 @@ def test_a_response_falls_outside_its_band(phase):
     world = rng.standard_normal(2 * RATE).astype(np.float32) * 0.1
     response = Response(low_hz=200.0, high_hz=4000.0, bumps=((1000.0, 6.0, 0.5),), phase=phase)
     asked = {"duration_s": 1.5, "clock": clock(0.2), "rate": RATE, "rng": rng}
-    heard = record(world, RATE, **asked, **(FLAT | {"response": response}))
+    recorded = record(world, RATE, **asked, **(FLAT | {"response": response}))
     dry = record(world, RATE, **asked, **FLAT)
-    gain = np.abs(np.fft.rfft(heard)) / np.abs(np.fft.rfft(dry))
-    hz = np.fft.rfftfreq(len(heard), 1 / RATE)
+    gain = np.abs(np.fft.rfft(recorded)) / np.abs(np.fft.rfft(dry))
+    hz = np.fft.rfftfreq(len(recorded), 1 / RATE)
     levels_db = [20 * np.log10(np.median(gain[np.abs(hz / middle - 1) < 0.05])) for middle in (100, 500, 1000, 8000)]
     np.testing.assert_allclose(levels_db, [-12.3, 0.0, 6.0, -24.1], atol=2.5)
 
@@ -130,9 +130,9 @@ def test_a_zero_phase_response_moves_nothing():
     tone = (0.5 * np.sin(2 * np.pi * 3000 * np.arange(2 * RATE) / RATE)).astype(np.float32)
     response = Response(low_hz=200.0, high_hz=4000.0, bumps=((2500.0, 6.0, 0.5),), phase="zero")
     asked = {"duration_s": 1.5, "clock": clock(0.2), "rate": RATE, "rng": np.random.default_rng(0)}
-    heard = record(tone, RATE, **asked, **(FLAT | {"response": response}))
+    recorded = record(tone, RATE, **asked, **(FLAT | {"response": response}))
     dry = record(tone, RATE, **asked, **FLAT)
-    assert abs(delay_of(heard, dry, RATE, 3000.0)) < 1e-7
+    assert abs(delay_of(recorded, dry, RATE, 3000.0)) < 1e-7
 
 
 def test_noise_has_the_level_that_was_asked_for_and_follows_its_generator():
@@ -152,6 +152,6 @@ def test_a_gain_control_brings_soft_and_loud_nearer():
     world = (loudness * np.sin(2 * np.pi * 500 * np.arange(2 * RATE) / RATE)).astype(np.float32)
     control = GainControl(target_db=-20.0, max_gain_db=20.0, attack_s=0.02, release_s=0.1)
     asked = {"duration_s": 2.0, "clock": clock(), "rate": RATE, "rng": np.random.default_rng(0)}
-    heard = record(world, RATE, **asked, **(FLAT | {"gain_control": control}))
-    soft, loud = heard[RATE // 2 : RATE - 4800].std(), heard[-RATE // 2 :].std()
+    recorded = record(world, RATE, **asked, **(FLAT | {"gain_control": control}))
+    soft, loud = recorded[RATE // 2 : RATE - 4800].std(), recorded[-RATE // 2 :].std()
     assert loud / soft < 1.2

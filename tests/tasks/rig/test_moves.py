@@ -1,4 +1,4 @@
-"""How players move: as their notes ask, a little before they are heard, and no further than a body goes."""
+"""How players move: as their notes require, a little ahead of the sound, and no further than a body goes."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""Players as a camera sees them: known by their instruments, told apart by what they play."""
+"""Players in a camera's picture: recognized by their instruments, distinguished by what they play."""
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ def sheet(luma: float, *, left: float, near: float, size: float, height_cm: floa
     )
 
 
-def test_a_sheet_is_seen_where_its_corners_are_projected():
+def test_a_sheet_is_drawn_where_its_corners_are_projected():
     picture = compose(CAMERA, [sheet(200.0, left=-10, near=-5, size=10)], EVEN, whole(CAMERA))
     rows, columns = np.nonzero(picture > 110)
     low, high = CAMERA.project(np.array([[-10.0, 5.0, 0.0], [0.0, -5.0, 0.0]]))

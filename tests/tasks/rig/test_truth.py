@@ -10,7 +10,7 @@ from tasks.rig.truth import read_truth
 
 
 def written(folder, **devices):
-    told = {
+    truth = {
         name: {
             "clock": {"start_s": start_s, "drift_ppm": drift_ppm, "wander": None, "dropped": []},
             "acoustic_delay_s": flight_s,
@@ -19,7 +19,7 @@ def written(folder, **devices):
         }
         for name, (start_s, drift_ppm, flight_s) in devices.items()
     }
-    (folder / "truth.json").write_text(json.dumps({"devices": told, "notes": [[1.0, 1.5, 70, 90]], "duration_s": 31}))
+    (folder / "truth.json").write_text(json.dumps({"devices": truth, "notes": [[1.0, 1.5, 70, 90]], "duration_s": 31}))
     return read_truth(folder)
 
 

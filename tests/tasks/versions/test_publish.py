@@ -12,11 +12,15 @@ from tasks.versions.publish import PushError, commit_version, default_remote, di
 
 LOCK = """
 stages:
+  code:
+    deps:
+    - {{path: tasks, md5: a.dir}}
+    outs:
+    - {{path: data/code.json, md5: {md5}}}
   ingest:
     deps:
     - {{path: data/raw, md5: a.dir}}
     - {{path: data/sample/midi, md5: a.dir}}
-    - {{path: tasks/ingest.py, md5: a}}
     outs:
     - {{path: data/ingested, md5: {md5}.dir}}
   evaluate:
@@ -58,6 +62,7 @@ def reproduced(folder, number):
     (folder / "data" / ".gitignore").write_text("/raw\n/ingested\n")
     (folder / "data" / "evaluated" / ".gitignore").write_text("/one\n")
     (folder / "data" / "metrics" / "one.json").write_text(number)
+    (folder / "data" / "code.json").write_text(number)
     (folder / "data" / "evaluated" / "one" / "takes.parquet").write_text(number)
 
 
@@ -75,6 +80,7 @@ def test_the_commit_holds_the_version_and_the_users_own_work_stays_as_it_was(pro
     assert git(project, "rev-parse", "HEAD").strip() == made
     assert sorted(git(project, "show", "--name-status", "--format=", "HEAD").splitlines()) == [
         "A\tdata/.gitignore",
+        "A\tdata/code.json",
         "A\tdata/evaluated/.gitignore",
         "A\tdata/metrics/one.json",
         "A\tdata/raw.dvc",
@@ -103,6 +109,7 @@ def test_the_same_version_is_not_committed_twice(project):
         ("data/sample/midi/new.mid", True),
         ("mine.py", False),
         ("data/metrics/one.json", False),
+        ("data/code.json", False),
         ("data/evaluated/one/takes.parquet", False),
     ],
 )

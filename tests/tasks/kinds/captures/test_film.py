@@ -95,7 +95,7 @@ def test_a_take_has_the_files_that_its_rig_names(test_take):
     np.testing.assert_allclose(np.array(truth["notes"])[:, 0], NOTES.onset_s, atol=1.1e-4)
 
 
-def test_take_yaml_says_piece_part_instrument_and_where_the_instrument_is_seen(test_take):
+def test_take_yaml_has_piece_part_instrument_and_the_instruments_place_in_each_picture(test_take):
     about = yaml.safe_load((test_take / "take.yaml").read_text())
     rig = Rig.parse(yaml.safe_load((test_take / "rig.yaml").read_text()), "rig")
     assert (about["piece"], about["part"], about["instrument"]) == ("a", "test", "marimba-18")
@@ -174,17 +174,17 @@ def test_a_phones_uneven_times_are_in_its_file(record, picture_times):
     ],
     ids=["early", "late and fast", "wandering"],
 )
-def test_a_microphone_hears_each_moment_at_its_clocks_time_and_the_sounds_flight_later(record, clock, lag_s):
+def test_a_microphone_records_each_moment_at_its_clocks_time_plus_the_sounds_flight(record, clock, lag_s):
     rig, out, truth = record(clock=clock, camera={"sound": None})
-    heard, rate = soundfile.read(out / "mic_near.wav", dtype="float32")
+    recorded, rate = soundfile.read(out / "mic_near.wav", dtype="float32")
     delay_s = truth["devices"]["mic_near"]["acoustic_delay_s"]
     assert delay_s == pytest.approx(np.linalg.norm(np.array(rig.microphones[0].position_cm) / 100) / 343, rel=1e-6)
     dry = Synthesizer(find_soundfont(), sha256=SOUNDFONT_SHA256, gain=1.0).render(
         NOTES, None, program=PROGRAMS["marimba-18"], duration_s=truth["duration_s"]
     )
-    world_s = clock.to_world(np.arange(len(heard)) / rate)
+    world_s = clock.to_world(np.arange(len(recorded)) / rate)
     expected = read_at(dry, 48_000, world_s, rate=rate)
-    assert lag_s(heard, expected, rate) == pytest.approx(delay_s, abs=5e-5)
+    assert lag_s(recorded, expected, rate) == pytest.approx(delay_s, abs=5e-5)
 
 
 @pytest.mark.parametrize("rate", [Fraction(rate) for rate in ("24", "30000/1001", "50")], ids=str)
@@ -192,13 +192,13 @@ def test_a_cameras_sound_and_pictures_stand_on_one_clock(record, rate, luma, lag
     clock = DeviceClock(start_s=-0.4, drift_ppm=50.0, wander=None, dropped=())
     rig, out, truth = record(clock=clock, camera={"frame_rate": rate, "exposure_s": 0.01})
     path = next(out.glob("cam_*.mp4"))
-    heard = read_sound(path, sample_rate=48_000, policy=NO_LIMITS).samples
+    recorded = read_sound(path, sample_rate=48_000, policy=NO_LIMITS).samples
     near, near_rate = soundfile.read(out / "mic_near.wav", dtype="float32")
     devices = truth["devices"]
     flight_s = devices[path.stem]["acoustic_delay_s"] - devices["mic_near"]["acoustic_delay_s"]
-    n = min(len(heard), len(near))
+    n = min(len(recorded), len(near))
     assert near_rate == 48_000
-    assert lag_s(heard[:n], near[:n], near_rate) == pytest.approx(flight_s, abs=5e-5)
+    assert lag_s(recorded[:n], near[:n], near_rate) == pytest.approx(flight_s, abs=5e-5)
     camera = rig.cameras[0]
     pictures = luma(path, camera.width, camera.height)
     moving = np.abs(np.diff(pictures, axis=0)).sum(axis=(1, 2))
@@ -219,13 +219,13 @@ def test_a_lost_block_is_missing_from_pictures_and_sound_and_the_files_clock_goe
     times = picture_times(lossy / f"{name}.mp4")
     rate = Fraction(lossy_truth["devices"][name]["pictures"]["frame_rate"])
     np.testing.assert_allclose(np.diff(times), float(1 / rate), atol=1e-4)
-    heard, rate_hz = soundfile.read(lossy / "mic_near.wav", dtype="float32")
+    recorded, rate_hz = soundfile.read(lossy / "mic_near.wav", dtype="float32")
     all_of_it, _ = soundfile.read(whole / "mic_near.wav", dtype="float32")
     early, late = slice(0, round(0.9 * rate_hz)), round(1.1 * rate_hz)
     shift = round(0.36 * rate_hz)
-    assert abs(lag_s(heard[early], all_of_it[early], rate_hz)) < 5e-5
+    assert abs(lag_s(recorded[early], all_of_it[early], rate_hz)) < 5e-5
     after = all_of_it[late + shift :]
-    assert abs(lag_s(heard[late : late + len(after)], after, rate_hz)) < 5e-5
+    assert abs(lag_s(recorded[late : late + len(after)], after, rate_hz)) < 5e-5
 
 
 def test_recorded_notes_are_on_their_own_clock(record):
@@ -248,8 +248,8 @@ def test_a_camera_without_sound_has_no_sound_stream_and_no_acoustic_delay(record
 
 def test_a_silent_microphone_records_nothing(record):
     _, out, truth = record(microphone={"defect": "silent"}, camera={"sound": None})
-    heard, _ = soundfile.read(out / "mic_near.wav", dtype="float32")
-    assert not heard.any()
+    recorded, _ = soundfile.read(out / "mic_near.wav", dtype="float32")
+    assert not recorded.any()
     assert truth["devices"]["mic_near"]["defect"] == "silent"
 
 

@@ -68,12 +68,12 @@ def test_stems_sound_where_the_notes_are_and_are_silent_in_long_rests(ensemble):
     start_s = truth["devices"]["mix"]["clock"]["start_s"]
     for player in truth["players"]:
         samples, rate = stem_of(out, player)
-        heard = np.abs(samples)
+        recorded = np.abs(samples)
         first_s = player["notes"][0][0] - start_s
-        assert not heard[: round((first_s - 0.01) * rate)].any()
-        assert heard[round(first_s * rate) : round((first_s + 0.1) * rate)].max() > 300
+        assert not recorded[: round((first_s - 0.01) * rate)].any()
+        assert recorded[round(first_s * rate) : round((first_s + 0.1) * rate)].max() > 300
         for begin_s, end_s in player["rests"]:
-            quiet = heard[round((begin_s + 0.9 - start_s) * rate) : round((end_s - 0.01 - start_s) * rate)]
+            quiet = recorded[round((begin_s + 0.9 - start_s) * rate) : round((end_s - 0.01 - start_s) * rate)]
             assert quiet.max(initial=0) < 40
 
 
@@ -82,8 +82,8 @@ def test_the_score_is_on_the_recorders_clock_a_track_a_player(ensemble):
     start_s = truth["devices"]["score"]["clock"]["start_s"]
     players = read_players(out / "score.mid", POLICY)
     assert [player.instrument for player in players] == [cast.instrument for cast in take.cast]
-    for player, told in zip(players, truth["players"], strict=True):
-        notes = np.array(told["notes"])
+    for player, expected in zip(players, truth["players"], strict=True):
+        notes = np.array(expected["notes"])
         np.testing.assert_allclose(player.notes.onset_s + start_s, notes[:, 0], atol=2e-4)
         assert player.notes.pitch.tolist() == notes[:, 2].tolist()
 
@@ -101,19 +101,19 @@ def test_players_cameras_run_with_the_recorder_and_the_camera_of_all_by_itself(e
     assert len(picture_times(out / "cam_all.mp4")) == own["pictures"]["n"]
 
 
-def test_the_camera_of_all_hears_the_mix_when_its_clock_says(ensemble, lag_s):
+def test_the_camera_of_all_records_the_mix_at_its_clocks_time(ensemble, lag_s):
     _, out, truth = ensemble
     clocks = {name: DeviceClock.parse(truth["devices"][name]["clock"], name) for name in ("mix", "cam_all")}
     subprocess.run(
         ["ffmpeg", "-v", "error", "-i", out / "cam_all.mp4", "-ar", "48000", out.parent / "a.wav"], check=True
     )
-    heard, rate = soundfile.read(out.parent / "a.wav", dtype="float32")
+    recorded, rate = soundfile.read(out.parent / "a.wav", dtype="float32")
     mix, _ = soundfile.read(out / "mix.wav", dtype="float32")
-    device_s = np.arange(len(heard)) / rate
+    device_s = np.arange(len(recorded)) / rate
     flight_s = truth["devices"]["cam_all"]["acoustic_delay_s"]
     at_s = clocks["mix"].to_device(clocks["cam_all"].to_world(device_s) - flight_s)
     expected = read_at(mix, rate, at_s, rate=rate)
-    assert abs(lag_s(heard, expected, rate)) < 2e-3
+    assert abs(lag_s(recorded, expected, rate)) < 2e-3
 
 
 def test_the_truth_of_an_ensemble_is_read_as_that_of_a_capture(ensemble):
@@ -125,7 +125,7 @@ def test_the_truth_of_an_ensemble_is_read_as_that_of_a_capture(ensemble):
     assert (np.diff(found.notes[:, 0]) >= 0).all()
 
 
-def test_truth_boxes_are_where_players_are_seen(ensemble, luma):
+def test_truth_boxes_are_where_players_are_in_the_picture(ensemble, luma):
     _, out, truth = ensemble
     rig = yaml.safe_load((out / "rig.yaml").read_text())
     pictures = luma(out / "cam_all.mp4", rig["camera"]["width"], rig["camera"]["height"])
@@ -145,7 +145,7 @@ def test_filming_an_ensemble_again_gives_the_same_bytes(ensemble, tmp_path, dige
     assert digests(tmp_path) == digests(out)
 
 
-def test_a_room_in_the_stems_is_heard_after_the_notes_and_still_sums_up(ensemble, tmp_path, lag_s, recording):
+def test_a_room_in_the_stems_sounds_after_the_notes_and_still_sums_up(ensemble, tmp_path, lag_s, recording):
     take, out, truth = ensemble
     film_take(replace(take, stem_room=0.5), tmp_path, recording)
     wet, rate = soundfile.read(tmp_path / "mix.wav", dtype="int16")
@@ -218,10 +218,11 @@ def test_a_part_with_takes_and_no_piece_is_an_error_of_the_params(demo):
 def test_presets_film_ensembles_whose_training_has_every_instrument_of_the_tests(preset):
     params = FilmParams.parse(yaml.safe_load(preset_text(preset))["film"], "film")
     takes = takes_to_film(params)
-    heard = {part: {cast.instrument for take in takes if take.part == part for cast in take.cast} for part in PARTS}
-    assert heard["test"] | heard["validation"] <= heard["train"]
+    of_part = {part: [take for take in takes if take.part == part] for part in PARTS}
+    instruments = {part: {cast.instrument for take in of_part[part] for cast in take.cast} for part in PARTS}
+    assert instruments["test"] | instruments["validation"] <= instruments["train"]
     if preset == "study":
-        assert heard["train"] == set(ORCHESTRA)
-    assert all(len({take.piece for take in takes if take.part == part}) >= 2 for part in PARTS)
+        assert instruments["train"] == set(ORCHESTRA)
+    assert all(len({take.piece for take in of_part[part]}) >= 2 for part in PARTS)
     for take in takes:
         assert all(len(player.notes) for player in played(take)), take.name

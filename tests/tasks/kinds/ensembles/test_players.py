@@ -129,7 +129,7 @@ def test_each_track_goes_to_the_next_player_of_its_instrument(tmp_path):
     assert onsets == [[0.5, 1.5], [3.0], [1.0], None]
 
 
-def test_a_score_that_was_not_recorded_says_nothing_of_times(tmp_path):
+def test_a_score_that_was_not_recorded_gives_no_times(tmp_path):
     plans = planned("stem_1_vn.wav")
     assert notes_of_players(plans, score(tmp_path), POLICY, recorded=False) == [None]
 

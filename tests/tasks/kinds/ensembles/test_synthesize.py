@@ -252,7 +252,7 @@ def test_the_page_shows_ensembles_and_plays_every_player(page):
         "SI-SDR improvement by instrument",
         "violoncello",
         "Two alike",
-        "Do they follow what they see?",
+        "Does the sound follow the video?",
         "in the order that fits the reference best",
         "These are the first 2 of 3 test takes",
         "violin, violin",
