@@ -5,11 +5,6 @@ import signal
 
 from hypothesis import settings
 
-from tasks.numerics import NETWORKS_PINNED
-
-# Stages that a test runs in this process pin these before torch is imported; here some test has imported it already.
-os.environ.update(NETWORKS_PINNED)
-
 # Started in the background of a shell that has no job control, this process would ignore SIGINT, and every program
 # that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+ONSET_TOLERANCE_S = 0.05
+"""The field's usual tolerance of an onset (MIREX note tracking)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:

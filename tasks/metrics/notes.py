@@ -13,11 +13,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.instruments.notes import Notes
+from tasks.instruments.notes import ONSET_TOLERANCE_S, Notes
 from tasks.metrics.metric import PERFORMED, Metric
-
-ONSET_TOLERANCE_S = 0.05
-"""The field's usual tolerance of an onset (MIREX note tracking)."""
 
 OFFSET_RATIO = 0.2
 """An offset may be this share of the reference note's duration away, but at least the onset's tolerance."""

@@ -65,6 +65,13 @@ def test_a_value_that_is_set_already_stays(environment, tmp_path):
     assert environment["OPENBLAS_CORETYPE"] == "SkylakeX"
 
 
+@pytest.fixture
+def pinned(monkeypatch):
+    """Set what a process of portable numerics has set before torch is imported."""
+    for name, value in NETWORKS_PINNED.items():
+        monkeypatch.setenv(name, value)
+
+
 PRODUCT = """
 import hashlib, sys
 from tasks.numerics import pin_networks
@@ -92,6 +99,7 @@ def test_portable_networks_compute_the_same_whatever_instructions_were_allowed_b
     assert product("fast", ATEN_CPU_CAPABILITY="default")[0] != "AVX2"  # fast takes what there is
 
 
+@pytest.mark.usefixtures("pinned")
 def test_portable_needs_avx2_and_settings_that_come_before_torch(monkeypatch, tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("model name : x\nflags\t: fpu sse2 avx\n")
@@ -105,6 +113,7 @@ def test_portable_needs_avx2_and_settings_that_come_before_torch(monkeypatch, tm
         pin_networks("portable", info)
 
 
+@pytest.mark.usefixtures("pinned")
 def test_a_trained_folder_names_its_numerics_and_with_fast_the_machine(tmp_path):
     for networks in ("portable", "fast"):
         (tmp_path / networks).mkdir()

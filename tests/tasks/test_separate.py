@@ -256,7 +256,8 @@ def test_a_video_without_pictures_and_a_mix_without_sound_are_refused(trained, s
 
 
 def test_an_untrained_family_is_refused(trained, sound):
-    (trained / "blind.safetensors").unlink()
+    for path in trained.iterdir():
+        path.unlink()
     with pytest.raises(DamagedData, match="train the family first"):
         separate(sound(), trained, players=("vn",))
 

@@ -11,8 +11,7 @@ from tasks.families.base import Film, NoteAmplitudes, Performance, n_samples_of
 from tasks.families.note_regression.examples import Example
 from tasks.features.amplitudes import note_frequencies_hz
 from tasks.features.note_picking import CAREFUL, PickedNotes, Picker, fit_picker, pick_notes
-from tasks.instruments.notes import Notes, sorted_notes
-from tasks.metrics.notes import ONSET_TOLERANCE_S
+from tasks.instruments.notes import ONSET_TOLERANCE_S, Notes, sorted_notes
 from tasks.sound.additive import render_additive
 from tasks.store.views import ViewSet
 

@@ -8,7 +8,7 @@ import torch
 
 from tasks.errors import ParamsError
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams, PcmDecoder
-from tasks.families.bitmaps import FramePairs
+from tasks.families.bitmaps.examples import FramePairs
 from tasks.metrics.frames import frame_rate_comb_db
 
 RATE = 22_050

@@ -8,7 +8,7 @@ import torch
 
 from tasks.errors import ParamsError
 from tasks.families.bitmap_stft import BitmapStftFamily, BitmapStftParams, SpectrumDecoder
-from tasks.families.bitmaps import FramePairs
+from tasks.families.bitmaps.examples import FramePairs
 from tasks.sound.frames import frame_magnitudes
 
 RATE = 8_000

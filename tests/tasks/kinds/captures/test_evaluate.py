@@ -16,6 +16,17 @@ PARAMS = EvaluateParams(onset_tolerance_s=0.05, n_resamples=200, seed=1, museval
 TRANSCRIBE = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
 
 
+SYSTEMS = ("mean_features", "nearest_features", "true_features")
+
+
+@pytest.fixture(autouse=True)
+def trained(captured):
+    """Write what training says of each system: nothing of a frame rate."""
+    Path("trained").mkdir()
+    for system in SYSTEMS:
+        Path(f"trained/{system}.json").write_text("{}")
+
+
 def evaluate(workers=2):
     return evaluate_family(
         "capture_baselines",
@@ -55,14 +66,13 @@ def test_each_camera_of_a_capture_is_scored_while_it_films(captured):
 
 def test_a_buzz_at_the_systems_own_frame_rate_and_levels_on_even_films_are_reported(captured):
     perform = captured
-    for system in ("mean_features", "nearest_features", "true_features"):
+    for system in SYSTEMS:
         perform(system, late_s=0.0, louder=1.0)
     time_s = np.arange(8 * 8000) / 8000
     buzz = sum(0.02 * np.sin(2 * np.pi * 25 * number * time_s) for number in range(1, 60))
     write_flac(Path("synthesized/nearest_features/t/cam_b/audio.flac"), buzz.astype(np.float32), 8000)
     levels = {"nearest_features": {"black_level_dbfs": -120.0, "white_level_dbfs": -33.5}}
     Path("synthesized/levels.json").write_text(json.dumps(levels))
-    Path("trained").mkdir()
     for system in ("mean_features", "nearest_features"):
         Path(f"trained/{system}.json").write_text(json.dumps({"frame_rate": "25"}))
     means = evaluate()
@@ -80,7 +90,7 @@ def test_a_buzz_at_the_systems_own_frame_rate_and_levels_on_even_films_are_repor
 @pytest.mark.parametrize("workers", [1, 3])
 def test_takes_and_figures_are_the_same_however_many_work(captured, workers):
     perform = captured
-    for number, system in enumerate(("mean_features", "nearest_features", "true_features")):
+    for number, system in enumerate(SYSTEMS):
         perform(system, late_s=0.02 * number, louder=1.0)
     two = evaluate(), Path("evaluated/takes.parquet").read_bytes()
     assert (evaluate(workers=workers), Path("evaluated/takes.parquet").read_bytes()) == two
@@ -88,7 +98,7 @@ def test_takes_and_figures_are_the_same_however_many_work(captured, workers):
 
 def test_a_system_that_left_a_view_out_is_named(captured):
     perform = captured
-    for system in ("mean_features", "nearest_features", "true_features"):
+    for system in SYSTEMS:
         perform(system, late_s=0.0, louder=1.0)
     (Path("synthesized/nearest_features/t/cam_b/audio.flac")).unlink()
     with pytest.raises(DamagedData, match="nearest_features has 1 views of test takes, expected 2"):
