@@ -5,7 +5,7 @@ import gc
 import os
 from pathlib import Path
 
-from tasks.numerics import pin
+from tasks.cpu import pin
 
 pin()  # before anything of this package can import numpy
 

@@ -1,12 +1,7 @@
-"""The same numbers on any x86-64 CPU with AVX2: which instructions numpy, OpenBLAS and OpenCV may use.
+"""What networks compute with: ``networks: portable`` gives the same weights on any x86-64 CPU with AVX2.
 
-numpy takes other routines for sines and exponentials where it finds AVX-512, OpenBLAS other kernels and OpenCV other
-loops. The last bits differ, a sample is rounded the other way, and a recording has other bytes. So wider instructions
-than AVX2 are left out on every machine. The libraries read these settings when they are imported: `pin` comes first.
-
-Networks have settings of their own, `NETWORKS_PINNED`: with ``networks: portable`` a training gives the same weights on
-any x86-64 CPU with AVX2, with ``fast`` those of its own CPU. A trained folder says which, in ``computed_by.json``; what
-is computed with its networks later follows that file.
+With ``fast`` they are those of its own CPU. A trained folder says which, in ``computed_by.json``; what is computed with
+its networks later follows that file. `tasks.cpu` has what holds for all other stages.
 """
 
 import json
@@ -19,21 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from tasks.cpu import CPU_INFO, cpu_info_flags
 from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.params import Section
 
 Networks = Literal["portable", "fast"]
-
-PINNED: Mapping[str, str] = MappingProxyType(
-    {
-        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-        "OPENBLAS_CORETYPE": "Haswell",
-    }
-)
-"""Environment variables, and what they are set to; a value that is already set stays."""
-
-PINNED_WITH_AVX512: Mapping[str, str] = MappingProxyType({"OPENCV_CPU_DISABLE": "AVX512-SKX"})
-"""Those that complain where the CPU has nothing to leave out."""
 
 NETWORKS_PINNED: Mapping[str, str] = MappingProxyType(
     {
@@ -48,7 +33,6 @@ NETWORKS_PINNED: Mapping[str, str] = MappingProxyType(
 
 COMPUTED_BY = "computed_by.json"
 LIBRARIES = ("numba", "numpy", "scipy", "torch")
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 class NumericsParams(Section):
@@ -60,17 +44,6 @@ class NumericsParams(Section):
     """
 
     networks: Networks
-
-
-def pin(cpu_info: Path = CPU_INFO) -> None:
-    """Set the variables for this process and those that it starts.
-
-    Args:
-        cpu_info: what the kernel says of the CPU; where there is no such file, nothing is assumed of it.
-    """
-    has_avx512 = cpu_info.is_file() and "avx512f" in cpu_info.read_text(encoding="utf-8", errors="replace")
-    for name, value in ({**PINNED, **PINNED_WITH_AVX512} if has_avx512 else PINNED).items():
-        os.environ.setdefault(name, value)
 
 
 def pin_networks(networks: Networks, cpu_info: Path = CPU_INFO) -> None:
@@ -92,14 +65,6 @@ def pin_networks(networks: Networks, cpu_info: Path = CPU_INFO) -> None:
     if "torch" in sys.modules and any(os.environ.get(name) != value for name, value in NETWORKS_PINNED.items()):
         raise PipelineError("numerics.networks is portable, and torch was imported before its settings were made")
     os.environ.update(NETWORKS_PINNED)
-
-
-def cpu_info_flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
-    """Return the features of the CPU; none where there is no such file."""
-    if not cpu_info.is_file():
-        return frozenset()
-    lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def check_precision(params: Section, section: str, networks: Networks) -> None:

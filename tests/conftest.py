@@ -5,6 +5,10 @@ import signal
 
 from hypothesis import settings
 
+from tasks.cpu import pin
+
+pin()  # as `flows` does, before a test imports numpy: what both compute is compared
+
 # Started in the background of a shell that has no job control, this process would ignore SIGINT, and every program
 # that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -28,6 +28,7 @@ from tasks.instruments.keyboard import draw_keyboard
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.notes import NotesParams
+from tasks.numerics import NumericsParams
 from tasks.params import read_params
 from tasks.perform import PerformParams
 from tasks.render import RenderParams
@@ -57,6 +58,7 @@ SECTIONS = {
     "evaluate": EvaluateParams,
     "report": ReportParams,
     "notes": NotesParams,
+    "numerics": NumericsParams,
 }
 
 
@@ -135,7 +137,7 @@ FAILING = {
     "no such player": (("separate", "none.wav", "--players", "vn,kazoo"), "'kazoo' is unknown, expected one of bn"),
     "nobody separates yet": (
         ("separate", "none.wav", "--players", "vn", "--family", "separation_baselines"),
-        "nmf_dictionary.safetensors is missing: train the family first",
+        "nmf_dictionary.json is missing: train the family first",
     ),
     "no such take": (("render", "--preview", "none"), "data/rendered has no take 'none'"),
     "not a take's name": (("render", "--preview", "../none"), "data/rendered has no take '../none'"),
@@ -292,7 +294,7 @@ def test_perform_of_any_video_needs_a_trained_family_too(audiate, tmp_path, fami
     encode_film(tmp_path / "any.mp4", np.zeros((5, 48, 64), np.uint8), frame_rate=Fraction(25))
     code, out, error = audiate("perform", "any.mp4", "-o", "heard.mp4", "--family", family, "--notes", "seen.mid")
     assert (code, out) == (1, "")
-    assert f"data/trained/{family}/{family}.safetensors is missing: train the family first" in error.splitlines()[-1]
+    assert f"data/trained/{family}/{family}.json is missing: train the family first" in error.splitlines()[-1]
     assert not (tmp_path / "heard.mp4").exists()
 
 

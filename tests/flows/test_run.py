@@ -190,6 +190,8 @@ def test_a_family_that_params_yaml_has_wrong_is_one_line(project, capsys, famili
     Path("params.yaml").write_text(f"families: {families}\n")
     if "captures" in families:
         write_code({"baselines": "captures"})
+        Path("data/trained/baselines").mkdir(parents=True)
+        Path("data/trained/baselines/computed_by.json").write_text('{"networks": "fast"}')
     assert run_stage(sing, f"fit@{family}", {}) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"fit@{family}: {words}"), said

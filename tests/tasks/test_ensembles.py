@@ -375,7 +375,7 @@ def test_players_that_are_not_found_are_listed_with_a_reason(road, tone, tmp_pat
     }
     _, arrays = road("duet", files, genlocked=["cam_all"])
     assert not [name for name in arrays if name.startswith(("motion", "pictures"))]
-    assert "cam_all: 0 players seen, 2 asked for" in arrays.attributes["unseen"]["1"]
+    assert "cam_all: 0 players detected, 2 requested" in arrays.attributes["unseen"]["1"]
 
 
 def test_a_damaged_stem_has_the_take_refused_with_its_name(ensemble, tone):

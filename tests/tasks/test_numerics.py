@@ -7,17 +7,15 @@ import sys
 
 import pytest
 
+from tasks.cpu import PINNED, PINNED_WITH_AVX512, pin
 from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.families.deepsynth import DeepSynthParams
 from tasks.families.piano_roll import PianoRollParams
 from tasks.numerics import (
     COMPUTED_BY,
     NETWORKS_PINNED,
-    PINNED,
-    PINNED_WITH_AVX512,
     check_precision,
     networks_of,
-    pin,
     pin_networks,
     write_computed_by,
 )

@@ -170,6 +170,7 @@ def known_losses(tmp_path, monkeypatch):
         return [a + w + 10 / (400 * share) if a <= 2.5 else math.nan for a, w in zip(away, width, strict=True)]
 
     monkeypatch.setattr("tasks.search._Experiments.losses", losses)
+    monkeypatch.setattr("tasks.search.repro", lambda stages: None)
 
 
 def test_one_seed_has_one_winner_however_many_run_at_once(known_losses):

@@ -121,7 +121,7 @@ def test_params_without_sense_are_refused(change, found, music, tmp_path):
 def test_a_folder_that_lacks_a_system_is_refused(music, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "trained")
     (tmp_path / "trained" / "nearest.json").write_text("{}")
-    with pytest.raises(DamagedData, match=r"nearest\.json is not what training writes \(KeyError\('n_classes'\)\)"):
+    with pytest.raises(DamagedData, match=r"nearest\.json is not what training writes \(KeyError\('sample_rate'\)\)"):
         heard(music, tmp_path / "trained", "d")
     (tmp_path / "trained" / "mean.safetensors").unlink()
     with pytest.raises(DamagedData, match="train the family first"):

@@ -183,7 +183,7 @@ def test_a_film_is_called_by_its_name_and_not_by_its_camera(trained):
 
 def test_what_was_trained_says_which_pictures_it_learned_from(trained):
     facts = json.loads((trained / "bitmap_mlp.json").read_text())
-    assert facts["sight"] == {"width": 20, "height": 12}
+    assert facts["pictures"] == {"width": 20, "height": 12}
 
 
 def test_magnitudes_learn_each_lamps_tone_too(films, tmp_path, params):
