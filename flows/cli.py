@@ -162,7 +162,7 @@ def notes(
     instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
     as_json: Json = False,
 ) -> None:
-    """List the notes that are heard in a recording."""
+    """List the notes of a recording."""
     from rich.table import Table
 
     from tasks.notes import INSTRUMENTS, NotesParams, notes_of_file
@@ -277,7 +277,7 @@ def sonify(
     partials: Annotated[str, typer.Option(help="What sounds above each fundamental: none or marimba.")] = "none",
     as_json: Json = False,
 ) -> None:
-    """Make a file of note amplitudes heard."""
+    """Make sound of a file of note amplitudes."""
     from fractions import Fraction
 
     from rich.console import Console
@@ -319,7 +319,7 @@ def sonify(
         facts |= {"frame_rate": str(done.frame_rate), "duration_s": done.duration_s, "sample_rate": done.sample_rate}
         _print_json({**facts, "peak": done.peak, "gain_db": done.gain_db})
         return
-    softer = f", {-done.gain_db:.1f} dB softer than asked, to stay below full scale" if done.gain_db else ""
+    softer = f", {-done.gain_db:.1f} dB softer than requested, to stay below full scale" if done.gain_db else ""
     typer.echo(f"wrote {path}: {done.duration_s:.1f} s, {len(done.pitches)} notes, {method}{softer}")
 
 
@@ -414,12 +414,12 @@ def sync(
     with Console(stderr=True).status("listening"):
         report = sync_files(reference, others, params=params)
         left_out = write_aligned(report, write) if write is not None else []
-    told = report.as_json()
+    shown = report.as_json()
     if as_json:
-        _print_json(told)
+        _print_json(shown)
     else:
         table = Table("file", "status", "delay s", "drift ppm", "error ms", "p95 ms", "by", "why")
-        for row in told["others"]:
+        for row in shown["others"]:
             numbers = [
                 "" if row.get(key) is None else f"{row[key]:.{digits}f}"
                 for key, digits in (("delay_s", 6), ("drift_ppm", 2), ("error_ms", 2), ("residual_p95_ms", 3))
@@ -431,7 +431,7 @@ def sync(
         _print_table(table)
         if write is not None:
             typer.echo(f"wrote {write}" + (f", without {', '.join(map(str, left_out))}" if left_out else ""))
-    if any(row["status"] == "unreadable" for row in told["others"]):
+    if any(row["status"] == "unreadable" for row in shown["others"]):
         raise typer.Exit(EXIT_QUARANTINED)
 
 
@@ -537,11 +537,11 @@ def compare(
     elif markdown:
         typer.echo(markdown_of(comparison), nl=False)
     else:
-        for told in tables_of(comparison):
-            table = Table(*told.header, title=told.title, title_justify="left")
-            for row in told.rows:
+        for found in tables_of(comparison):
+            table = Table(*found.header, title=found.title, title_justify="left")
+            for row in found.rows:
                 table.add_row(*row)
-            if told.rows:
+            if found.rows:
                 _print_table(table)
         typer.echo(advice(comparison))
 
@@ -636,7 +636,7 @@ def doctor(
     else:
         table = Table("what", "state", "found", "what to do")
         for finding in findings:
-            table.add_row(finding.subject, "well" if finding.is_well else "WRONG", finding.said, finding.advice)
+            table.add_row(finding.subject, "well" if finding.is_well else "WRONG", finding.found, finding.advice)
         _print_table(table)
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(EXIT_FAILED)

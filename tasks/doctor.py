@@ -33,13 +33,13 @@ class Finding:
     Attributes:
         subject: ``tools``, a stage's folder, or ``cache``.
         is_well: nothing is wrong with it.
-        said: what was found, in words.
+        found: what was found, in words.
         advice: what to do about it; empty where nothing is to be done.
     """
 
     subject: str
     is_well: bool
-    said: str
+    found: str
     advice: str
 
 
@@ -48,7 +48,7 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
 
     Args:
         deep: read everything once more; else files are believed whose size and times are as they were.
-        tell: is told what is looked at.
+        tell: called with what is read next.
     """
     findings = [_tools()]
     verified = Verified(Path("/dev/null") if deep else REMEMBERED)
@@ -65,13 +65,13 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
         Finding(
             subject="cache",
             is_well=False,
-            said=f"{path} holds other bytes than its name says",
+            found=f"{path} holds other bytes than its name says",
             advice=f"rm -f {path}, then dvc pull, or dvc repro --force of the stage that made it",
         )
         for path in damaged
     ]
     if not damaged:
-        findings.append(Finding(subject="cache", is_well=True, said="every object has its own md5", advice=""))
+        findings.append(Finding(subject="cache", is_well=True, found="every object has its own md5", advice=""))
     return findings
 
 
@@ -79,9 +79,9 @@ def _tools() -> Finding:
     try:
         running = check_tools(TOOLS)
     except PipelineError as error:
-        return Finding(subject="tools", is_well=False, said=str(error), advice="make setup")
-    said = ", ".join(f"{name} {version[:12]}" for name, version in sorted(running.items()))
-    return Finding(subject="tools", is_well=True, said=said, advice="")
+        return Finding(subject="tools", is_well=False, found=str(error), advice="make setup")
+    found = ", ".join(f"{name} {version[:12]}" for name, version in sorted(running.items()))
+    return Finding(subject="tools", is_well=True, found=found, advice="")
 
 
 def _takes(folder: Path, verified: Verified) -> Iterator[Finding]:
@@ -94,6 +94,6 @@ def _takes(folder: Path, verified: Verified) -> Iterator[Finding]:
         except DamagedData as error:
             stage = folder.parts[1]
             advice = f"audiate {stage} makes it anew" if (take / RECEIPT).exists() else f"rm -r {take}, then dvc repro"
-            yield Finding(subject=str(folder), is_well=False, said=str(error), advice=advice)
+            yield Finding(subject=str(folder), is_well=False, found=str(error), advice=advice)
     if n_whole == len(takes):
-        yield Finding(subject=str(folder), is_well=True, said=f"{n_whole} takes are whole", advice="")
+        yield Finding(subject=str(folder), is_well=True, found=f"{n_whole} takes are whole", advice="")

@@ -1,6 +1,6 @@
 """Verb ``search``: which parameters a family learns best with, by DVC experiments that Optuna proposes.
 
-Proposals are made in rounds of `ROUND`, told in order and seeded, so the same data, code and seed end with the same
+Proposals are made in rounds of `ROUND`, in order and seeded, so the same data, code and seed end with the same
 winner however many run at once and however often the search was cut off: an experiment that is there already is not run
 again. Each trial first trains for a share of the steps; only the better half of all so far trains in full (successive
 halving with two rungs, Jamieson & Talwalkar 2016).
@@ -126,7 +126,7 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
         n_trials: how many in all; those of an earlier search of the same data, code and seed count.
         params: of the section ``search``.
         data: the data set that the family learns from.
-        tell: is told what runs, a line at a time.
+        tell: called with what runs, a line at a time.
 
     Raises:
         ParamsError: the family is unknown or has no range, or does not train in steps.
@@ -158,9 +158,9 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
     ranges = {name: found.distribution() for name, found in params.ranges[family].items()}
     tried: list[Tried] = []
     while len(tried) < n_trials:
-        asked = [study.ask(ranges) for _ in range(min(ROUND, n_trials - len(tried)))]
-        tell(f"search: trials {len(tried)} to {len(tried) + len(asked) - 1} of {n_trials}")
-        tried += _round(study, asked, experiments, tried, first_rung=params.first_rung)
+        proposed = [study.ask(ranges) for _ in range(min(ROUND, n_trials - len(tried)))]
+        tell(f"search: trials {len(tried)} to {len(tried) + len(proposed) - 1} of {n_trials}")
+        tried += _round(study, proposed, experiments, tried, first_rung=params.first_rung)
         done = [one for one in tried if one.state == "full"]
         if done:
             best = min(done, key=lambda one: one.loss)
@@ -219,10 +219,10 @@ class _Experiments:
         self._n_steps, self._steps_per_epoch = n_steps, steps_per_epoch
         self._about, self._n_at_once = about, n_at_once
 
-    def losses(self, asked: Sequence[Mapping[str, float]], *, share: float) -> list[float]:
+    def losses(self, proposed: Sequence[Mapping[str, float]], *, share: float) -> list[float]:
         """Train with each of some values for a share of the steps; return the losses, NaN where one failed."""
         n_epochs = max(1, round(share * self._n_steps / self._steps_per_epoch))
-        changes = [{**values, STEPS: n_epochs * self._steps_per_epoch} for values in asked]
+        changes = [{**values, STEPS: n_epochs * self._steps_per_epoch} for values in proposed]
         names = [self._name(change) for change in changes]
         there = experiment_refs()
         missing = {name: change for name, change in zip(names, changes, strict=True) if name not in there}
@@ -251,20 +251,20 @@ class _Experiments:
 
 def _round(
     study: optuna.Study,
-    asked: Sequence[Trial],
+    proposed: Sequence[Trial],
     experiments: _Experiments,
     before: Sequence[Tried],
     *,
     first_rung: float,
 ) -> list[Tried]:
     """Train some proposals, the hopeful ones in full, and tell Optuna of all in their order."""
-    first = experiments.losses([trial.params for trial in asked], share=first_rung)
+    first = experiments.losses([trial.params for trial in proposed], share=first_rung)
     known = [loss for loss in [*(one.first_loss for one in before), *first] if math.isfinite(loss)]
     bar = median(known) if known else math.inf
     hopeful = [number for number, loss in enumerate(first) if loss <= bar]
-    full = dict(zip(hopeful, experiments.losses([asked[at].params for at in hopeful], share=1.0), strict=True))
+    full = dict(zip(hopeful, experiments.losses([proposed[at].params for at in hopeful], share=1.0), strict=True))
     tried = []
-    for at, trial in enumerate(asked):
+    for at, trial in enumerate(proposed):
         loss = full.get(at, math.nan)
         state: State = "full" if math.isfinite(loss) else "failed" if at in full or math.isnan(first[at]) else "pruned"
         if state == "full":

@@ -2,7 +2,7 @@
 
 A picture shows which notes sound, and so magnitudes, but never the phase of a partial. Phases are found from the
 magnitudes (Griffin-Lim), or borrowed from the training sound that is most alike: of the phases that Hindle tried,
-those of another sound neither buzzed at the frame rate nor displeased him.
+those of another sound neither buzzed at the frame rate nor displeased their author.
 
 Published, and used where fidelity is ``original``: 30,720 Hz, so that a thirtieth of a second is 1,024 samples;
 windows of twice that; magnitudes divided by the largest one.

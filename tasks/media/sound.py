@@ -121,7 +121,7 @@ def read_pcm(path: Path, *, sample_rate: int, policy: MediaPolicy) -> NDArray[np
 
     Raises:
         MediaError: as in `SoundBlocks`, when it is lenient.
-        ToolError: ffmpeg is not installed or did not do what was asked.
+        ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = probe(path, policy=policy)
     blocks = SoundBlocks(path, sample_rate=sample_rate, policy=policy, lenient=True, facts=facts)

@@ -301,7 +301,7 @@ def invert_magnitudes(
 
     Source:
         Griffin & Lim 1984 with the momentum of Perraudin et al. 2013 (librosa). Phases of another sound: of Hindle's
-        twelve experiments with phase, the one that neither buzzed nor displeased him.
+        twelve experiments with phase, the one that neither buzzed nor displeased their author.
     """
     magnitudes = np.asarray(magnitudes, np.float32)
     if magnitudes.ndim != 2 or magnitudes.shape[1] < 5 or not (np.isfinite(magnitudes) & (magnitudes >= 0)).all():

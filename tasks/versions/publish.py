@@ -30,10 +30,10 @@ def dirty_inputs(version: Version) -> list[str]:
     """
     inputs = {PurePosixPath(path) for path in (*version.hashes("deps"), "dvc.yaml", "params.yaml")}
     made = {PurePosixPath(path) for path in version.hashes("outs")} | {PurePosixPath("data/raw")}
-    told = git(
+    status = git(
         ["status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--", "."], root=version.root
     )
-    changed = [PurePosixPath(entry[3:]) for entry in told.split("\0") if entry]
+    changed = [PurePosixPath(entry[3:]) for entry in status.split("\0") if entry]
     return sorted(
         str(path)
         for path in changed

@@ -127,8 +127,8 @@ def is_recorded(raw: Path) -> bool:
     """Say whether ``data/raw.dvc`` counts as many files and bytes as stand in ``data/raw``: quick, and no proof."""
     files = [path for path in raw.rglob("*") if path.is_file() and path.name != KEEPER]
     try:
-        [told] = yaml.safe_load(raw.with_name(f"{raw.name}.dvc").read_text(encoding="utf-8"))["outs"]
-        counts = [told["nfiles"], told["size"]]
+        [tracked] = yaml.safe_load(raw.with_name(f"{raw.name}.dvc").read_text(encoding="utf-8"))["outs"]
+        counts = [tracked["nfiles"], tracked["size"]]
     except FileNotFoundError:
         return not files
     except (ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -146,8 +146,8 @@ def _write_lock(repo: Any, raw: Path) -> Any:
 def _holders(repo: Any) -> str:
     """Say who holds locks of DVC here, as far as DVC knows."""
     try:
-        told = json.loads(Path(repo.tmp_dir, RWLOCK_FILE).read_text(encoding="utf-8"))
-        rows = [*told.get("write", {}).values(), *(row for rows in told.get("read", {}).values() for row in rows)]
+        held = json.loads(Path(repo.tmp_dir, RWLOCK_FILE).read_text(encoding="utf-8"))
+        rows = [*held.get("write", {}).values(), *(row for rows in held.get("read", {}).values() for row in rows)]
         names = sorted({f"process {int(row['pid'])} ({row['cmd']})" for row in rows})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         names = []

@@ -344,5 +344,5 @@ def test_doctor_says_what_is_wrong_and_what_to_do_and_ends_with_1(audiate, tmp_p
     found = {row["subject"]: row for row in json.loads(out)}
     assert code == 1
     assert found["tools"]["advice"] == "make setup"
-    assert "has no _receipt.json" in found["data/rendered"]["said"]
+    assert "has no _receipt.json" in found["data/rendered"]["found"]
     assert "WRONG" in audiate("doctor")[1]

@@ -29,12 +29,15 @@ def project(tmp_path, monkeypatch):
 
 
 def wrong(*, deep=False):
-    return [(finding.subject, finding.said) for finding in examine(deep=deep) if not finding.is_well]
+    return [(finding.subject, finding.found) for finding in examine(deep=deep) if not finding.is_well]
 
 
 def test_what_is_whole_is_well(project):
     assert wrong() == wrong(deep=True) == []
-    assert [finding.said for finding in examine(deep=True)][1:] == ["2 takes are whole", "every object has its own md5"]
+    assert [finding.found for finding in examine(deep=True)][1:] == [
+        "2 takes are whole",
+        "every object has its own md5",
+    ]
 
 
 def test_a_changed_and_an_unfinished_take_are_named_and_the_rest_is_still_looked_at(project):

@@ -164,9 +164,9 @@ def known_losses(tmp_path, monkeypatch):
     Path("data/chunked/scores").mkdir(parents=True)
     Path("data/chunked/scores/takes.json").write_text("{}")
 
-    def losses(self, asked, *, share):
-        away = [abs(math.log10(one["learning_rate"] / BEST)) for one in asked]
-        width = [abs(one["inner.width"] - 5) / 10 for one in asked]
+    def losses(self, proposed, *, share):
+        away = [abs(math.log10(one["learning_rate"] / BEST)) for one in proposed]
+        width = [abs(one["inner.width"] - 5) / 10 for one in proposed]
         return [a + w + 10 / (400 * share) if a <= 2.5 else math.nan for a, w in zip(away, width, strict=True)]
 
     monkeypatch.setattr("tasks.search._Experiments.losses", losses)

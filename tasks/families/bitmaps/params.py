@@ -37,7 +37,7 @@ class BitmapParams(Section):
 
 Q = TypeVar("Q", bound=BitmapParams)
 
-# Hindle's numbers; learning rate, momentum and batch are those of nearly all the networks he published.
+# Hindle's numbers; learning rate, momentum and batch are those of nearly all the networks that were published.
 ORIGINAL: Mapping[str, Any] = {
     "n_past": 0,
     "n_components": 0,
