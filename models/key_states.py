@@ -1,0 +1,204 @@
+"""Which keys a video shows pressed, how far, and from when to when: found from the pictures alone.
+
+A keyboard's pixels fall into groups that change together: a group for each key, and one as wide as the keyboard where
+a pedal is drawn. `find_keys` finds them in training pictures by greedy non-negative factorization of what differs
+from rest; `KeyReader` reads them in any picture. No score, pitch or velocity enters.
+
+Shapes: P pictures, H x W luma pixels, F features of a picture, K keys, S strokes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+N_ROWS = 12  # of a picture that are read
+CHANGED_LUMA = 8.0  # a feature that differs less from rest shows nothing
+SAME_GROUP = 0.95  # least cosine between two features of one group, over the training pictures
+LEAST_COLUMNS = 3  # of a key
+PEDAL_WIDTH = 0.5  # share of the columns; a wider group is a pedal
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """Presses of keys, in order of their start.
+
+    Attributes:
+        key: (S,) row of the key, from left to right.
+        start: (S,) first sample at which it is down.
+        release: (S,) first sample at which neither the key nor a pedal holds it; the film's length if it never comes.
+        depth: (S,) luma by which the key differs from rest: how hard it was struck, where the picture shows it.
+    """
+
+    key: NDArray[np.int64]
+    start: NDArray[np.int64]
+    release: NDArray[np.int64]
+    depth: Floats
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+def sampled_rows(pictures: Tensor) -> Tensor:
+    """Return ``N_ROWS`` rows, the first and the last among them, as features (P, F) float32 of pictures (P, H, W).
+
+    Pixels are not averaged: each belongs to one key, and an average could belong to two.
+    """
+    rows = torch.linspace(0, pictures.shape[1] - 1, N_ROWS).round().long()
+    return pictures[:, rows].float().flatten(1)
+
+
+def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
+    """Find the groups of pixels that change together, and return what reads them.
+
+    Args:
+        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some.
+
+    Raises:
+        ValueError: there is no picture, or nothing in them changes.
+    """
+    blocks = [(sampled_rows(block), block.shape[2]) for block in pictures]
+    if not blocks or not sum(len(block) for block, _ in blocks):
+        raise ValueError("no picture, expected some to find keys in")
+    features, n_columns = torch.cat([block for block, _ in blocks]), blocks[0][1]
+    rest = features.median(dim=0).values
+    distance = (features - rest).abs()
+    distance[distance < CHANGED_LUMA] = 0
+    groups = _groups(distance, n_columns)
+    keys = [group for group in groups if _width(group, n_columns) <= PEDAL_WIDTH * n_columns and _n_rows(group, n_columns) > 1]
+    pedals = [group for group in groups if _width(group, n_columns) > PEDAL_WIDTH * n_columns]
+    if not keys:
+        raise ValueError(f"{len(features)} pictures show no key that moves")
+    keys.sort(key=lambda group: float((group.view(-1, n_columns).sum(dim=0) * torch.arange(n_columns)).sum()))
+    reader = KeyReader(len(keys), n_columns)
+    reader.rest.copy_(rest)
+    reader.keys.copy_(torch.stack(keys))
+    if pedals:
+        reader.pedal.copy_(pedals[0])
+    depth = reader.depths(distance=distance)
+    pressed = depth[depth > CHANGED_LUMA]
+    reader.threshold.fill_(float(pressed.min()) / 2)
+    held = (distance * reader.pedal).sum(dim=1)
+    if pedals:
+        reader.pedal_threshold.fill_(float(held.max()) / 2)
+    return reader
+
+
+def _groups(distance: Tensor, n_columns: int) -> list[Tensor]:
+    """Return groups of features as weights (F,) that sum to 1, those that change most first."""
+    norm = distance.norm(dim=0)
+    left = norm > 0
+    unit = distance / norm.clamp(min=1e-9)
+    found = []
+    for feature in torch.argsort(norm, descending=True).tolist():
+        if not left[feature]:
+            continue
+        alike = left & (unit.T @ unit[:, feature] >= SAME_GROUP)
+        left &= ~alike
+        group = alike.float() / alike.sum()
+        if _width(group, n_columns) >= LEAST_COLUMNS:
+            found.append(group)
+    return found
+
+
+def _width(group: Tensor, n_columns: int) -> int:
+    """Return how many columns a group has."""
+    return int((group.view(-1, n_columns).sum(dim=0) > 0).sum())
+
+
+def _n_rows(group: Tensor, n_columns: int) -> int:
+    """Return how many rows a group has: where a line crosses keys, the pixels of a row change with both."""
+    return int((group.view(-1, n_columns).sum(dim=1) > 0).sum())
+
+
+class KeyReader(nn.Module):
+    """Reads how far each key differs from rest, and whether the pedal is down. All of it is buffers."""
+
+    rest: Tensor
+    keys: Tensor
+    pedal: Tensor
+    threshold: Tensor
+    pedal_threshold: Tensor
+
+    def __init__(self, n_keys: int, n_columns: int) -> None:
+        super().__init__()
+        n_features = N_ROWS * n_columns
+        self.register_buffer("rest", torch.zeros(n_features))
+        self.register_buffer("keys", torch.zeros(n_keys, n_features))
+        self.register_buffer("pedal", torch.zeros(n_features))
+        self.register_buffer("threshold", torch.tensor(0.0))
+        self.register_buffer("pedal_threshold", torch.tensor(float("inf")))
+
+    def depths(self, pictures: Tensor | None = None, *, distance: Tensor | None = None) -> Tensor:
+        """Return by how much luma each key differs from rest, (P, K)."""
+        if distance is None:
+            if pictures is None:
+                raise ValueError("pictures are missing")
+            distance = self._distance(pictures)
+        return distance @ self.keys.T
+
+    def _distance(self, pictures: Tensor) -> Tensor:
+        return (sampled_rows(pictures) - self.rest).abs()
+
+    def read(self, blocks: Iterable[Tensor]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Read pictures, block by block.
+
+        Args:
+            blocks: (P, H, W) each, 0 to 255.
+
+        Returns:
+            Depths (P, K), 0 where a key is up, and whether the pedal is down (P,).
+        """
+        depths, pedals = [], []
+        for pictures in blocks:
+            distance = self._distance(pictures)
+            depth = distance @ self.keys.T
+            depths.append(torch.where(depth > self.threshold, depth, 0.0).cpu().numpy())
+            pedals.append(((distance * self.pedal).sum(dim=1) > self.pedal_threshold).cpu().numpy())
+        return np.concatenate(depths), np.concatenate(pedals)
+
+
+def strokes_of(
+    depth: Floats, pedal: NDArray[np.bool_], first_sample: NDArray[np.int64], n_samples: int, *, same_luma: float
+) -> Strokes:
+    """Return the strokes in a film.
+
+    A key that is down in a picture after it was up, or that differs by more than ``same_luma`` from the picture
+    before, has been struck. The pedal holds what is released while it is down until it comes up.
+
+    Args:
+        depth: (P, K), 0 where a key is up.
+        pedal: (P,) whether it is down.
+        first_sample: (P,) at which each picture stands, rising.
+        n_samples: of the film.
+        same_luma: what a compressed film may change a held key by.
+    """
+    before = np.vstack([np.zeros_like(depth[:1]), depth[:-1]])
+    after = np.vstack([depth[1:], np.zeros_like(depth[:1])])
+    picture, key = np.nonzero((depth > 0) & ((before == 0) | (np.abs(depth - before) > same_luma)))
+    ends = np.append(first_sample, n_samples)
+    down = np.append(pedal, False)  # whatever is still held at the end is held to the end
+    up_from = np.empty(len(down), np.int64)  # first picture from each on at which the pedal is up
+    free = len(down) - 1
+    for row in range(len(down) - 1, -1, -1):
+        free = free if down[row] else row
+        up_from[row] = free
+    lifted = (after == 0) | (np.abs(after - depth) > same_luma)
+    release = np.empty(len(picture), np.int64)
+    for column in np.unique(key):
+        own = key == column
+        lifts = np.flatnonzero((depth[:, column] > 0) & lifted[:, column]) + 1
+        release[own] = lifts[np.searchsorted(lifts, picture[own], side="right")]
+    order = np.lexsort((key, picture))
+    picture, key, release = picture[order], key[order], release[order]
+    return Strokes(
+        key=key.astype(np.int64),
+        start=ends[picture].astype(np.int64),
+        release=ends[up_from[release]].astype(np.int64),
+        depth=depth[picture, key].astype(np.float32),
+    )
