@@ -69,7 +69,7 @@ METRICS = (
     _detail(
         kinds=PERFORMED,
         key="note_correlation",
-        label="Notes' mean",
+        label="Note correlation",
         meaning="correlation of a note's amplitudes with the reference, mean over the notes that sound",
     ),
     _detail(

@@ -37,7 +37,7 @@ METRICS = (
     ),
     _control(
         key="other_note_correlation",
-        label="Notes' mean, other take",
+        label="Note correlation, other take",
         meaning="correlation of a note's amplitudes with those of another piece, mean over its notes: the control",
         source="Pearson's correlation",
     ),
