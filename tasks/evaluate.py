@@ -168,17 +168,39 @@ def above_first(
     Returns:
         By name; empty for the first system itself, and where fewer than two pieces have the figure.
     """
+    if own[0].system == first[0].system:
+        return {}
     pairs = [(a, b) for a, b in zip(own, first, strict=True) if key in a.scores and key in b.scores]
     pieces = [a.piece for a, _ in pairs]
-    if own[0].system == first[0].system or len(set(pieces)) < 2:
-        return {}
-    difference = paired_interval(
-        [a.scores[key] for a, _ in pairs],
-        [b.scores[key] for _, b in pairs],
-        pieces,
-        n_resamples=params.n_resamples,
-        rng=np.random.default_rng(params.seed),
+    return difference_over_pieces(
+        [a.scores[key] for a, _ in pairs], [b.scores[key] for _, b in pairs], pieces, names=names, params=params
     )
+
+
+def difference_over_pieces(
+    a: Sequence[float],
+    b: Sequence[float],
+    pieces: Sequence[str],
+    *,
+    names: tuple[str, str, str],
+    params: EvaluateParams,
+) -> dict[str, float]:
+    """Return the mean of a - b over takes, and its 95 % interval over pieces.
+
+    Args:
+        a: a figure, one for each take.
+        b: what it is compared with, for the same takes.
+        pieces: of these takes.
+        names: keys of the mean difference, and of the lower and upper end of its interval.
+        params: draws of the interval.
+
+    Returns:
+        By name; empty for fewer than two pieces, whose spread is unknown.
+    """
+    if len(set(pieces)) < 2:
+        return {}
+    rng = np.random.default_rng(params.seed)
+    difference = paired_interval(a, b, pieces, n_resamples=params.n_resamples, rng=rng)
     return dict(zip(names, difference, strict=True))
 
 

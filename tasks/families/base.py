@@ -174,11 +174,23 @@ class VideoFamily(Family[P, D]):
 
 
 class CodeFamily(VideoFamily[P, D]):
-    """A family with systems that give the next mu-law code a probability."""
+    """A family with systems that give the next mu-law code a probability.
+
+    Attributes:
+        conditioned: those of them whose probabilities are conditioned on the pictures.
+    """
+
+    conditioned: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def nats(
-        self, trained: Path, data: D, rows: Sequence["Segment"], *, accelerator: str
+        self,
+        trained: Path,
+        data: D,
+        rows: Sequence["Segment"],
+        *,
+        accelerator: str,
+        pictures_of: Mapping[str, str] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return the negative log likelihood of the reference codes, teacher-forced.
 
@@ -187,9 +199,12 @@ class CodeFamily(VideoFamily[P, D]):
             data: the takes that the segments lie in.
             rows: segments, as ``ScoreSet.segments`` lists them.
             accelerator: as in `fit`.
+            pictures_of: by take, the take whose pictures are shown instead of its own, from its start on; where that
+                one is shorter, its last picture stands. None, and for a take that it does not name: its own.
 
         Returns:
-            Mean nats per sample of each segment, by system; systems that make no codes are not in it.
+            Mean nats per sample of each segment, by system; systems that make no codes are not in it, and with
+            ``pictures_of`` only those in `conditioned`: the others would have the same numbers.
 
         Raises:
             DamagedData: what was trained is missing or damaged.

@@ -130,12 +130,17 @@ class Baselines(CodeFamily[BaselinesParams, ScoreSet]):
         rows: Sequence[Segment],
         *,
         accelerator: str,  # noqa: ARG002
+        pictures_of: Mapping[str, str] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Return the unigram's nats, which are exact; the others give codes no probability.
+
+        It is not conditioned on pictures: with those of other takes nothing is returned.
 
         Raises:
             DamagedData: what was fitted is missing or damaged.
         """
+        if pictures_of is not None:
+            return {}
         state, _ = load_trained(trained / UNIGRAM, NEEDED)
         nats_of_code = -np.log(state["chance"])
         codes: dict[str, NDArray[np.uint8]] = {}

@@ -78,6 +78,7 @@ class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
 
     params_class: ClassVar[type[Section]] = DeepSynthParams
     systems: ClassVar[tuple[str, ...]] = (SYSTEM, BLIND)
+    conditioned: ClassVar[tuple[str, ...]] = (SYSTEM,)
     data = "scores"
 
     def fit(self, data: ScoreSet, out: Path, *, params: DeepSynthParams, resume: Path, accelerator: str) -> None:
@@ -123,14 +124,23 @@ class DeepSynthFamily(CodeFamily[DeepSynthParams, ScoreSet]):
                         )
 
     def nats(
-        self, trained: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str
+        self,
+        trained: Path,
+        data: ScoreSet,
+        rows: Sequence[Segment],
+        *,
+        accelerator: str,
+        pictures_of: Mapping[str, str] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
-        """Return both systems' mean nats per sample of each segment, each from a fresh start.
+        """Return the systems' mean nats per sample of each segment, each from a fresh start.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
         """
-        return {system: measure_nats(trained / system, data, rows, accelerator=accelerator) for system in self.systems}
+        return {
+            system: measure_nats(trained / system, data, rows, accelerator=accelerator, pictures_of=pictures_of)
+            for system in (self.systems if pictures_of is None else self.conditioned)
+        }
 
 
 def fit_system(
@@ -167,8 +177,17 @@ def fit_system(
     save_network(out / system, best, {"network": asdict(config), "code_rate": data.code_rate, **sampling})
 
 
-def measure_nats(stem: Path, data: ScoreSet, rows: Sequence[Segment], *, accelerator: str) -> NDArray[np.float64]:
+def measure_nats(
+    stem: Path,
+    data: ScoreSet,
+    rows: Sequence[Segment],
+    *,
+    accelerator: str,
+    pictures_of: Mapping[str, str] | None = None,
+) -> NDArray[np.float64]:
     """Return a trained system's mean nats per sample of each segment, each from a fresh start.
+
+    ``pictures_of`` is that of `CodeFamily.nats`.
 
     Raises:
         DamagedData: what was trained is missing or damaged.
@@ -176,7 +195,7 @@ def measure_nats(stem: Path, data: ScoreSet, rows: Sequence[Segment], *, acceler
     device = torch_device(accelerator)
     network, facts = _load(stem)
     network = network.to(device)
-    crops = _Crops(data, with_pictures=network.config.use_video)
+    crops = _Crops(data, with_pictures=network.config.use_video, pictures_of=pictures_of)
     losses = [np.empty(0)]
     with torch.inference_mode(), deterministic_torch(seed=0, n_threads=facts["n_threads"]):
         for first in range(0, len(rows), SEGMENTS_AT_A_TIME):
@@ -236,11 +255,12 @@ class _Take:
 
 
 class _Crops:
-    """Reads stretches of takes: codes, the teacher-forced inputs, and the pictures shown."""
+    """Reads stretches of takes: codes, the teacher-forced inputs, and the pictures shown: of a take or another."""
 
-    def __init__(self, data: ScoreSet, *, with_pictures: bool) -> None:
+    def __init__(self, data: ScoreSet, *, with_pictures: bool, pictures_of: Mapping[str, str] | None = None) -> None:
         self._data = data
         self._with_pictures = with_pictures
+        self._pictures_of = pictures_of or {}
         self._rate = Fraction(data.code_rate)
         self._takes: dict[str, _Take] = {}
 
@@ -261,8 +281,9 @@ class _Crops:
             codes.append(before[1:])
             inputs.append(before[:-1])
             if self._with_pictures:
-                rows = shown_at(known.picture_time_s, rate=self._rate, start=start, count=length)
-                pictures.append(known.pictures[rows[0] : rows[-1] + 1])
+                film = self._take(self._pictures_of.get(take, take))
+                rows = shown_at(film.picture_time_s, rate=self._rate, start=start, count=length)
+                pictures.append(film.pictures[rows[0] : rows[-1] + 1])
                 shown.append(rows - rows[0] + n_pictures)
                 n_pictures += len(pictures[-1])
         batch = {"codes": torch.from_numpy(np.stack(codes)), "inputs": torch.from_numpy(np.stack(inputs))}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.instruments.notes import Notes
-from tasks.metrics.metric import Metric
+from tasks.metrics.metric import PERFORMED, Metric
 from tasks.metrics.notes import match_notes
 
 SOUNDING = 0.02
@@ -30,11 +30,12 @@ def onset_f1_key(tolerance_s: float) -> str:
 
 
 _filmed = partial(Metric, unit="", direction="higher", digits=3, kinds=("captures",), source="Pearson's correlation")
+_correlation = partial(_filmed, kinds=PERFORMED)
 _frame = partial(_filmed, source="Poliner & Ellis 2007")
 _detail = partial(_filmed, group="Amplitudes and onsets")
 _COINCIDENCE = "the authors' FC-LSTM, which played all notes together"
 METRICS = (
-    _filmed(
+    _correlation(
         key="amplitude_correlation",
         label="Amplitudes",
         meaning="correlation of the note amplitudes with those measured in the reference, over all notes and frames",
@@ -66,11 +67,17 @@ METRICS = (
         source="the marimba project's callback",
     ),
     _detail(
+        kinds=PERFORMED,
         key="note_correlation",
-        label="Notes' mean",
+        label="Note correlation",
         meaning="correlation of a note's amplitudes with the reference, mean over the notes that sound",
     ),
-    _detail(key="worst_note_correlation", label="Worst note", meaning="the smallest of these correlations"),
+    _detail(
+        kinds=PERFORMED,
+        key="worst_note_correlation",
+        label="Worst note",
+        meaning="the smallest of these correlations",
+    ),
     _detail(
         key="amplitude_lag_ms",
         label="Onset vectors' lag",
@@ -117,8 +124,7 @@ def amplitude_scores(
 
     Returns:
         - `amplitude_rmse`: over all rows and notes, on the scale of the amplitudes.
-        - `amplitude_correlation`: Pearson's, over all rows and notes.
-        - `note_correlation`: the mean of the sounding notes' own; `worst_note_correlation`: the smallest.
+        - `amplitude_correlation`, `note_correlation`, `worst_note_correlation`: see `correlation_scores`.
         - `frame_precision`, `frame_recall`, `frame_f1`: of notes that are on.
         - `amplitude_lag_ms`: by which the estimate's onset vectors are late, where they fit the true ones best within
           half a second, all notes together; between rows by a parabola.
@@ -134,16 +140,8 @@ def amplitude_scores(
     """
     truth, estimate = _checked(truth, estimate)
     scores = {"amplitude_rmse": float(np.sqrt(np.square(estimate - truth).mean()))}
-    overall = correlations(truth.reshape(-1, 1), estimate.reshape(-1, 1))[0]
-    if np.isfinite(overall):
-        scores["amplitude_correlation"] = float(overall)
+    scores |= correlation_scores(truth, estimate)
     sounds = sounding(truth)
-    each = correlations(truth, estimate)[sounds]
-    # A note that is played and that the estimate holds still is not found at all.
-    each[np.isnan(each)] = 0.0
-    if len(each):
-        scores["note_correlation"] = float(each.mean())
-        scores["worst_note_correlation"] = float(each.min())
     scores |= _frame_rates(truth >= threshold, estimate >= threshold)
     rising, found = onset_vectors(truth), onset_vectors(estimate)
     lag_rows = _lag(rising, found, int(LARGEST_LAG_S * frame_rate))
@@ -153,6 +151,34 @@ def amplitude_scores(
         coincidence = _coincidence(vectors[:, sounds])
         if coincidence is not None:
             scores[name] = coincidence
+    return scores
+
+
+def correlation_scores(truth: NDArray[np.floating], estimate: NDArray[np.floating]) -> dict[str, float]:
+    """Score estimated note amplitudes of one take, whatever their scale.
+
+    Args:
+        truth: (F, N).
+        estimate: (F, N), of the same rows and notes.
+
+    Returns:
+        - `amplitude_correlation`: Pearson's, over all rows and notes.
+        - `note_correlation`: the mean of the sounding notes' own; `worst_note_correlation`: the smallest.
+
+    Raises:
+        ValueError: shapes differ, there is no row, or an amplitude is not finite.
+    """
+    truth, estimate = _checked(truth, estimate)
+    scores = {}
+    overall = correlations(truth.reshape(-1, 1), estimate.reshape(-1, 1))[0]
+    if np.isfinite(overall):
+        scores["amplitude_correlation"] = float(overall)
+    each = correlations(truth, estimate)[sounding(truth)]
+    # A note that is played and that the estimate holds still is not found at all.
+    each[np.isnan(each)] = 0.0
+    if len(each):
+        scores["note_correlation"] = float(each.mean())
+        scores["worst_note_correlation"] = float(each.min())
     return scores
 
 

@@ -63,6 +63,13 @@ METRICS = (
     ),
     _level(key="estimate_level_dbfs", label="Level", meaning="level of the sound"),
     _level(key="truth_level_dbfs", label="True level", meaning="level of the reference"),
+    _level(
+        key="level_difference_db",
+        label="Level difference",
+        unit="dB",
+        direction="nearest 0",
+        meaning="level of the sound less that of the reference",
+    ),
 )
 
 
@@ -87,7 +94,7 @@ def sound_scores(truth: NDArray[np.float32], estimate: NDArray[np.float32], *, s
     - `log_magnitude`: mean of |ln T - ln E| over bins and stft frames, mean over the windows.
     - `mr_stft`: the sum of both, the multi-resolution STFT distance.
     - `log_spectral_distance_db`: at 50 ms, sqrt(mean over bins of (20 log10 T/E)²), mean over stft frames.
-    - `truth_level_dbfs`, `estimate_level_dbfs`: see `level_dbfs`.
+    - `truth_level_dbfs`, `estimate_level_dbfs`: see `level_dbfs`; `level_difference_db`: estimate less truth.
 
     Logarithms are floored at `FLOOR_DBFS`. A silent truth (no bin above the floor) has nothing that a
     convergence could be relative to: `spectral_convergence` and `mr_stft` are left out then, and the other
@@ -125,11 +132,13 @@ def scores_of_sounds(
     found = []
     for estimate, at_each_window in zip(estimates, zip(*compared, strict=True), strict=True):
         fine = at_each_window[WINDOWS_S.index(LOG_SPECTRAL_WINDOW_S)]
+        level = level_dbfs(estimate)
         scores = {
             "log_magnitude": float(np.mean([sums["log"] / sums["n_bins"] for sums in at_each_window])),
             "log_spectral_distance_db": float(fine["rms_db"] / fine["n_frames"]),
             "truth_level_dbfs": truth_level,
-            "estimate_level_dbfs": level_dbfs(estimate),
+            "estimate_level_dbfs": level,
+            "level_difference_db": level - truth_level,
         }
         if all(sums["peak"] > _floor() for sums in at_each_window):
             convergences = [np.sqrt(sums["difference"] / sums["power"]) for sums in at_each_window]
@@ -148,7 +157,7 @@ def spectrogram_dbfs(
     """
     blocks = [
         20.0 * np.log10(np.maximum(block, _floor()))
-        for block in _magnitudes(audio, window_length=window_length, hop_length=hop_length, n_fft=n_fft)
+        for block in magnitudes(audio, window_length=window_length, hop_length=hop_length, n_fft=n_fft)
     ]
     return np.concatenate(blocks).T.astype(np.float32)
 
@@ -166,10 +175,13 @@ def _check(audio: NDArray[np.float32], name: str) -> None:
         raise ValueError(f"{name}: sample {first} of {len(audio)} is {audio[first]}, expected a finite number")
 
 
-def _magnitudes(
+def magnitudes(
     audio: NDArray[np.float32], *, window_length: int, hop_length: int, n_fft: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield magnitudes (stft frames, bins) block by block: memory does not grow with the take, nor leave the cache."""
+    """Yield magnitudes (stft frames, bins) block by block: memory does not grow with the take, nor leave the cache.
+
+    A sine of amplitude 1 reads 1. Stft frame k is centred on sample k * hop_length; the sound is silence outside.
+    """
     import scipy.fft  # most modules that import this one want a level or the metrics
     import scipy.signal
 
@@ -195,7 +207,7 @@ def _compare(
     }
     names = ("difference", "power", "log", "rms_db", "peak", "n_bins", "n_frames")
     of_each = [dict.fromkeys(names, 0.0) for _ in estimates]
-    for true, *of_estimates in zip(*(_magnitudes(one, **shape) for one in (truth, *estimates)), strict=True):
+    for true, *of_estimates in zip(*(magnitudes(one, **shape) for one in (truth, *estimates)), strict=True):
         power, peak = float(np.vdot(true, true)), float(true.max())
         true_log = np.log(np.maximum(true, _floor()))
         for sums, found in zip(of_each, of_estimates, strict=True):

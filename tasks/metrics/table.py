@@ -5,12 +5,14 @@ The page and ``audiate compare`` read this table. Stages up to ``evaluate`` neve
 
 from types import MappingProxyType
 
-from tasks.metrics import amplitudes, causality, data, frames, likelihood, notes, separation, sound
+from tasks.metrics import amplitudes, causality, controls, data, frames, hiss, likelihood, notes, separation, sound
 from tasks.metrics.metric import Metric
 
 METRICS: tuple[Metric, ...] = (
     *likelihood.METRICS,
+    *controls.METRICS,
     *sound.METRICS,
+    *hiss.METRICS,
     *frames.METRICS,
     *notes.METRICS,
     *amplitudes.METRICS,

@@ -1,10 +1,13 @@
 """Evaluation on scores: each system's sound and notes beside the rendered sound and the score.
 
 Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that the
-system predicts, else those that `tasks.features.polyphony` detects in its sound.
+system predicts, else those that `tasks.features.polyphony` detects in its sound. Beside each result stands what it is
+against another take, of another piece: with that one's pictures, and against its notes and its sound.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from tasks.evaluate import (
     TakeScores,
     above_first,
     by_system,
+    difference_over_pieces,
     ids_by_take,
     means,
     rounded,
@@ -23,22 +27,41 @@ from tasks.evaluate import (
     write_takes,
 )
 from tasks.families.base import CodeFamily, VideoFamily
+from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.features.polyphony import TranscribeParams
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes
 from tasks.intake.notes import read_notes
+from tasks.metrics.amplitudes import correlation_scores
+from tasks.metrics.controls import ceiling_scores, control_scores, takes_of_other_pieces
+from tasks.metrics.hiss import hiss_scores
 from tasks.metrics.likelihood import nats_of_segments
 from tasks.metrics.notes import Counts, note_scores, pitch_counts
 from tasks.metrics.performances import at_rate, distances, pitch_columns, transcribed_notes
 from tasks.step import whole_folder
 from tasks.store.audio import read_audio
 from tasks.store.rendered import RENDERED
-from tasks.store.segments import ScoreSet
+from tasks.store.segments import ScoreSet, Segment
 from tasks.store.tables import read_table, write_table
 
 KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
 
 Scored = tuple[TakeScores, Mapping[int, Counts]]  # and hits and misses by pitch
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """A test take as performances are held against it, at the codes' rate.
+
+    Attributes:
+        played: its notes.
+        amplitudes: (F, N) of its true sound.
+        ceiling: the score of the notes that are detected in its true sound.
+    """
+
+    played: Notes
+    amplitudes: NDArray[np.float32]
+    ceiling: dict[str, float]
 
 
 def evaluate(
@@ -60,39 +83,62 @@ def evaluate(
         ToolError: the disk is full.
     """
     scores = ScoreSet(data)
+    takes = scores.takes("test")
     rows = scores.segments("test")
     ids = ids_by_take(rows)
-    nats = family.nats(trained, scores, rows, accelerator=accelerator) if isinstance(family, CodeFamily) else {}
+    others = takes_of_other_pieces({take: scores.piece(take) for take in takes})
+    nats, nats_other = _nats(family, trained, scores, rows, pictures_of=others, accelerator=accelerator)
     takes_of_rows = np.array([row.take for row in rows])
+    limits: dict[str, Any] = {
+        "onset_tolerance_s": params.onset_tolerance_s,
+        "max_frequency_hz": scores.code_rate / 2,
+    }
+
+    def refer(take: str, jobs: Sequence[None]) -> list[_Reference]:
+        played, truth = read_notes(take), _true_sound(take, scores.code_rate)
+        found = transcribed_notes(truth, sample_rate=scores.code_rate, pitches=KEYBOARD, params=transcribe_params)
+        ceiling = ceiling_scores(played, found, **limits)
+        amplitudes = _amplitudes(truth, scores.code_rate, _frame_rate(scores, take))
+        return [_Reference(played=played, amplitudes=amplitudes, ceiling=ceiling) for _ in jobs]
+
+    references = dict(zip(takes, score_by_take(refer, [(take, None) for take in takes], workers), strict=True))
 
     def score(take: str, systems: Sequence[str]) -> list[Scored]:
-        truth = at_rate(scores.code_rate, *read_audio(RENDERED / take / "audio.flac"))
+        truth, reference = _true_sound(take, scores.code_rate), references[take]
         sounds = [at_rate(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
         scored: list[Scored] = []
         for system, sound, distance in zip(
             systems, sounds, distances(truth, sounds, sample_rate=scores.code_rate), strict=True
         ):
-            likelihood = nats_of_segments(nats[system][takes_of_rows == take]) if system in nats else {}
-            limits: dict[str, Any] = {
-                "onset_tolerance_s": params.onset_tolerance_s,
-                "max_frequency_hz": scores.code_rate / 2,
-            }
+            both = min(len(truth), len(sound))
+            figures = distance | hiss_scores(truth[:both], sound[:both], sample_rate=scores.code_rate)
+            own = takes_of_rows == take
+            if system in nats:
+                other_pictures = nats_other[system][own] if system in nats_other else None
+                figures |= nats_of_segments(nats[system][own], other_pictures)
             predicted = synthesized / system / take / "notes.parquet"
-            played = read_notes(take)
             notes = _notes(predicted, sound, sample_rate=scores.code_rate, params=transcribe_params)
+            figures |= note_scores(reference.played, notes, **limits) | reference.ceiling
+            amplitudes = _amplitudes(sound, scores.code_rate, _frame_rate(scores, take))
+            both = min(len(reference.amplitudes), len(amplitudes))
+            if both:
+                figures |= correlation_scores(reference.amplitudes[:both], amplitudes[:both])
+            if take in others:
+                other = references[others[take]]
+                figures |= control_scores(other.played, notes, other.amplitudes, amplitudes, **limits)
             found = TakeScores(
                 system=system,
                 role=family.role(system),
                 take=take,
                 piece=scores.piece(take),
                 labels={"notes_from": "model" if predicted.exists() else "sound"},
-                scores=distance | likelihood | note_scores(played, notes, **limits),
+                scores=figures,
                 segment_ids=ids.get(take, []),
             )
-            scored.append((found, pitch_counts(played, notes, **limits)))
+            scored.append((found, pitch_counts(reference.played, notes, **limits)))
         return scored
 
-    jobs = [(take, system) for system in family.systems for take in scores.takes("test")]
+    jobs = [(take, system) for system in family.systems for take in takes]
     scored = score_by_take(score, jobs, workers)
     with whole_folder(out) as half:
         write_takes(half, [found for found, _ in scored])
@@ -103,10 +149,60 @@ def evaluate(
     return {
         system: rounded(
             means(one.scores for one in own)
+            | _picture_worth(own, params)
             | above_first(own, parted[family.systems[0]], "nats_per_sample", names=names, params=params)
         )
         for system, own in parted.items()
     }
+
+
+def _nats(
+    family: VideoFamily[Any, Any],
+    trained: Path,
+    scores: ScoreSet,
+    rows: Sequence[Segment],
+    *,
+    pictures_of: Mapping[str, str],
+    accelerator: str,
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Return the nats of each segment by system, and those with the pictures of other takes."""
+    if not isinstance(family, CodeFamily):
+        return {}, {}
+    nats = family.nats(trained, scores, rows, accelerator=accelerator)
+    if not family.conditioned or not pictures_of:
+        return nats, {}
+    return nats, family.nats(trained, scores, rows, accelerator=accelerator, pictures_of=pictures_of)
+
+
+def _picture_worth(own: Sequence[TakeScores], params: EvaluateParams) -> dict[str, float]:
+    measured = [one for one in own if "picture_worth" in one.scores]
+    return difference_over_pieces(
+        [one.scores["nats_other_pictures"] for one in measured],
+        [one.scores["nats_per_sample"] for one in measured],
+        [one.piece for one in measured],
+        names=("picture_worth", "picture_worth_low", "picture_worth_high"),
+        params=params,
+    )
+
+
+def _true_sound(take: str, sample_rate: int) -> NDArray[np.float32]:
+    return at_rate(sample_rate, *read_audio(RENDERED / take / "audio.flac"))
+
+
+def _frame_rate(scores: ScoreSet, take: str) -> Fraction:
+    return Fraction(scores.open(take).attributes["frame_rate"])
+
+
+def _amplitudes(sound: NDArray[np.float32], sample_rate: int, frame_rate: Fraction) -> NDArray[np.float32]:
+    """Return the amplitude of each key whose fundamental the sample rate holds, as ``extract`` measures them."""
+    frequency_hz = note_frequencies_hz(KEYBOARD)
+    return note_amplitudes(
+        sound,
+        sample_rate=sample_rate,
+        frame_rate=frame_rate,
+        frequency_hz=frequency_hz[frequency_hz < sample_rate / 2],
+        n_frames=int(len(sound) * frame_rate / sample_rate),
+    )
 
 
 def _notes(predicted: Path, audio: NDArray[np.float32], *, sample_rate: int, params: TranscribeParams) -> Notes:

@@ -106,6 +106,12 @@ def much_music(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="session")
+def uneven_music(tmp_path_factory):
+    """Two test takes, of six and of three seconds."""
+    return make_music(tmp_path_factory.mktemp("uneven_music"), {"long": ("test", 20, 6.0), "short": ("test", 8, 3.0)})
+
+
 BITMAPS = {
     "fidelity": "corrected",
     "cameras": ".*",

@@ -73,7 +73,9 @@ def test_a_family_of_each_kind_does_what_that_kind_needs_and_no_more(name):
     assert hasattr(family, "perform") == is_video
     assert hasattr(family, "separate") == (family.data == "ensembles")
     assert hasattr(family, "nats") == isinstance(family, CodeFamily)
-    assert not isinstance(family, CodeFamily) or family.data == "scores"
+    if isinstance(family, CodeFamily):
+        assert family.data == "scores"
+        assert set(family.conditioned) <= set(family.systems)
     data_set = inspect.signature(type(family).fit, eval_str=True).parameters["data"].annotation
     opened = inspect.signature(kind_module(family.data, "train").open_data, eval_str=True).return_annotation
     assert data_set is opened

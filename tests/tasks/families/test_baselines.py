@@ -85,6 +85,11 @@ def test_unigram_nats_are_the_cross_entropy_of_the_training_histogram(music, tra
     assert float(curve[1].split(",")[1]) == pytest.approx(entropy, abs=0.01)
 
 
+def test_no_baseline_with_nats_is_conditioned_on_pictures(music, trained):
+    rows = music.scores.segments("test")
+    assert Baselines().nats(trained, music.scores, rows, accelerator="cpu", pictures_of={"d": "a"}) == {}
+
+
 def test_unigram_draws_codes_as_often_as_training_has_them(music, trained):
     drawn = mu_law_encode(heard(music, trained, "d")["unigram", "d"].audio)
     training = np.concatenate([music.scores.open(take)["codes"][:] for take in ("a", "b")])

@@ -22,8 +22,9 @@ from tasks.families.deepsynth import (
     DeepSynthParams,
     half_square_sum,
     learning_rate_factor,
+    measure_nats,
 )
-from tasks.families.trained import load_trained
+from tasks.families.trained import load_trained, save_trained
 from tasks.instruments.keyboard import draw_keyboard
 
 PARAMS = DeepSynthParams(
@@ -76,6 +77,14 @@ def trained(music, tmp_path_factory):
 def sounds(trained, films):
     found = DeepSynthFamily().perform(trained, films, accelerator="cpu", truth=None)
     return {(p.system, p.take): p for p in found}
+
+
+def load_network_of(trained, system):
+    state, facts = load_trained(trained / system, {})
+    about = {name: tuple(value) if isinstance(value, list) else value for name, value in facts["network"].items()}
+    network = DeepSynth(DeepSynthConfig(**about))
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    return network
 
 
 def test_the_family_is_in_the_table():
@@ -170,13 +179,61 @@ def test_nats_are_measured_on_each_segment_by_both_systems(music, trained):
     assert nothing[SYSTEM].shape == (0,)
 
 
+def nats_of(trained, music, rows, pictures_of=None):
+    return DeepSynthFamily().nats(trained, music.scores, rows, accelerator="cpu", pictures_of=pictures_of)
+
+
+def test_nats_with_a_take_s_own_pictures_are_those_without_a_choice_and_the_twin_has_no_pictures(music, trained):
+    rows = music.scores.segments("test")
+    own = nats_of(trained, music, rows)
+    for pictures_of in ({"d": "d"}, {"a": "b"}):  # of a take that is not named, too
+        found = nats_of(trained, music, rows, pictures_of)
+        assert list(found) == [SYSTEM]
+        np.testing.assert_array_equal(found[SYSTEM], own[SYSTEM])
+    differs = nats_of(trained, music, rows, {"d": "a"})[SYSTEM] != own[SYSTEM]
+    assert differs[:-1].all()  # in the last second both keyboards rest
+
+
+def test_the_last_picture_of_a_shorter_take_stands(uneven_music, trained):
+    """Checked against the network itself, fed by hand."""
+    rows = [row for row in uneven_music.scores.segments("test") if row.take == "long"]
+    found = nats_of(trained, uneven_music, rows, {"long": "short"})[SYSTEM]
+    network = load_network_of(trained, SYSTEM)
+    codes = torch.from_numpy(uneven_music.scores.open("long")["codes"][:]).long()
+    pictures = torch.from_numpy(uneven_music.scores.open("short")["pictures"][-1:])
+    n_after = 0
+    for row, nats in zip(rows, found, strict=True):
+        if row.start_sample < 3 * 4_000:  # the other film is 3 s long
+            continue
+        n_after += 1
+        said = codes[row.start_sample : row.start_sample + row.n_samples]
+        before = codes[row.start_sample - 1 : row.start_sample + row.n_samples - 1]
+        with torch.inference_mode():
+            logits = network(before[None], pictures=pictures, shown=torch.zeros(1, row.n_samples, dtype=torch.int64))[0]
+        assert nats == pytest.approx(torch.nn.functional.cross_entropy(logits, said).item(), rel=1e-5)
+    assert n_after > 2
+
+
+def test_pictures_that_a_network_ignores_are_worth_nothing_to_the_last_bit(music, trained, tmp_path):
+    state, facts = load_trained(trained / SYSTEM, {})
+    ignored = {
+        name: np.zeros_like(array) if "condition" in name or name.startswith("direct") else array
+        for name, array in state.items()
+    }
+    assert sum(not array.any() for array in ignored.values()) > sum(not array.any() for array in state.values())
+    save_trained(tmp_path / SYSTEM, ignored, facts)
+    rows = music.scores.segments("test")
+    own, other = (
+        measure_nats(tmp_path / SYSTEM, music.scores, rows, accelerator="cpu", pictures_of=pictures_of)
+        for pictures_of in (None, {"d": "a"})
+    )
+    np.testing.assert_array_equal(other, own)
+
+
 def test_a_segment_at_a_take_s_start_hears_silence_first_and_others_the_sample_before(music, trained):
     """Checked against the network itself, fed by hand."""
     rows = music.scores.segments("test")[:2]
-    state, _ = load_trained(trained / BLIND, {})
-    about = json.loads((trained / f"{BLIND}.json").read_text())["network"]
-    network = DeepSynth(DeepSynthConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}))
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    network = load_network_of(trained, BLIND)
     codes = torch.from_numpy(music.scores.open("d")["codes"][:]).long()
     found = DeepSynthFamily().nats(trained, music.scores, rows, accelerator="cpu")[BLIND]
     for row, nats in zip(rows, found, strict=True):

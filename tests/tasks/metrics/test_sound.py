@@ -32,6 +32,7 @@ def test_silence_has_no_distance_to_silence_and_no_convergence():
         "log_spectral_distance_db": 0.0,
         "truth_level_dbfs": -120.0,
         "estimate_level_dbfs": -120.0,
+        "level_difference_db": 0.0,
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.instruments.notes import sorted_notes
-from tasks.metrics import amplitudes, causality, data, likelihood, notes, separation, sound
+from tasks.metrics import amplitudes, causality, controls, data, hiss, likelihood, notes, separation, sound
 from tasks.metrics.table import METRICS, metric, reference
 from tasks.registry import KINDS
 
@@ -75,6 +75,14 @@ def test_functions_return_the_figures_that_stand_beside_them():
     assert found.keys() | amplitudes.onset_sweep(NOTES, NOTES).keys() == keys_of(amplitudes)
     noise = RNG.normal(scale=0.1, size=4000).astype(np.float32)
     assert sound.sound_scores(noise, noise, sample_rate=8000).keys() == keys_of(sound)
+    rests = np.concatenate([noise, np.zeros(8000, np.float32)])
+    assert hiss.hiss_scores(rests, rests, sample_rate=8000).keys() == keys_of(hiss)
+    limits = {"onset_tolerance_s": 0.05, "max_frequency_hz": 2000.0}
+    beside = (
+        controls.ceiling_scores(NOTES, NOTES, **limits),
+        controls.control_scores(NOTES, NOTES, values, values, **limits),
+    )
+    assert beside[0].keys() | beside[1].keys() == keys_of(controls)
     stems = RNG.normal(size=(2, 1, 400)).astype(np.float32)
     probes = [
         causality.causality(stems, instruments, sounds=stems, swapped=stems, blanked=stems)
@@ -82,6 +90,10 @@ def test_functions_return_the_figures_that_stand_beside_them():
     ]
     assert probes[0].keys() | probes[1].keys() == keys_of(causality)
     assert likelihood.nats_of_segments(np.ones(2)).keys() == keys_of(likelihood, "")
+    with_pictures = likelihood.nats_of_segments(np.ones(2), np.ones(2)).keys()
+    assert with_pictures - keys_of(likelihood, "") == {
+        key for key in keys_of(likelihood, "What the pictures are worth") if not key.endswith(("_low", "_high"))
+    }
     assert separation.bss_eval_db(
         stems.astype(np.float64), stems.astype(np.float64), sample_rate=100
     ).keys() <= keys_of(separation)
