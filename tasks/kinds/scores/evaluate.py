@@ -1,4 +1,4 @@
-"""Evaluation on scores: each system's sound and notes beside the rendered sound and the score.
+"""Evaluation on scores: each system's sound and notes beside the sound and the notes as they were rendered.
 
 Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that the
 system predicts, else those that `tasks.features.polyphony` detects in its sound.
@@ -78,7 +78,7 @@ def evaluate(
                 "max_frequency_hz": scores.code_rate / 2,
             }
             predicted = synthesized / system / take / "notes.parquet"
-            played = read_notes(take)
+            played = read_notes(take, RENDERED)
             notes = _notes(predicted, sound, sample_rate=scores.code_rate, params=transcribe_params)
             found = TakeScores(
                 system=system,

@@ -18,8 +18,13 @@ KEY = 60 - 21
 def render(ingest, render_params):
     """Return a function that renders notes: key states and audio."""
 
-    def run(name, notes, *, pedal=None, **changes):
-        take = ingest(name, notes, pedal=pedal)
+    def run(name, notes, *, controls=None, pedal_channels=None, **changes):
+        take = ingest(name, notes, pedal=controls)
+        if pedal_channels is not None:
+            path = Path("data/ingested") / name / "take.json"
+            facts = json.loads(path.read_text())
+            facts["counts"]["pedal_channels"] = pedal_channels
+            path.write_text(json.dumps(facts))
         out = Path("data/rendered") / name
         out.mkdir(parents=True)
         render_take(take, out, render_params.model_copy(update=changes))
@@ -56,10 +61,31 @@ def test_a_key_struck_again_at_once_is_shown_released_for_a_picture_at_25_a_seco
         assert changes.tolist() == [0, 50, 0, 90, 0]
 
 
-def test_the_pedal_changes_the_sound_and_not_the_pictures(render, notes_of):
-    note = notes_of((0.5, 1.0, 60, 100), (2.5, 2.6, 96, 1))
-    pedal = Controls(time_s=np.array([0.6, 2.4]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
-    dry, dry_audio = render("dry", note)
-    wet, wet_audio = render("wet", note, pedal=pedal)
-    np.testing.assert_array_equal(dry["velocity"], wet["velocity"])
+NOTE_AND_LATER = ((0.5, 1.0, 60, 100), (2.5, 2.6, 96, 1))
+PEDAL = Controls(time_s=np.array([0.6, 2.4]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
+
+
+def test_the_pedal_changes_the_sound_and_when_unseen_not_the_pictures(render, notes_of):
+    dry, dry_audio = render("dry", notes_of(*NOTE_AND_LATER), pedal="unseen")
+    wet, wet_audio = render("wet", notes_of(*NOTE_AND_LATER), controls=PEDAL, pedal="unseen")
+    for name in ("time_s", "velocity", "pedal"):
+        np.testing.assert_array_equal(dry[name], wet[name])
+    assert not wet["pedal"].any()
     assert level(wet_audio, 1.8, 2.3) > 10 * level(dry_audio, 1.8, 2.3)
+
+
+def test_a_drawn_pedal_is_down_from_its_press_to_its_release_and_changes_no_key(render, notes_of):
+    unseen, unseen_audio = render("unseen", notes_of(*NOTE_AND_LATER), controls=PEDAL, pedal="unseen")
+    drawn, drawn_audio = render("drawn", notes_of(*NOTE_AND_LATER), controls=PEDAL, pedal="drawn")
+    assert drawn["time_s"].tolist() == [0.0, 0.5, 0.6, 1.0, 2.4, 2.5, 2.6]
+    assert drawn["pedal"].tolist() == [0, 0, 1, 1, 0, 0, 0]
+    of_keys = np.isin(drawn["time_s"], unseen["time_s"])
+    np.testing.assert_array_equal(drawn["velocity"][of_keys], unseen["velocity"])
+    np.testing.assert_array_equal(drawn_audio, unseen_audio)
+
+
+def test_a_score_with_a_pedal_in_each_channel_shows_none(render, notes_of):
+    _, dry_audio = render("dry", notes_of(*NOTE_AND_LATER))
+    states, audio = render("wet", notes_of(*NOTE_AND_LATER), controls=PEDAL, pedal_channels=2)
+    assert not states["pedal"].any()
+    assert level(audio, 1.8, 2.3) > 10 * level(dry_audio, 1.8, 2.3)  # each note is held by its own pedal
