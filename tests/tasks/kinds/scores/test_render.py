@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.features.resample import resample
 from tasks.instruments.midi import Controls
+from tasks.intake.notes import read_notes
 from tasks.kinds.scores.render import render_take
 from tasks.store.audio import read_audio
 from tasks.store.tables import read_table
@@ -89,3 +91,49 @@ def test_a_score_with_a_pedal_in_each_channel_shows_none(render, notes_of):
     states, audio = render("wet", notes_of(*NOTE_AND_LATER), controls=PEDAL, pedal_channels=2)
     assert not states["pedal"].any()
     assert level(audio, 1.8, 2.3) > 10 * level(dry_audio, 1.8, 2.3)  # each note is held by its own pedal
+
+
+# One clock for picture and sound
+
+AWKWARD_S = (0.2, 0.2007, 0.2341, 0.29999, 0.3113, 0.41789)  # no two of them at the same place in a block
+
+
+def phase_cycles(codes, onset_s, frequency_hz, *, rate):
+    """Fit a sinusoid and a constant to 0.2 s from 40 samples after a picture on; return its phase at the picture."""
+    first = round(onset_s * rate) + 40
+    since_s = np.arange(first, first + rate // 5) / rate - onset_s
+    turn = 2 * np.pi * frequency_hz * since_s
+    basis = np.stack([np.cos(turn), np.sin(turn), np.ones_like(turn)], axis=1)
+    (cosine, sine, _), *_ = np.linalg.lstsq(basis, codes[first : first + rate // 5], rcond=None)
+    assert np.hypot(cosine, sine) > 1e-4  # the partial is there
+    return np.arctan2(-sine, cosine) / (2 * np.pi)
+
+
+@pytest.mark.parametrize("rate", [4_000, 8_000, 16_000])
+@pytest.mark.parametrize("pitch", [60, 83])
+def test_a_partial_has_the_same_phase_at_its_picture_whenever_its_note_is_played(render, notes_of, pitch, rate):
+    hz = 440 * 2 ** ((pitch - 69) / 12)
+    partials = [hz * n for n in (1, 2, 3, 4) if hz * n < 1_100]
+    phases = []
+    for number, onset_s in enumerate(AWKWARD_S):
+        states, audio = render(f"take_{number}", notes_of((onset_s, onset_s + 0.5, pitch, 90)), tail_s=0.2)
+        shown_s = float(states["time_s"][states["velocity"].any(axis=1)][0])
+        codes = resample(audio, 48_000, rate)
+        phases.append([phase_cycles(codes, shown_s, partial_hz, rate=rate) for partial_hz in partials])
+    apart = np.array(phases) - phases[0]
+    apart -= np.rint(apart)  # whole cycles do not count
+    assert max(partials) > 900
+    assert np.abs(apart).max() < 1e-3, apart
+
+
+def test_the_notes_as_rendered_and_how_far_they_were_moved_are_in_the_data(render, notes_of):
+    moves = Controls(time_s=np.array([1.0018, 1.2]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
+    played = notes_of((0.5, 0.5007, 60, 70), (0.5012, 1.1001, 60, 50), (0.7, 0.8, 61, 90), (0.9, 0.9005, 62, 80))
+    render("a", played, controls=moves)
+    notes = read_notes("a", Path("data/rendered"))
+    assert notes.onset_s.tolist() == [0.5, 0.7, 0.9]
+    assert notes.offset_s.tolist() == [1.1, 0.8, 0.904]
+    assert notes.velocity.tolist() == [70, 90, 80]
+    facts = json.loads(Path("data/rendered/a/render.json").read_text())
+    assert (facts["step_s"], facts["n_merged"]) == ("1/250", 1)
+    assert facts["largest_move_s"] == pytest.approx(0.0035, abs=1e-4)  # of the note that was shorter than a step
