@@ -289,8 +289,8 @@ def read_pedal(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
     if pictures.shape[1:] != (HEIGHT, WIDTH):
         raise ValueError(f"pictures are {pictures.shape}, expected (C, {HEIGHT}, {WIDTH})")
     # Between the black keys and the last rows; a codec blurs the lines beside an edge.
-    fronts = pictures[:, BLACK_HEIGHT + 2 : HEIGHT - PEDAL_HEIGHT - 2].mean(axis=(1, 2)) - _GAP
-    edge = pictures[:, HEIGHT - PEDAL_HEIGHT :].mean(axis=(1, 2)) - _GAP
+    rows = (slice(BLACK_HEIGHT + 2, HEIGHT - PEDAL_HEIGHT - 2), slice(HEIGHT - PEDAL_HEIGHT, HEIGHT))
+    fronts, edge = (np.maximum(pictures[:, part].mean(axis=(1, 2)) - _GAP, 0) for part in rows)
     is_down: NDArray[np.bool_] = edge < _PEDAL_SHARE * fronts
     return is_down
 
