@@ -73,7 +73,7 @@ class DeepSynthConfig:
     running_scale: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_layers < 1 or self.n_channels < 1 or self.n_features < 1:
+        if self.n_layers < 0 or self.n_channels < 1 or self.n_features < 1:
             raise ValueError(f"sizes must be at least 1, found {self}")
         if not 2 <= self.n_classes <= 256:
             raise ValueError(f"n_classes is {self.n_classes}, expected 2 to 256")

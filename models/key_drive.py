@@ -74,5 +74,8 @@ class FilmDrive:
         last = int(np.searchsorted(self._strokes.start, begin + n))
         strokes = self._strokes
         return Strokes(
-            key=strokes.key[:last], start=strokes.start[:last], release=strokes.release[:last], depth=strokes.depth[:last]
+            key=strokes.key[:last],
+            start=strokes.start[:last],
+            release=strokes.release[:last],
+            depth=strokes.depth[:last],
         )

@@ -84,7 +84,9 @@ class KeyResponse(nn.Module):
         return _sum_responses(*_columns(strokes), self.gains(strokes), responses, float(self.fade), n_samples)
 
 
-def fit_key_response(takes: Sequence[StruckTake], *, n_keys: int, length: int, rate: int, n_threads: int) -> KeyResponse:
+def fit_key_response(
+    takes: Sequence[StruckTake], *, n_keys: int, length: int, rate: int, n_threads: int
+) -> KeyResponse:
     """Fit responses, fading and loudness to the sound of takes, in the sense of least squares.
 
     What the takes hardly tell of a key (it was never held so long) is taken from its neighbours, shifted to its pitch,
@@ -219,8 +221,10 @@ def _fitted_loudness(problem: _Problem, responses: Floats) -> Loudness:
     for take, gains, residual in zip(problem.takes, problem.gains, problem.residuals(responses), strict=True):
         common, energy = _stroke_products(*_columns(take.strokes), gains, responses, problem.fade, residual)
         ratio = np.clip(1 + common / np.maximum(energy, 1e-12), 0.05, 20)
-        depth.append(take.strokes.depth), gain.append(gains * ratio), weight.append(energy)
-    depths, gains = np.concatenate(depth).astype(np.float64), np.concatenate(gain).astype(np.float64)
+        depth.append(take.strokes.depth)
+        gain.append(gains * ratio)
+        weight.append(energy)
+    depths, own_gains = np.concatenate(depth).astype(np.float64), np.concatenate(gain).astype(np.float64)
     weights = np.sqrt(np.concatenate(weight).astype(np.float64))
     deepest, shallowest = float(depths.max()), float(depths.min())
     if deepest - shallowest < 1e-3 * deepest:  # the picture shows no more than that a key is down
@@ -229,7 +233,7 @@ def _fitted_loudness(problem: _Problem, responses: Floats) -> Loudness:
     for rest in np.linspace(0.0, 0.995 * shallowest, 60):
         place = np.log((depths - rest) / (deepest - rest))
         columns = np.stack([place, np.ones_like(place)], axis=1) * weights[:, None]
-        (exponent, _), error, *_ = np.linalg.lstsq(columns, np.log(gains) * weights, rcond=None)
+        (exponent, _), error, *_ = np.linalg.lstsq(columns, np.log(own_gains) * weights, rcond=None)
         if len(error) and error[0] < least:
             least, found = error[0], Loudness(rest=float(rest), deepest=deepest, exponent=float(exponent))
     return found
@@ -269,8 +273,8 @@ def shared_responses(responses: Floats, known: Floats) -> Floats:
 def _oversampled(response: Floats) -> Floats:
     length = len(response)
     spectrum = np.fft.rfft(response, 2 * length)
-    fine: Floats = np.fft.irfft(spectrum, 2 * length * OVERSAMPLING)[: length * OVERSAMPLING] * OVERSAMPLING
-    return fine
+    fine = np.fft.irfft(spectrum, 2 * length * OVERSAMPLING)[: length * OVERSAMPLING] * OVERSAMPLING
+    return fine.astype(np.float32)
 
 
 def _columns(strokes: Strokes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -70,7 +70,11 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
     distance = (features - rest).abs()
     distance[distance < CHANGED_LUMA] = 0
     groups = _groups(distance, n_columns)
-    keys = [group for group in groups if _width(group, n_columns) <= PEDAL_WIDTH * n_columns and _n_rows(group, n_columns) > 1]
+    keys = [
+        group
+        for group in groups
+        if _width(group, n_columns) <= PEDAL_WIDTH * n_columns and _n_rows(group, n_columns) > 1
+    ]
     pedals = [group for group in groups if _width(group, n_columns) > PEDAL_WIDTH * n_columns]
     if not keys:
         raise ValueError(f"{len(features)} pictures show no key that moves")

@@ -1,7 +1,9 @@
 """A mixture of logistics over mu-law classes: what the network gives in place of a softmax.
 
 A class has the share of the mixture between its edges (Salimans et al. 2017, PixelCNN++, section 2.1; here in
-amplitude, where a linear prediction is linear, and not in the companded scale). Shapes: B batch, T samples, M logistics.
+amplitude, where a linear prediction is linear, and not in the companded scale).
+
+Shapes: B batch, T samples, M logistics.
 """
 
 import math
@@ -22,7 +24,7 @@ LEAST_SHARE = 1e-9
 
 def mixture(outputs: Tensor, known: Known, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return log weights, means and widths of the logistics, (B, T, M) each, from outputs (B, T, 3 M)."""
-    log_weight, offset, log_scale = outputs.unflatten(-1, (3, N_LOGISTICS)).unbind(dim=-2)
+    log_weight, offset, log_scale = outputs.chunk(3, dim=-1)
     scale = known.scale[..., None]
     mean = known.mean[..., None] + scale * offset
     first = torch.tensor(FIRST_LOG_SCALES, device=outputs.device)

@@ -74,6 +74,7 @@ class PastSamples(nn.Module):
 
     taps: Tensor
     values: Tensor
+    weights: Tensor
 
     def __init__(self, config: DeepSynthConfig) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class RecordingParams(Section):
     """How takes are recorded."""
 
     sample_rate: Annotated[int, Field(ge=8000, le=96_000)]  # Hz, of the synthesis
+    code_rates: Annotated[tuple[int, ...], Field(min_length=1)]  # Hz, as in render: keyboards are played on its grid
     gain: Annotated[float, Field(gt=0, le=10)]  # of the synthesizer
     excerpt_s: Annotated[float, Field(gt=0)]  # a longer piece is left as soon as no key is down after this
     tail_s: Annotated[float, Field(ge=0, le=60)]  # recorded after the last note

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
+from tasks.errors import PipelineError
 from tasks.families.trained import write_curve
 
 CHECKPOINT = "last"
@@ -29,6 +30,10 @@ N = TypeVar("N", bound=nn.Module)
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer | tuple[Optimizer, LRScheduler]]
 """A network's parameters to its optimizer, alone or with a schedule of the learning rate that moves every step."""
+
+
+class TrainingDiverged(PipelineError):
+    """A loss was not a finite number. The checkpoint of the last whole epoch is kept."""
 
 
 class EpochBatches(Dataset[Any]):
@@ -68,13 +73,23 @@ class _Training(LightningModule, Generic[N]):
         loss: Callable[[N, Any], Tensor],
         validation_loss: Callable[[N, Any], Tensor],
         make_optimizer: MakeOptimizer,
+        describe: Callable[[int, int], str] | None,
+        system: str,
     ) -> None:
         super().__init__()
         self.network = network
         self._loss, self._validation_loss, self._make_optimizer = loss, validation_loss, make_optimizer
+        self._describe, self._system = describe, system
 
-    def training_step(self, batch: Any, step: int) -> Tensor:  # noqa: ARG002
-        return self._loss(self.network, batch)
+    def training_step(self, batch: Any, step: int) -> Tensor:
+        loss = self._loss(self.network, batch)
+        if not torch.isfinite(loss):
+            examples = "" if self._describe is None else f" on {self._describe(self.current_epoch, step)}"
+            raise TrainingDiverged(
+                f"{self._system}: the loss of step {self.global_step + 1} is {loss.item()}{examples}; the checkpoint "
+                f"of step {self.global_step - step} is kept: is the learning rate too high?"
+            )
+        return loss
 
     def validation_step(self, batch: Any, step: int) -> None:  # noqa: ARG002
         tensors = batch.values() if isinstance(batch, Mapping) else batch
@@ -176,6 +191,7 @@ def fit_network(
     gradient_clip_norm: float | None = None,
     loss_column: str = "train_loss",
     validation_loss: Callable[[N, Any], Tensor] | None = None,
+    describe: Callable[[int, int], str] | None = None,
 ) -> dict[str, Tensor]:
     """Train a network with Lightning and return the state that did best on validation.
 
@@ -199,11 +215,15 @@ def fit_network(
         gradient_clip_norm: None clips nothing.
         loss_column: what the curve calls the training loss.
         validation_loss: what chooses the best state; None takes ``loss``.
+        describe: (epoch, step of the epoch) to the names of the batch's examples, for an error.
 
     Returns:
         The network's ``state_dict`` after the epoch with the lowest validation loss, on the CPU.
+
+    Raises:
+        TrainingDiverged: a training loss is not finite.
     """
-    training = _Training(network, loss, validation_loss or loss, make_optimizer)
+    training = _Training(network, loss, validation_loss or loss, make_optimizer, describe, system)
     best = BestOfValidation(network, out / "dvclive" / system)
     folder = resume / system
     keep = ModelCheckpoint(

@@ -1,19 +1,22 @@
 """The piano from above: which picture stands when, and what it looks like (DeepSynth sections 1 and 4).
 
 A picture is the luma plane of a film, 780 x 57: 52 white keys of 15 pixels, black keys between them, no
-chroma. Only the moments where a key moves have a picture; ``shown_at`` says which one stands at any tick of
-any rate.
+chroma; its last two rows are dark while the sustain pedal is down. Only the moments where a key or the pedal
+moves have a picture; ``shown_at`` says which one stands at any tick of any rate.
 
-Shapes: C pictures, one for each change of the keys.
+Shapes: C pictures, one for each change of the keys or the pedal.
 """
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.instruments.grid import nearest_points, times_s
+from tasks.instruments.midi import PEDAL_DOWN, SUSTAIN, Controls
 from tasks.instruments.notes import Notes
 
 N_KEYS = 88
@@ -25,6 +28,7 @@ HEIGHT = 57
 WHITE_WIDTH = 15
 BLACK_WIDTH = 8
 BLACK_HEIGHT = 36  # of 57: a real sharp covers 95 of a white key's 150 mm
+PEDAL_HEIGHT = 2  # of 57: the front edge of all white keys, dark while the pedal is down
 
 # Where a sharp begins, counted from the left edge of the white key before it. The five parts of C to E and
 # the seven of F to B share their width as on a real piano, so the outer sharps of a group lean outwards.
@@ -39,6 +43,8 @@ _LIT_STEP = 40.0  # luma between a resting key and one struck as softly as can b
 _LUMA_PER_VELOCITY = 1.25
 
 FLAT_VELOCITY = 64  # ``lit="flat"`` draws every pressed key as if it had been struck with this velocity
+
+_PEDAL_SHARE = 0.75  # of the light above them that the last rows keep at least while the pedal is up
 
 Lit = Literal["flat", "velocity"]
 
@@ -92,7 +98,9 @@ _FIRST_LINES = np.flatnonzero(np.r_[True, np.any(KEY_IDS[1:] != KEY_IDS[:-1], ax
 _LAST_LINES = np.r_[_FIRST_LINES[1:], HEIGHT]
 
 
-def key_states(notes: Notes, *, restrike_gap_s: float) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+def key_states(
+    notes: Notes, *, restrike_gap_s: float, step_s: Fraction | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Turn notes into the pictures of their keys.
 
     Keys follow ``onset_s`` and ``offset_s``: a pedal holds the sound, not the key. A key that is struck again
@@ -103,6 +111,9 @@ def key_states(notes: Notes, *, restrike_gap_s: float) -> tuple[NDArray[np.float
     Args:
         notes: in any order.
         restrike_gap_s: at least 0; 0 shows a second stroke by its velocity alone.
+        step_s: of the grid that the notes are on. The moments before a second stroke are put on it too: the gap is
+            rounded up to whole steps, half of a note down. A note of one step before a second stroke leaves no room:
+            that stroke shows by its velocity alone.
 
     Returns:
         When each picture appears, (C,), strictly rising from exactly 0.0; and its keys, (C, 88): 0 is up, 1
@@ -116,7 +127,7 @@ def key_states(notes: Notes, *, restrike_gap_s: float) -> tuple[NDArray[np.float
         raise ValueError(f"restrike_gap_s is {restrike_gap_s}, expected a number of at least 0")
     _check_notes(notes)
     notes = notes.take((notes.pitch >= LOWEST_PITCH) & (notes.pitch <= HIGHEST_PITCH))
-    key, press_s, release_s, velocity = _strokes(notes, restrike_gap_s)
+    key, press_s, release_s, velocity = _strokes(notes, restrike_gap_s, step_s)
 
     time_s = np.unique(np.concatenate([[0.0], press_s, release_s]))
     time_s[0] = 0.0  # never -0.0
@@ -144,7 +155,7 @@ def _check_notes(notes: Notes) -> None:
 
 
 def _strokes(
-    notes: Notes, restrike_gap_s: float
+    notes: Notes, restrike_gap_s: float, step_s: Fraction | None
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.int16]]:
     """Return key, press, release and velocity of every stroke; those of one key never overlap."""
     order = np.lexsort((notes.onset_s, notes.pitch))
@@ -159,14 +170,48 @@ def _strokes(
 
     again = np.flatnonzero(key[1:] == key[:-1])  # strokes that another one of the same key follows
     next_s = press_s[again + 1]
-    length_s = np.minimum(release_s[again], next_s) - press_s[again]
-    lifted_s = np.minimum(release_s[again], next_s - np.minimum(restrike_gap_s, length_s / 2))
+    held_until_s = np.minimum(release_s[again], next_s)
+    if step_s is None:
+        latest_s = next_s - np.minimum(restrike_gap_s, (held_until_s - press_s[again]) / 2)
+    else:
+        pressed, held_until, following = (nearest_points(t, step_s) for t in (press_s[again], held_until_s, next_s))
+        gap = ceil(Fraction(restrike_gap_s) / step_s)
+        latest_s = times_s(following - np.minimum(gap, (held_until - pressed) // 2), step_s)
+    lifted_s = np.minimum(release_s[again], latest_s)
     # Onsets one float64 apart leave no number between them to lift at.
     release_s[again] = np.where(lifted_s > press_s[again], lifted_s, next_s)
     return key, press_s, release_s, velocity
 
 
-def draw_keyboard(velocity: NDArray[np.uint8], *, lit: Lit) -> NDArray[np.uint8]:
+def with_pedal(
+    time_s: NDArray[np.float64], velocity: NDArray[np.uint8], controls: Controls | None
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Add the pictures in which the sustain pedal moves to those in which keys move.
+
+    Args:
+        time_s: when the pictures of the keys appear, (C,), strictly rising, the first at 0.0.
+        velocity: their keys, (C, 88).
+        controls: pedals, in order of time; None shows the pedal up.
+
+    Returns:
+        When each picture appears, its keys, and whether its pedal is down (0 or 1), (C,): where both or only one of
+        them moves, once each. Of several moves at one time the last one shows.
+    """
+    if controls is None:
+        return time_s, velocity, np.zeros(len(time_s), np.uint8)
+    moves = controls.control == SUSTAIN
+    moved_s = np.maximum(controls.time_s[moves], 0.0)
+    is_down = np.r_[False, controls.value[moves] >= PEDAL_DOWN]
+    all_s = np.union1d(time_s, moved_s)
+    keys = velocity[np.searchsorted(time_s, all_s, side="right") - 1]
+    pedal = is_down[np.searchsorted(moved_s, all_s, side="right")].astype(np.uint8)
+    shows = np.r_[True, (np.diff(pedal) != 0) | np.any(keys[1:] != keys[:-1], axis=1)]
+    return all_s[shows], keys[shows], pedal[shows]
+
+
+def draw_keyboard(
+    velocity: NDArray[np.uint8], *, lit: Lit, pedal: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Draw the keyboard, as exact luma.
 
     Args:
@@ -174,13 +219,16 @@ def draw_keyboard(velocity: NDArray[np.uint8], *, lit: Lit) -> NDArray[np.uint8]
             parts.
         lit: ``"flat"`` gives all pressed white keys one luma and all pressed black keys one; with
             ``"velocity"`` the luma says how hard the key was struck, and ``read_keyboard`` reads it back.
+        pedal: (C,), 1 where the sustain pedal is down: the last two rows are dark then; None draws it up.
 
     Returns:
         (C, 57, 780), luma 16 to 235.
 
     Raises:
-        ValueError: the array is not (C, 88) of uint8 up to 127, or ``lit`` is unknown.
+        ValueError: the array is not (C, 88) of uint8 up to 127, there are not as many pedals, or ``lit`` is unknown.
     """
+    if pedal is not None and pedal.shape != velocity.shape[:1]:
+        raise ValueError(f"pedal is {pedal.shape} for velocity {velocity.shape}, expected one a picture")
     if velocity.dtype != np.uint8 or velocity.ndim != 2 or velocity.shape[1] != N_KEYS:
         raise ValueError(f"velocity is {velocity.dtype} {velocity.shape}, expected uint8 (C, {N_KEYS})")
     if velocity.max(initial=0) > 127:
@@ -196,6 +244,8 @@ def draw_keyboard(velocity: NDArray[np.uint8], *, lit: Lit) -> NDArray[np.uint8]
     pictures = np.empty((len(velocity), HEIGHT, WIDTH), np.uint8)
     for row, (first, last) in enumerate(zip(_FIRST_LINES, _LAST_LINES, strict=True)):
         pictures[:, first:last] = rows[:, row, None]
+    if pedal is not None:
+        pictures[pedal != 0, -PEDAL_HEIGHT:] = _GAP
     return pictures
 
 
@@ -203,7 +253,7 @@ def read_keyboard(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Read pressed keys and velocities from pictures: the inverse of ``draw_keyboard(..., lit="velocity")``.
 
     Each key is the mean over the part of it that no other key covers, so that it can also be read from a film
-    that was compressed. Under ``lit="flat"`` every pressed key reads FLAT_VELOCITY.
+    that was compressed. Under ``lit="flat"`` every pressed key reads FLAT_VELOCITY. The pedal changes nothing here.
 
     Args:
         pictures: (C, 57, 780) luma.
@@ -216,7 +266,7 @@ def read_keyboard(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     velocity = np.empty((len(pictures), N_KEYS), np.uint8)
     for key, (left, end) in enumerate(key_columns()):
         # Two pixels inside each edge: a codec blurs them.
-        lines = slice(2, BLACK_HEIGHT - 3) if IS_BLACK[key] else slice(BLACK_HEIGHT + 2, HEIGHT - 2)
+        lines = slice(2, BLACK_HEIGHT - 3) if IS_BLACK[key] else slice(BLACK_HEIGHT + 2, HEIGHT - PEDAL_HEIGHT)
         inside = pictures[:, lines, left + 2 : end - 3]
         contrast = np.abs(inside.mean(axis=(1, 2)) - (_BLACK_UP if IS_BLACK[key] else _WHITE_UP))
         struck = np.clip(np.floor((contrast - _LIT_STEP) / _LUMA_PER_VELOCITY + 0.5), 1, 127)
@@ -224,11 +274,32 @@ def read_keyboard(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return velocity
 
 
+def read_pedal(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Read from pictures whether the sustain pedal is down.
+
+    The last rows are compared with those above them, so that it can also be read from a film that was compressed or
+    scaled, whatever keys are lit.
+
+    Args:
+        pictures: (C, 57, 780) luma.
+
+    Returns:
+        (C,), true where it is down.
+    """
+    if pictures.shape[1:] != (HEIGHT, WIDTH):
+        raise ValueError(f"pictures are {pictures.shape}, expected (C, {HEIGHT}, {WIDTH})")
+    # Between the black keys and the last rows; a codec blurs the lines beside an edge.
+    rows = (slice(BLACK_HEIGHT + 2, HEIGHT - PEDAL_HEIGHT - 2), slice(HEIGHT - PEDAL_HEIGHT, HEIGHT))
+    fronts, edge = (np.maximum(pictures[:, part].mean(axis=(1, 2)) - _GAP, 0) for part in rows)
+    is_down: NDArray[np.bool_] = edge < _PEDAL_SHARE * fronts
+    return is_down
+
+
 def shown_at(time_s: NDArray[np.float64], *, rate: Fraction, start: int, count: int) -> NDArray[np.intp]:
     """Return which picture stands at each tick of a rate: the last one that has appeared by then.
 
-    Exact: a float64 time is a rational number, and so is tick k at k / rate seconds; they are compared as
-    such.
+    Tick k is at k / rate seconds. A picture whose time is the float64 nearest to that appears at the tick: no float64
+    can say k / rate better, so a picture on a grid that the rate holds appears at the grid's own tick.
 
     Args:
         time_s: when the pictures appear, (C,), strictly rising, the first at 0.0.
@@ -251,29 +322,24 @@ def shown_at(time_s: NDArray[np.float64], *, rate: Fraction, start: int, count: 
         tick_s = np.arange(start, start + count) * denominator / numerator
     else:  # factors that float64 cannot hold; Python divides integers of any size and rounds once
         tick_s = np.array([tick * denominator / numerator for tick in range(start, start + count)], np.float64)
-    # tick_s is k / rate rounded once, to the nearest float64. Rounding keeps order: a picture's time (itself
-    # a float64) that lies before or after tick_s lies so to the tick too. Only equality leaves it open.
-    shown = np.searchsorted(time_s, tick_s, side="right") - 1
-    for row in np.flatnonzero(time_s[shown] == tick_s):
-        above, below = float(time_s[shown[row]]).as_integer_ratio()
-        if above * numerator > (start + int(row)) * denominator * below:
-            shown[row] -= 1
-    return shown
+    return np.searchsorted(time_s, tick_s, side="right") - 1
 
 
 def film_frames(
     time_s: NDArray[np.float64],
     velocity: NDArray[np.uint8],
+    pedal: NDArray[np.uint8],
     *,
     lit: Lit,
     frame_rate: Fraction,
     duration_s: float,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the picture that is shown at each frame of a film; each change of the keys is drawn once.
+    """Yield the picture that is shown at each frame of a film; each change is drawn once.
 
     Args:
         time_s: when the pictures appear, (C,), strictly rising, the first at 0.0.
         velocity: (C, 88), as `draw_keyboard` takes it.
+        pedal: (C,), as `draw_keyboard` takes it.
         lit: what a pressed key shows.
         frame_rate: of the film, in Hz.
         duration_s: of the film, which has at least one frame.
@@ -285,6 +351,7 @@ def film_frames(
     drawn, picture = -1, None
     for index in shown_at(time_s, rate=frame_rate, start=0, count=n_frames):
         if index != drawn:
-            picture, drawn = draw_keyboard(velocity[index : index + 1], lit=lit)[0], index
+            one = slice(index, index + 1)
+            picture, drawn = draw_keyboard(velocity[one], lit=lit, pedal=pedal[one])[0], index
         if picture is not None:
             yield picture

@@ -1,4 +1,4 @@
-"""Notes of a take, as ingest wrote them."""
+"""Notes of a take, as ingest or render wrote them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tasks.store.tables import read_table
 
 
 def read_notes(take: str, folder: Path = INGESTED) -> Notes:
-    """Read a take's notes, in the time of its MIDI file.
+    """Read a take's notes: of ``data/ingested`` as its MIDI file has them, of ``data/rendered`` as they were played.
 
     Raises:
         DamagedData: the table is missing or damaged.

@@ -1,10 +1,11 @@
-"""A score on the simulated piano, as render wrote it: the states of the keys, the sound, and the facts of both.
+"""A score on the simulated piano, as render wrote it: what its pictures show, the sound, and the facts of both.
 
-Shapes: C pictures, one for each change of the keys.
+Shapes: C pictures, one for each change of the keys or the pedal.
 """
 
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +26,14 @@ class KeyStates:
     Attributes:
         time_s: when each picture appears, (C,).
         velocity: (C, 88), 0 for a key that is up.
+        pedal: (C,), 1 where the picture shows the sustain pedal down.
         lit: what a pressed key shows.
         duration_s: of pictures and sound.
     """
 
     time_s: NDArray[np.float64]
     velocity: NDArray[np.uint8]
+    pedal: NDArray[np.uint8]
     lit: Literal["flat", "velocity"]
     duration_s: float
 
@@ -42,10 +45,17 @@ def read_states(take: str, folder: Path = RENDERED) -> KeyStates:
         DamagedData: what render wrote is missing or damaged.
     """
     facts = _facts(take, folder)
-    states = read_table(folder / take / "states.parquet")
-    return KeyStates(
-        time_s=states["time_s"], velocity=states["velocity"], lit=facts["lit"], duration_s=facts["duration_s"]
-    )
+    states = read_table(folder / take / "states.parquet", ("time_s", "velocity", "pedal"))
+    return KeyStates(**states, lit=facts["lit"], duration_s=facts["duration_s"])
+
+
+def read_step_s(take: str, folder: Path = RENDERED) -> Fraction:
+    """Read the step, in s, of the grid that the take's notes and pedals are on.
+
+    Raises:
+        DamagedData: what render wrote is missing or damaged.
+    """
+    return Fraction(_facts(take, folder)["step_s"])
 
 
 def read_rendered_sound(take: str, folder: Path = RENDERED) -> tuple[NDArray[np.float32], int]:

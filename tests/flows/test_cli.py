@@ -321,7 +321,8 @@ def test_render_previews_a_take_that_is_there(audiate, tmp_path):
     folder.mkdir(parents=True)
     velocity = np.zeros((2, 88), np.uint8)
     velocity[1, 40] = 90
-    write_table(folder / "states.parquet", {"time_s": np.array([0.0, 1.0]), "velocity": velocity})
+    states = {"time_s": np.array([0.0, 1.0]), "velocity": velocity, "pedal": np.zeros(2, np.uint8)}
+    write_table(folder / "states.parquet", states)
     write_flac(folder / "audio.flac", np.zeros(2 * 48_000, np.float32), 48_000)
     (folder / "render.json").write_text(json.dumps({"duration_s": 2.0, "lit": "velocity", "sample_rate": 48_000}))
     code, out, _ = audiate("render", "--preview", "a", "-o", "a.mp4", "--json")

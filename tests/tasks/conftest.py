@@ -35,7 +35,16 @@ INGEST = IngestParams(
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),
     ensembles=EnsembleParams(max_length_difference_s=1.0, max_residual_db=-30.0),
 )
-RENDER = RenderParams(sample_rate=48_000, gain=1.0, program=0, tail_s=1.0, restrike_gap_s=0.05, lit="velocity")
+RENDER = RenderParams(
+    sample_rate=48_000,
+    code_rates=(4_000, 8_000, 16_000),
+    gain=1.0,
+    program=0,
+    tail_s=1.0,
+    restrike_gap_s=0.05,
+    lit="velocity",
+    pedal="drawn",
+)
 EXTRACT = ExtractParams(frame_rate=Fraction(25), code_rate=4_000, n_classes=256, players="own")
 CHUNK = ChunkParams(
     pictures_per_chunk=2,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tasks.errors import DamagedData
-from tasks.instruments.keyboard import read_keyboard, shown_at
+from tasks.instruments.keyboard import read_keyboard, read_pedal, shown_at
+from tasks.instruments.midi import Controls
 from tasks.kinds.scores.render import render_take
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy
@@ -15,8 +16,12 @@ from tasks.render import preview
 from tasks.store.rendered import read_rendered_sound, read_states
 
 
-def test_a_preview_shows_the_keys_when_they_are_pressed_and_is_as_long_as_its_sound(ingest, render_params, notes_of):
-    take, out = ingest("a", notes_of((0.5, 1.0, 60, 100), (0.8, 1.4, 61, 40))), Path("data/rendered/a")
+def test_a_preview_shows_keys_and_pedal_while_they_are_down_and_is_as_long_as_its_sound(
+    ingest, render_params, notes_of
+):
+    notes, out = notes_of((0.5, 1.0, 60, 100), (0.8, 1.4, 61, 40)), Path("data/rendered/a")
+    moves = Controls(time_s=np.array([0.3, 1.2]), control=np.array([64, 64], np.uint8), value=np.array([127, 0]))
+    take = ingest("a", notes, pedal=moves)
     out.mkdir(parents=True)
     render_take(take, out, render_params.model_copy(update={"tail_s": 0.6}))
     states, (audio, _) = read_states("a"), read_rendered_sound("a")
@@ -25,8 +30,10 @@ def test_a_preview_shows_the_keys_when_they_are_pressed_and_is_as_long_as_its_so
     film = read_film(Path("a.mp4"), width=780, height=57, crop=(780, 57), min_change=0, policy=policy)
     assert film.duration_s == pytest.approx(len(audio) / 48_000, abs=0.001)
     shown = states.velocity[shown_at(states.time_s, rate=Fraction(25), start=0, count=50)]
-    read = read_keyboard(film.pictures)[np.searchsorted(film.time_s, np.arange(50) / 25 + 0.01) - 1]
-    np.testing.assert_array_equal(read > 0, shown > 0)
+    frames = np.searchsorted(film.time_s, np.arange(50) / 25 + 0.01) - 1
+    np.testing.assert_array_equal(read_keyboard(film.pictures)[frames] > 0, shown > 0)
+    expected = [0.3 <= frame / 25 < 1.2 for frame in range(50)]
+    assert read_pedal(film.pictures)[frames].tolist() == expected
 
 
 @pytest.mark.parametrize("name", ["nobody", "../ingested/a", ""])

@@ -79,9 +79,10 @@ def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float
     notes = music(seed, duration_s=duration_s)
     for stage in ("ingested", "rendered"):
         (data / stage / take).mkdir(parents=True)
-    write_table(data / "ingested" / take / "notes.parquet", notes.columns())
+    write_table(data / "rendered" / take / "notes.parquet", notes.columns())
     time_s, velocity = key_states(notes, restrike_gap_s=0.05)
-    write_table(data / "rendered" / take / "states.parquet", {"time_s": time_s, "velocity": velocity})
+    pedal = np.zeros(len(time_s), np.uint8)
+    write_table(data / "rendered" / take / "states.parquet", {"time_s": time_s, "velocity": velocity, "pedal": pedal})
     audio = play(notes, duration_s=duration_s, sample_rate=TRUE_RATE)
     write_flac(data / "rendered" / take / "audio.flac", audio, TRUE_RATE)
     facts = {"duration_s": duration_s, "lit": "velocity"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from tasks.film import (
     synthesizer,
     write_descriptions,
 )
+from tasks.instruments.grid import controls_on_grid, fine_step_s, on_grid
 from tasks.instruments.midi import Controls, read_midi, write_midi
 from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_camera, encode_sound
@@ -61,11 +63,14 @@ def takes_to_film(params: FilmParams) -> list[FilmedTake]:
     """List the captures that the params request.
 
     Raises:
-        ParamsError: a piece is not among those of its instrument, or there is none; a view is unknown.
+        ParamsError: a piece is not among those of its instrument, or there is none; a view is unknown; there is a
+            piano, and its grid of times would be too coarse.
     """
     pieces = [(instrument, piece) for instrument, names in params.pieces.items() for piece in names]
     if not pieces and params.n_takes:
         raise ParamsError("params.yaml: film.pieces names no piece, expected one or more")
+    if any(instrument == "piano" for instrument, _ in pieces):
+        recording_step_s(params.recording)
     known = {view for views in VIEWS.values() for view in views}
     for view in params.recording.rig.views_held_out:
         if view not in known:
@@ -91,6 +96,15 @@ def takes_to_film(params: FilmParams) -> list[FilmedTake]:
     return takes
 
 
+def recording_step_s(params: RecordingParams) -> Fraction:
+    """Return the step in s of the grid that keyboards are played on.
+
+    Raises:
+        ParamsError: it is too coarse.
+    """
+    return fine_step_s(params.sample_rate, params.code_rates, section="film.recording")
+
+
 def inputs(take: FilmedTake) -> Sequence[Path]:
     """Return the score."""
     return [Path(take.midi)]
@@ -99,11 +113,16 @@ def inputs(take: FilmedTake) -> Sequence[Path]:
 def film_take(take: FilmedTake, out: Path, params: RecordingParams) -> None:
     """Write the films, the recordings, ``take.yaml``, ``rig.yaml``, ``truth.json`` and perhaps ``score.mid`` of a take.
 
+    A piano's notes and pedals are on one grid of times, as in render; a marimba's are where the score has them.
+
     Raises:
         BadInput: the score cannot be used, or its sound leaves full scale.
         ToolError: ffmpeg, FluidSynth or the SoundFont is missing, or its output is not what was requested.
     """
     notes, controls = excerpt(Path(take.midi), params.excerpt_s)
+    if take.instrument == "piano":
+        step_s = recording_step_s(params)
+        notes, controls = on_grid(notes, step_s), controls_on_grid(controls, step_s)
     rig = rig_of(
         take.seed,
         instrument=take.instrument,

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from tasks.chunk import ChunkParams, DataFigures, hours
 from tasks.extract import EXTRACTED
-from tasks.instruments.keyboard import HEIGHT, WIDTH, Lit, draw_keyboard
-from tasks.intake.record import INGESTED
+from tasks.instruments.keyboard import HEIGHT, WIDTH, draw_keyboard
 from tasks.store.arrays import Arrays, Parts, open_arrays, write_arrays
-from tasks.store.rendered import RENDERED, read_states
+from tasks.store.rendered import RENDERED, KeyStates, read_states
 from tasks.store.segments import ScoreSet
 from tasks.takes import PARTS, Take
 
@@ -26,12 +25,12 @@ def inputs(take: Take) -> Sequence[Path]:
 
 
 def truth(take: Take) -> Sequence[Path]:
-    """Return what a performance of the score is held against: its notes and its rendered sound."""
-    return [INGESTED / take.name, RENDERED / take.name]
+    """Return what a performance of the score is held against: its notes and its sound as they were rendered."""
+    return [RENDERED / take.name]
 
 
 def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
-    """Write ``arrays.zarr`` of one score: pictures, their times and key states, codes, amplitudes.
+    """Write ``arrays.zarr`` of one score: pictures, their times, key states and pedal, codes, amplitudes.
 
     Raises:
         DamagedData: what the stages before wrote is missing or damaged.
@@ -43,17 +42,19 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
         {
             "amplitudes": features["amplitudes"][:],
             "codes": features["codes"][:],
+            "pedal": states.pedal,
             "picture_time_s": states.time_s,
             "pictures": Parts(
                 (len(states.velocity), HEIGHT, WIDTH),
                 np.dtype(np.uint8),
-                _pictures(states.velocity, states.lit, CHUNKS_DRAWN * params.pictures_per_chunk),
+                _pictures(states, CHUNKS_DRAWN * params.pictures_per_chunk),
             ),
             "velocities": states.velocity,
         },
         chunk_lengths={
             "amplitudes": features["amplitudes"].chunk_length,
             "codes": features["codes"].chunk_length,
+            "pedal": 64 * params.pictures_per_chunk,
             "picture_time_s": 64 * params.pictures_per_chunk,
             "pictures": params.pictures_per_chunk,
             "velocities": 64 * params.pictures_per_chunk,
@@ -79,6 +80,7 @@ def data_figures(data: ScoreSet, takes: Sequence[Take]) -> DataFigures:  # noqa:
     )
 
 
-def _pictures(velocity: NDArray[np.uint8], lit: Lit, n_at_a_time: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(velocity), n_at_a_time):
-        yield draw_keyboard(velocity[start : start + n_at_a_time], lit=lit)
+def _pictures(states: KeyStates, n_at_a_time: int) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(states.velocity), n_at_a_time):
+        part = slice(start, start + n_at_a_time)
+        yield draw_keyboard(states.velocity[part], lit=states.lit, pedal=states.pedal[part])

@@ -1,4 +1,4 @@
-"""Evaluation on scores: each system's sound and notes beside the rendered sound and the score.
+"""Evaluation on scores: each system's sound and notes beside the sound and the notes as they were rendered.
 
 Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that the
 system predicts, else those that `tasks.features.polyphony` detects in its sound. Beside each result stands what it is
@@ -95,7 +95,7 @@ def evaluate(
     }
 
     def refer(take: str, jobs: Sequence[None]) -> list[_Reference]:
-        played, truth = read_notes(take), _true_sound(take, scores.code_rate)
+        played, truth = read_notes(take, RENDERED), _true_sound(take, scores.code_rate)
         found = transcribed_notes(truth, sample_rate=scores.code_rate, pitches=KEYBOARD, params=transcribe_params)
         ceiling = ceiling_scores(played, found, **limits)
         amplitudes = _amplitudes(truth, scores.code_rate, _frame_rate(scores, take))

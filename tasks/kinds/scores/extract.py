@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.errors import ParamsError
 from tasks.extract import ExtractParams
 from tasks.features.targets import write_targets
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
-from tasks.store.rendered import RENDERED, read_rendered_sound
+from tasks.store.rendered import RENDERED, read_rendered_sound, read_step_s
 from tasks.takes import Take
 
 TOOLS: tuple[str, ...] = ()
@@ -23,8 +24,15 @@ def extract_take(take: Take, out: Path, params: ExtractParams) -> None:
     """Write ``arrays.zarr`` of one score: amplitudes (frames - 2, 88) float32 and codes (samples,) uint8.
 
     Raises:
+        ParamsError: the codes have no sample at each point of the grid that the notes are on.
         DamagedData: what render wrote is missing or damaged.
     """
+    step_s = read_step_s(take.name)
+    if (params.code_rate * step_s).denominator != 1:
+        raise ParamsError(
+            f"params.yaml: extract.code_rate is {params.code_rate} Hz, and the notes of {RENDERED / take.name} are on a"
+            f" grid of {step_s} s, expected a whole number of samples in a step: add the rate to render.code_rates"
+        )
     audio, sample_rate = read_rendered_sound(take.name)
     write_targets(
         out / "arrays.zarr",

@@ -1,22 +1,20 @@
 """Scores on the page: the films of drawn keyboards, and what each system made of them."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.instruments.keyboard import draw_keyboard, shown_at
-from tasks.instruments.notes import Notes
+from tasks.instruments.keyboard import draw_keyboard, film_frames
+from tasks.intake.notes import read_notes
 from tasks.media.encode import encode_film
 from tasks.page.figures import draw_still
 from tasks.page.page import CatalogRow, Chapter, ShownTake
 from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
-from tasks.report import KindPart, Source, read_json
+from tasks.report import KindPart, Source
 from tasks.store.audio import read_audio
+from tasks.store.rendered import KeyStates, read_states
 from tasks.store.tables import read_table
 
 REFERENCE_FILM = "reference.mp4"
@@ -62,18 +60,18 @@ def report(source: Source) -> KindPart:
 
 def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
     """Write the media of one test take, but for its film."""
-    folder, rendered = source.media(row.take), source.data / "rendered" / row.take
-    audio, sample_rate = read_audio(rendered / "audio.flac")
+    folder, rendered = source.media(row.take), source.data / "rendered"
+    audio, sample_rate = read_audio(rendered / row.take / "audio.flac")
     reference = Reference(
         title=row.title,
         audio=audio,
         sample_rate=sample_rate,
-        notes=Notes(**read_table(source.data / "ingested" / row.take / "notes.parquet")),
+        notes=read_notes(row.take, rendered),
         max_frequency_hz=source.params.max_frequency_hz,
         zoom_s=source.params.zoom_s,
     )
     poster = folder / "poster.png"
-    draw_still(poster, _fullest(rendered))
+    draw_still(poster, _fullest(read_states(row.take, rendered)))
     systems = (
         system_card(
             made,
@@ -100,34 +98,23 @@ def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
 
 def _write_film(folder: Path, source: Source, row: CatalogRow) -> None:
     """Write the keyboard's film of a take with the reference sound."""
-    rendered, frame_rate = source.data / "rendered" / row.take, source.params.frame_rate
-    audio, sample_rate = read_audio(rendered / "audio.flac")
-    facts = read_json(rendered / "render.json")
-    states = read_table(rendered / "states.parquet")
-    n_frames = max(1, round(Fraction(len(audio), sample_rate) * frame_rate))
-    shown = shown_at(states["time_s"], rate=frame_rate, start=0, count=n_frames)
-    encode_film(
-        folder / REFERENCE_FILM,
-        _drawn(states["velocity"], shown, lit=facts["lit"]),
+    rendered, frame_rate = source.data / "rendered", source.params.frame_rate
+    audio, sample_rate = read_audio(rendered / row.take / "audio.flac")
+    states = read_states(row.take, rendered)
+    frames = film_frames(
+        states.time_s,
+        states.velocity,
+        states.pedal,
+        lit=states.lit,
         frame_rate=frame_rate,
-        audio=audio,
-        sample_rate=sample_rate,
+        duration_s=len(audio) / sample_rate,
     )
+    encode_film(folder / REFERENCE_FILM, frames, frame_rate=frame_rate, audio=audio, sample_rate=sample_rate)
 
 
-def _fullest(rendered: Path) -> NDArray[np.uint8]:
+def _fullest(states: KeyStates) -> NDArray[np.uint8]:
     """Return the first of the pictures with the most keys down."""
-    velocity = read_table(rendered / "states.parquet")["velocity"]
-    fullest = int(np.argmax(np.count_nonzero(velocity, axis=1)))
-    lit = read_json(rendered / "render.json")["lit"]
-    picture: NDArray[np.uint8] = draw_keyboard(velocity[fullest : fullest + 1], lit=lit)[0]
+    fullest = int(np.argmax(np.count_nonzero(states.velocity, axis=1)))
+    one = slice(fullest, fullest + 1)
+    picture: NDArray[np.uint8] = draw_keyboard(states.velocity[one], lit=states.lit, pedal=states.pedal[one])[0]
     return picture
-
-
-def _drawn(velocity: NDArray[np.uint8], shown: NDArray[np.intp], *, lit: Any) -> Iterator[NDArray[np.uint8]]:
-    """Yield the picture of each tick, drawing each change once."""
-    starts = np.flatnonzero(np.diff(shown, prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
-        picture = draw_keyboard(velocity[shown[start] : shown[start] + 1], lit=lit)[0]
-        for _ in range(start, end):
-            yield picture

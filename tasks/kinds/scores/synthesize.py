@@ -12,6 +12,7 @@ from tasks.intake.notes import read_notes
 from tasks.media.encode import encode_film, replace_sound
 from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
+from tasks.store.rendered import RENDERED
 from tasks.store.segments import ScoreSet
 from tasks.synthesize import write_performance, written
 
@@ -34,7 +35,7 @@ def synthesize(
     scores = ScoreSet(data)
     takes = scores.takes("test")
     films = {take: film_of(scores.open(take)) for take in takes}
-    truth = {take: read_notes(take) for take in takes}
+    truth = {take: read_notes(take, RENDERED) for take in takes}
     with whole_folder(out) as half, ThreadPoolExecutor(workers) as pool:
         silent = {take: pool.submit(_silent_video, scores.open(take), half / f"{take}.mp4") for take in takes}
 
@@ -64,6 +65,7 @@ def _silent_video(arrays: Arrays, path: Path) -> Path:
     frames = film_frames(
         arrays["picture_time_s"][:],
         arrays["velocities"][:],
+        arrays["pedal"][:],
         lit=arrays.attributes["lit"],
         frame_rate=frame_rate,
         duration_s=float(arrays.attributes["duration_s"]),

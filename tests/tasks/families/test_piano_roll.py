@@ -194,9 +194,9 @@ def test_unseen_music_is_read_off_its_film(much_music, learned):
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001)])
 def test_unseen_music_is_read_off_a_video_of_its_film(rate, much_music, learned, tmp_path):
     arrays = much_music.scores.open("c")
-    frames = film_frames(
-        arrays["picture_time_s"][:], arrays["velocities"][:], lit="velocity", frame_rate=rate, duration_s=40.0
-    )
+    time_s, velocity = arrays["picture_time_s"][:], arrays["velocities"][:]
+    pedal = np.zeros(len(time_s), np.uint8)
+    frames = film_frames(time_s, velocity, pedal, lit="velocity", frame_rate=rate, duration_s=40.0)
     encode_film(tmp_path / "film.mp4", frames, frame_rate=rate)
     media = MediaPolicy(
         max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**9, max_streams=16, max_file_bytes=10**9

@@ -20,8 +20,11 @@ from tasks.instruments.keyboard import (
     key_columns,
     key_states,
     read_keyboard,
+    read_pedal,
     shown_at,
+    with_pedal,
 )
+from tasks.instruments.midi import Controls
 from tasks.instruments.notes import Notes, sorted_notes
 
 NTSC = Fraction(30000, 1001)
@@ -155,6 +158,39 @@ def test_a_key_lights_its_own_pixels_and_no_others():
         np.testing.assert_array_equal(lit[key], key == KEY_IDS)
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.booleans())
+def test_keys_velocities_and_pedal_are_read_back_from_any_picture(seed, share, is_down):
+    """Also from one in which all keys are down, and as hard as can be."""
+    random = np.random.default_rng(seed)
+    hardest = random.integers(1, 128)
+    velocity = (random.integers(1, hardest + 1, (3, N_KEYS)) * (random.random((3, N_KEYS)) < share)).astype(np.uint8)
+    velocity[2] = 127
+    pedal = np.array([is_down, not is_down, is_down], np.uint8)
+    pictures = draw_keyboard(velocity, lit="velocity", pedal=pedal)
+    np.testing.assert_array_equal(read_keyboard(pictures), velocity)
+    assert read_pedal(pictures).tolist() == (pedal == 1).tolist()
+
+
+def test_the_pedal_darkens_the_last_two_rows_and_nothing_else_and_up_it_is_no_other_picture():
+    up = draw_keyboard(ALL_VELOCITIES, lit="velocity")
+    down = draw_keyboard(ALL_VELOCITIES, lit="velocity", pedal=np.ones(128, np.uint8))
+    np.testing.assert_array_equal(down[:, :55], up[:, :55])
+    assert (down[:, 55:] == 16).all()
+    np.testing.assert_array_equal(draw_keyboard(ALL_VELOCITIES, lit="velocity", pedal=np.zeros(128, np.uint8)), up)
+
+
+def test_no_pedal_is_read_from_black_white_or_grey():
+    flat = np.array([0, 16, 128, 235, 255], np.uint8)[:, None, None].repeat(HEIGHT, 1).repeat(WIDTH, 2)
+    assert not read_pedal(flat).any()
+
+
+def test_a_pedal_for_other_pictures_is_refused():
+    with pytest.raises(ValueError, match=r"pedal is \(2,\) for velocity \(1, 88\), expected one a picture"):
+        draw_keyboard(np.zeros((1, 88), np.uint8), lit="flat", pedal=np.zeros(2, np.uint8))
+    with pytest.raises(ValueError, match=r"pictures are \(1, 56, 780\)"):
+        read_pedal(np.zeros((1, 56, 780), np.uint8))
+
+
 def test_no_pictures_are_drawn_as_an_empty_film():
     assert draw_keyboard(np.zeros((0, N_KEYS), np.uint8), lit="flat").shape == (0, HEIGHT, WIDTH)
 
@@ -186,11 +222,14 @@ def through_h264(pictures: np.ndarray) -> np.ndarray:
     return np.frombuffer(film, np.uint8).reshape(even.shape)[:, :HEIGHT]
 
 
-def test_keys_and_velocities_can_be_read_through_h264():
-    """The hardest film there is: in every frame other keys, 13 at a time."""
+def test_keys_velocities_and_pedal_can_be_read_through_h264():
+    """The hardest film there is: in every frame other keys, 13 at a time, and the pedal anywhere."""
     random = np.random.default_rng(5)
     velocity = random.integers(1, 128, (50, N_KEYS)) * (random.random((50, N_KEYS)) < 0.15)
-    read = read_keyboard(through_h264(draw_keyboard(velocity.astype(np.uint8), lit="velocity"))).astype(int)
+    pedal = (random.random(50) < 0.5).astype(np.uint8)
+    decoded = through_h264(draw_keyboard(velocity.astype(np.uint8), lit="velocity", pedal=pedal))
+    assert read_pedal(decoded).tolist() == (pedal == 1).tolist()
+    read = read_keyboard(decoded).astype(int)
     np.testing.assert_array_equal(read > 0, velocity > 0)
     error = np.abs(read - velocity)[velocity > 0]
     assert error.mean() < 1
@@ -307,12 +346,48 @@ def test_every_picture_differs_from_the_one_before_and_every_stroke_is_shown(row
             assert struck_just_before or velocity[before, pitch - LOWEST_PITCH] == 0
 
 
+# The pedal's pictures
+
+
+def moves_of(*rows: tuple[float, int, int]) -> Controls:
+    time_s, control, value = np.array(rows, float).reshape(-1, 3).T
+    return Controls(time_s=time_s, control=control.astype(np.uint8), value=value.astype(np.uint8))
+
+
+def test_pictures_change_when_keys_or_pedal_do_and_at_no_other_time():
+    time_s, velocity = key_states(notes_of((1.0, 2.0, 60, 80)), restrike_gap_s=0.05)
+    moves = moves_of((0.5, 64, 64), (0.75, 64, 127), (1.0, 66, 127), (1.5, 64, 63), (1.75, 64, 0), (2.0, 64, 100))
+    time_s, velocity, pedal = with_pedal(time_s, velocity, moves)
+    assert time_s.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert velocity[:, 60 - LOWEST_PITCH].tolist() == [0, 0, 80, 80, 0]
+    assert pedal.tolist() == [0, 1, 1, 0, 1]
+    assert (pedal.dtype, velocity.dtype) == (np.uint8, np.uint8)
+
+
+def test_a_pedal_that_is_down_from_the_start_is_in_the_first_picture():
+    time_s, _, pedal = with_pedal(np.zeros(1), np.zeros((1, N_KEYS), np.uint8), moves_of((0.0, 64, 127)))
+    assert (time_s.tolist(), pedal.tolist()) == ([0.0], [1])
+
+
+@pytest.mark.parametrize("controls", [None, moves_of(), moves_of((0.5, 67, 127), (0.6, 66, 127))])
+def test_without_a_sustain_pedal_the_pictures_are_those_of_the_keys(controls):
+    time_s, velocity = key_states(notes_of((1.0, 2.0, 60, 80)), restrike_gap_s=0.05)
+    found = with_pedal(time_s, velocity, controls)
+    np.testing.assert_array_equal(found[0], time_s)
+    np.testing.assert_array_equal(found[1], velocity)
+    assert found[2].tolist() == [0, 0, 0]
+
+
 # Any rate, exactly
 
 
 def shown_by_fractions(time_s: list[float], rate: Fraction, ticks: range) -> list[int]:
-    exact = [Fraction(moment) for moment in time_s]
-    return [max(i for i, moment in enumerate(exact) if moment <= Fraction(k) / rate) for k in ticks]
+    """Choose with exact fractions: a picture is there when its time, or the rational it was rounded from, is."""
+
+    def is_there(moment: float, tick: Fraction) -> bool:
+        return Fraction(moment) <= tick or moment == tick.numerator / tick.denominator  # of integers: rounded once
+
+    return [max(i for i, moment in enumerate(time_s) if is_there(moment, Fraction(k) / rate)) for k in ticks]
 
 
 rates = st.one_of(
@@ -344,8 +419,8 @@ def test_an_hour_at_30000_1001_shows_every_picture_from_its_own_frame_on():
     shown = shown_at(time_s, rate=NTSC, start=0, count=int(frame[-1]) + 3)
     late = np.array([Fraction(float(t)) > Fraction(int(k) * 1001, 30000) for t, k in zip(time_s, frame, strict=True)])
     assert 0.2 < late.mean() < 0.8
-    np.testing.assert_array_equal(shown[frame], np.arange(len(frame)) - late)
-    np.testing.assert_array_equal(shown[frame + 1], np.arange(len(frame)))
+    np.testing.assert_array_equal(shown[frame], np.arange(len(frame)))
+    np.testing.assert_array_equal(shown[frame[1:] - 1], np.arange(len(frame) - 1))
 
 
 def test_a_take_in_parts_shows_what_it_shows_in_one():
@@ -374,7 +449,9 @@ def test_frames_at_any_rate_show_the_keys_of_their_moment(rate):
     time_s = np.array([0.0, 0.4, 0.41, 1.2])
     velocity = np.zeros((4, 88), np.uint8)
     velocity[1, 10], velocity[2, 20], velocity[3, 30] = 40, 80, 120
-    frames = list(film_frames(time_s, velocity, lit="velocity", frame_rate=rate, duration_s=2.0))
+    pedal = np.array([0, 1, 1, 0], np.uint8)
+    frames = list(film_frames(time_s, velocity, pedal, lit="velocity", frame_rate=rate, duration_s=2.0))
     assert len(frames) == round(2 * rate)
-    expected = [velocity[np.flatnonzero(time_s <= Fraction(k) / rate)[-1]] for k in range(len(frames))]
-    np.testing.assert_array_equal(read_keyboard(np.stack(frames)), expected)
+    shown = [np.flatnonzero(time_s <= float(Fraction(k) / rate))[-1] for k in range(len(frames))]
+    np.testing.assert_array_equal(read_keyboard(np.stack(frames)), velocity[shown])
+    np.testing.assert_array_equal(read_pedal(np.stack(frames)), pedal[shown] == 1)

@@ -12,6 +12,7 @@ from tasks.rig.rigs import RigParams
 
 RECORDING = RecordingParams(
     sample_rate=48_000,
+    code_rates=(4_000, 8_000, 16_000),
     gain=1.0,
     excerpt_s=60.0,
     tail_s=0.4,

@@ -1,6 +1,7 @@
 """A rendered score is read as it was written, or refused with what to do."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 
 from tasks.errors import DamagedData
 from tasks.store.audio import write_flac
-from tasks.store.rendered import read_rendered_sound, read_states
+from tasks.store.rendered import read_rendered_sound, read_states, read_step_s
 from tasks.store.tables import write_table
 
-FACTS = {"duration_s": 2.0, "lit": "flat", "sample_rate": 8_000}
+FACTS = {"duration_s": 2.0, "lit": "flat", "sample_rate": 8_000, "step_s": "1/250"}
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def rendered(tmp_path):
     folder.mkdir()
     velocity = np.zeros((2, 88), np.uint8)
     velocity[1, 40] = 90
-    write_table(folder / "states.parquet", {"time_s": np.array([0.0, 1.0]), "velocity": velocity})
+    states = {"time_s": np.array([0.0, 1.0]), "velocity": velocity, "pedal": np.array([1, 0], np.uint8)}
+    write_table(folder / "states.parquet", states)
     write_flac(folder / "audio.flac", np.full(16_000, 0.25, np.float32), 8_000)
     (folder / "render.json").write_text(json.dumps(FACTS))
     return tmp_path
@@ -31,11 +33,13 @@ def test_states_and_sound_come_back(rendered):
     states = read_states("a", rendered)
     assert (states.time_s.tolist(), states.lit, states.duration_s) == ([0.0, 1.0], "flat", 2.0)
     assert np.flatnonzero(states.velocity).tolist() == [88 + 40]
+    assert states.pedal.tolist() == [1, 0]
+    assert read_step_s("a", rendered) == Fraction(1, 250)
     audio, sample_rate = read_rendered_sound("a", rendered)
     assert (len(audio), sample_rate, audio.max()) == (16_000, 8_000, 0.25)
 
 
-@pytest.mark.parametrize("read", [read_states, read_rendered_sound])
+@pytest.mark.parametrize("read", [read_states, read_rendered_sound, read_step_s])
 def test_a_take_that_was_not_rendered_is_one_clear_line(rendered, read):
     with pytest.raises(DamagedData, match=r"b/render\.json is missing: run audiate render first"):
         read("b", rendered)

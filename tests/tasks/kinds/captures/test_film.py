@@ -294,6 +294,32 @@ def test_a_view_that_no_camera_has_cannot_be_held_out(recording, demo):
         takes_to_film(demo.model_copy(update={"recording": recording}))
 
 
+@pytest.mark.parametrize(("instrument", "is_moved"), [("piano", True), ("marimba-18", False)])
+def test_a_pianos_notes_are_on_the_grid_of_render_and_a_marimbas_are_where_the_score_has_them(
+    take, tmp_path, recording, instrument, is_moved
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    film_take(take(instrument=instrument), out, recording)
+    played = np.array(json.loads((out / "truth.json").read_text())["notes"])
+    if not is_moved:
+        np.testing.assert_allclose(played[:, :2], np.stack([NOTES.onset_s, NOTES.offset_s], axis=1), atol=1e-9)
+        return
+    points = np.floor(np.stack([NOTES.onset_s, NOTES.offset_s], axis=1) * 250 + 0.5)
+    assert (np.abs(points / 250 - NOTES.onset_s[:, None])[:, 0] > 0.0019).any()
+    np.testing.assert_allclose(played[:, :2], points / 250, atol=1e-12)
+
+
+def test_a_grid_that_would_move_notes_audibly_is_refused_where_there_is_a_piano(recording, demo):
+    recording = recording.model_copy(update={"sample_rate": 44_100})
+    with pytest.raises(
+        ParamsError, match=r"film\.recording\.sample_rate 44100 and .* share a grid of 0\.64 s, expected"
+    ):
+        takes_to_film(demo.model_copy(update={"recording": recording}))
+    without = {"marimba-18": demo.pieces["marimba-18"]}
+    assert len(takes_to_film(demo.model_copy(update={"recording": recording, "pieces": without}))) == demo.n_takes
+
+
 def test_a_long_piece_is_left_at_the_first_moment_after_the_limit_at_which_no_key_is_down(tmp_path):
     onset_s = np.array([0.5, 1.0, 2.0, 2.9, 4.0, 5.0])
     offset_s = np.array([0.9, 1.8, 3.1, 3.5, 4.5, 6.0])

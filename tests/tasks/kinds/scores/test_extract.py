@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.errors import ParamsError
 from tasks.features.mu_law import mu_law_decode
 from tasks.features.resample import resample
 from tasks.kinds.scores.extract import extract_take
@@ -26,7 +27,7 @@ def extract(project, extract_params):
         for folder in (rendered, out):
             folder.mkdir(parents=True)
         write_flac(rendered / "audio.flac", audio.astype(np.float32), RATE)
-        (rendered / "render.json").write_text(json.dumps({"sample_rate": RATE}))
+        (rendered / "render.json").write_text(json.dumps({"sample_rate": RATE, "step_s": "1/250"}))
         take = Take(name="a", kind="score", piece="a", part=None, digest="d", duration_s=1.0)
         extract_take(take, out, extract_params.model_copy(update=changes))
         return open_arrays(out / "arrays.zarr")
@@ -53,6 +54,22 @@ def test_a_tone_is_the_largest_in_its_keys_column_just_while_it_sounds(extract, 
     assert inside.sum() > 15
     assert set(amplitudes[inside].argmax(axis=1)) == {pitch - 21}
     assert amplitudes[outside].max() < 1e-3 * amplitudes[inside].max()
+
+
+@pytest.mark.parametrize("code_rate", [2_000, 4_000, 16_000])
+def test_codes_of_a_rate_that_the_notes_grid_holds_are_extracted(extract, code_rate):
+    arrays = extract(tone(60, start_s=0.2, end_s=0.8, duration_s=1.0), code_rate=code_rate)
+    assert len(arrays["codes"]) == code_rate
+
+
+@pytest.mark.parametrize("code_rate", [4_100, 11_025])
+def test_codes_of_a_rate_that_the_notes_grid_does_not_hold_are_refused(extract, code_rate):
+    with pytest.raises(
+        ParamsError,
+        match=rf"^params\.yaml: extract\.code_rate is {code_rate} Hz, and the notes of data/rendered/a are on a grid of"
+        r" 1/250 s, expected a whole number of samples in a step: add the rate to render\.code_rates$",
+    ):
+        extract(tone(60, start_s=0.2, end_s=0.8, duration_s=1.0), code_rate=code_rate)
 
 
 def test_codes_decode_to_the_sound_to_half_a_step_of_256_levels(extract):
