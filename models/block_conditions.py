@@ -80,7 +80,9 @@ class BlockConditioner:
             rows = torch.arange(shown.numel(), device=shown.device).view_as(shown)
             conditioning = conditioning.flatten(0, 1)
         weights, n_layers = network.condition_weights(), network.config.n_layers
-        gates = functional.linear(conditioning, torch.cat(weights[:n_layers])).view(len(conditioning), n_layers, -1)
+        n_channels = network.config.n_channels
+        of_layers = torch.cat([conditioning.new_zeros(0, n_channels), *weights[:n_layers]])  # (2 N R, R), N may be 0
+        gates = functional.linear(conditioning, of_layers).view(len(conditioning), n_layers, 2 * n_channels)
         direct = None if network.direct is None else functional.linear(conditioning, weights[-1])
         return gates, direct, rows
 

@@ -160,17 +160,20 @@ def _given(tensor: Tensor | None, shape: tuple[int, ...]) -> Floats:
 def _weights(network: DeepSynth) -> _Weights:
     layers, n_channels = network.decoder.gated(), network.config.n_channels
 
-    def stacked(weights: list[Tensor]) -> Floats:
-        return np.stack([_array(weight) for weight in weights])
+    def stacked(weights: list[Tensor], *shape: int) -> Floats:
+        rows = np.zeros((len(weights), *shape), np.float32)  # with an axis for no layer too
+        for row, weight in zip(rows, weights, strict=True):
+            row[:] = _array(weight)
+        return rows
 
     known = network.known
     return _Weights(
         embedding=_array(network.embedding.weight),
-        causal_past=stacked([layer.causal.weight.t()[:n_channels] for layer in layers]),
-        causal_now=stacked([layer.causal.weight.t()[n_channels:] for layer in layers]),
-        causal_bias=stacked([layer.causal.bias for layer in layers]),
-        out=stacked([layer.out.weight.t() for layer in layers]),
-        out_bias=stacked([layer.out.bias for layer in layers]),
+        causal_past=stacked([layer.causal.weight.t()[:n_channels] for layer in layers], n_channels, 2 * n_channels),
+        causal_now=stacked([layer.causal.weight.t()[n_channels:] for layer in layers], n_channels, 2 * n_channels),
+        causal_bias=stacked([layer.causal.bias for layer in layers], 2 * n_channels),
+        out=stacked([layer.out.weight.t() for layer in layers], n_channels, 2 * n_channels),
+        out_bias=stacked([layer.out.bias for layer in layers], 2 * n_channels),
         hidden=_array(network.hidden.weight.t()),
         hidden_bias=_array(network.hidden.bias),
         output=_array(network.output.weight.t()),

@@ -46,7 +46,8 @@ class TorchDecoder:
         self.last = torch.full((n_streams,), SILENCE, device=self.device)
         self.n_drawn = 0
         self.outputs = torch.zeros(n_streams, network.output.out_features, device=self.device)
-        self.start = Known(*(torch.zeros(n_streams, device=self.device) for _ in range(2)), self.outputs)
+        nothing = torch.zeros(n_streams, device=self.device)
+        self.start = Known(mean=nothing, scale=nothing, features=nothing)
 
     def last_outputs(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Return the outputs (B, O) that the last samples were drawn from, their mean and their scale (B,)."""
