@@ -156,7 +156,7 @@ class DeepSynth(nn.Module):
 
     def drive_amplitude(self, drive: Tensor) -> Tensor | None:
         """Return what a drive adds to the mean, (...); None where it does not."""
-        if self.config.drive_as == "code":
+        if self.keys is None or self.config.drive_as == "code":
             return None
         return drive if self.drive_mean is None else self.drive_mean(drive)[..., 0]
 

@@ -20,6 +20,7 @@ FIRST_LOG_SCALES = (-1.0, -0.3, 0.3, 1.2)  # before training: one narrower than 
 WIDTH_OF_SCALE = math.sqrt(3) / math.pi  # of a logistic whose standard deviation is 1
 LEAST_WIDTH = 0.1  # classes: a narrower logistic gives its class all the same
 LEAST_SHARE = 1e-9
+BEYOND = 1e9  # of full scale: the outer edges. Through infinite ones the gradient of a width is not a number
 
 
 def mixture(outputs: Tensor, known: Known, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,7 +38,7 @@ def mixture_nats(outputs: Tensor, known: Known, codes: Tensor, n_classes: int) -
     """Return the negative log likelihood of codes (B, T)."""
     log_weight, mean, width = mixture(outputs.float(), known, n_classes)
     edges = class_edges(n_classes).float().to(outputs.device)
-    beyond = edges.new_full((1,), math.inf)
+    beyond = edges.new_full((1,), BEYOND)
     low = torch.cat([-beyond, edges])[codes][..., None]
     high = torch.cat([edges, beyond])[codes][..., None]
     below, above = (low - mean) / width, (high - mean) / width

@@ -5,21 +5,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from models.deepsynth import (
-    AGES,
-    MEMORIES,
-    DeepSynth,
-    DeepSynthConfig,
-    PictureMemory,
-    dilation_schedule,
-    receptive_field,
-    smooth_basis,
-    teacher_forced,
+from models.deepsynth import DeepSynth, teacher_forced
+from models.deepsynth_config import DeepSynthConfig
+from models.picture_encoder import AGES, MEMORIES, PictureMemory
+from models.wavenet import dilation_schedule, receptive_field, smooth_basis
+
+TINY = DeepSynthConfig(
+    n_layers=5, n_channels=8, n_features=16, frame_widths=(2, 4), n_keys=3, n_partials=2, response_length=20
 )
-
-TINY = DeepSynthConfig(n_layers=5, n_channels=8, n_features=16, frame_widths=(2, 4))
+LOGISTICS: dict[str, Any] = {"output": "logistics", "n_past": 4, "n_taps": 6, "running_scale": True}
 N_SAMPLES = 90
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -28,7 +23,16 @@ OPTIONS: list[dict[str, Any]] = [
     {"use_video": False},
     {"video_rate": "picture", "frame_encoder": "strip", "subtract_rest": True, "video_to_output": True},
     {"video_rate": "picture", "n_changes": 3},
+    {"video_rate": "picture", "n_past": 6},
+    {"use_video": False, **LOGISTICS},
+    {"gates": False, "drive": "response"},
+    {"video_rate": "picture", "drive": "oscillators"},
+    {"gates": False, "drive": "oscillators", "drive_as": "mean", **LOGISTICS},
+    {"video_rate": "picture", "drive": "response", "drive_as": "mean", **LOGISTICS},
+    {"n_layers": 0, "gates": False, "drive": "response", "drive_as": "mean", **LOGISTICS},
 ]
+SEES_PICTURES = [o for o in OPTIONS if o.get("use_video", True) and o.get("gates", True)]
+DRIVEN = [o for o in OPTIONS if "drive" in o]
 
 
 def make(options: dict[str, Any] | None = None, seed: int = 0) -> DeepSynth:
@@ -38,6 +42,11 @@ def make(options: dict[str, Any] | None = None, seed: int = 0) -> DeepSynth:
     if network.video is not None:
         for weight in network.video.frames.parameters():
             weight.data *= 3.0
+    for linear in (network.output, network.drive_mean):
+        if linear is not None and not linear.weight.any():
+            torch.nn.init.normal_(linear.weight, std=0.1)
+    if network.config.n_taps:
+        network.samples.taps.copy_(torch.randn(network.config.n_taps) / 10)
     return network
 
 
@@ -48,6 +57,14 @@ def scene(n_streams: int = 2, n_samples: int = N_SAMPLES, n_pictures: int = 6) -
     pictures = torch.randint(0, 256, (n_pictures, 57, 780), generator=rng, dtype=torch.uint8)
     shown = torch.arange(n_samples) * n_pictures // n_samples
     return codes, pictures, shown.expand(n_streams, -1).contiguous()
+
+
+def drive_of(network: DeepSynth, n_streams: int = 2, n_samples: int = N_SAMPLES) -> Tensor | None:
+    """Return a drive of the shape that a network takes."""
+    if network.keys is None:
+        return None
+    columns = () if network.keys.oscillators is None else (network.keys.oscillators.n_features,)
+    return torch.randn(n_streams, n_samples, *columns, generator=torch.Generator().manual_seed(2)) / 3
 
 
 @pytest.mark.parametrize(("n_layers", "n_samples", "paper_ms"), [(15, 575, 143), (20, 1026, 256), (27, 1534, 383)])
@@ -77,48 +94,103 @@ def test_no_output_knows_later_sound(options: dict[str, Any]) -> None:
     codes, pictures, shown = scene()
     changed = codes.clone()
     changed[:, 50:] = (changed[:, 50:] + 77) % 256
-    before = network(teacher_forced(codes), pictures=pictures, shown=shown)
-    after = network(teacher_forced(changed), pictures=pictures, shown=shown)
-    torch.testing.assert_close(after[:, :51], before[:, :51], rtol=0, atol=0)  # logit 50 hears up to sample 49
-    assert not torch.equal(after[:, 51], before[:, 51])
+    drive = drive_of(network)
+    before = network(teacher_forced(codes), pictures=pictures, shown=shown, drive=drive)
+    after = network(teacher_forced(changed), pictures=pictures, shown=shown, drive=drive)
+    # Output 50 is given samples up to 49.
+    torch.testing.assert_close(after.outputs[:, :51], before.outputs[:, :51], rtol=0, atol=0)
+    torch.testing.assert_close(after.known.mean[:, :51], before.known.mean[:, :51], rtol=0, atol=0)
+    torch.testing.assert_close(after.known.scale[:, :51], before.known.scale[:, :51], rtol=0, atol=0)
+    seen = [torch.cat([one.outputs[:, 51], one.known.mean[:, 51:52]], dim=1) for one in (before, after)]
+    assert not torch.equal(*seen)
 
 
-@pytest.mark.parametrize("options", [o for o in OPTIONS if o.get("use_video", True)])
+@pytest.mark.parametrize("options", SEES_PICTURES)
 def test_no_output_knows_pictures_shown_later(options: dict[str, Any]) -> None:
     network = make(options)
     codes, pictures, shown = scene()
     changed = pictures.clone()
     changed[4:] = 255 - changed[4:]
     first = int((shown[0] < 4).sum())  # the first sample under picture 4
-    before = network(teacher_forced(codes), pictures=pictures, shown=shown)
-    after = network(teacher_forced(codes), pictures=changed, shown=shown)
+    drive = drive_of(network)
+    before = network(teacher_forced(codes), pictures=pictures, shown=shown, drive=drive).outputs
+    after = network(teacher_forced(codes), pictures=changed, shown=shown, drive=drive).outputs
     torch.testing.assert_close(after[:, :first], before[:, :first], rtol=0, atol=1e-6)
     assert (after[:, first] - before[:, first]).abs().max() > 1e-5
 
 
-def test_the_blind_twin_has_no_eyes() -> None:
-    network = make({"use_video": False})
+@pytest.mark.parametrize("options", DRIVEN)
+def test_no_output_depends_on_a_later_drive_and_each_on_its_own(options: dict[str, Any]) -> None:
+    network = make(options)
     codes, pictures, shown = scene()
-    assert torch.equal(network(teacher_forced(codes)), network(teacher_forced(codes), pictures=pictures, shown=shown))
-    assert not any("video" in name or "condition" in name for name in network.state_dict())
+    drive = drive_of(network)
+    assert drive is not None
+    changed = drive.clone()
+    changed[:, 40:] *= -1
+    before, after = (
+        network(teacher_forced(codes), pictures=pictures, shown=shown, drive=one) for one in (drive, changed)
+    )
+    torch.testing.assert_close(after.outputs[:, :40], before.outputs[:, :40], rtol=0, atol=0)
+    torch.testing.assert_close(after.known.mean[:, :40], before.known.mean[:, :40], rtol=0, atol=0)
+    moved = after.known.mean if network.config.drive_as == "mean" else after.outputs
+    was = before.known.mean if network.config.drive_as == "mean" else before.outputs
+    assert (moved[:, 40] - was[:, 40]).abs().max() > 1e-4
 
 
-def test_a_network_with_eyes_asks_for_pictures() -> None:
+@pytest.mark.parametrize("drive", ["none", "response", "oscillators"])
+def test_the_twin_without_conditioning_takes_neither_pictures_nor_drive(drive: str) -> None:
+    network = make({"use_video": False, "drive": drive, "drive_as": "mean", **LOGISTICS})
+    codes, pictures, shown = scene()
+    given = {"pictures": pictures, "shown": shown, "drive": torch.ones(2, N_SAMPLES)}
+    alone, beside = network(teacher_forced(codes)), network(teacher_forced(codes), **given)
+    assert torch.equal(alone.outputs, beside.outputs)
+    assert torch.equal(alone.known.mean, beside.known.mean)
+    assert not any("video" in name or "condition" in name or "keys" in name for name in network.state_dict())
+
+
+def test_a_network_asks_for_what_it_is_conditioned_on() -> None:
     with pytest.raises(ValueError, match="pictures or shown missing"):
         make()(torch.zeros(1, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match="drive is missing: the network has oscillators"):
+        make({"gates": False, "drive": "oscillators"})(torch.zeros(1, 4, dtype=torch.long))
+
+
+def test_a_drive_as_mean_moves_the_mean_by_its_amplitude() -> None:
+    network = make({"gates": False, "drive": "response", "drive_as": "mean", **LOGISTICS})
+    network.samples.taps.zero_()
+    codes, _, _ = scene()
+    drive = drive_of(network)
+    torch.testing.assert_close(network(teacher_forced(codes), drive=drive).known.mean, drive, rtol=0, atol=0)
+
+
+def test_logistics_start_from_the_prediction_alone() -> None:
+    torch.manual_seed(0)
+    network = DeepSynth(replace(TINY, use_video=False, **LOGISTICS)).eval()
+    codes, _, _ = scene()
+    assert not network(teacher_forced(codes)).outputs.any()
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_going_on_from_the_past_equals_one_go(options: dict[str, Any]) -> None:
     network = make(options)
     codes, pictures, shown = scene()
-    heard = teacher_forced(codes)
-    whole = network(heard, pictures=pictures, shown=shown)
+    inputs, drive = teacher_forced(codes), drive_of(network)
+    whole = network(inputs, pictures=pictures, shown=shown, drive=drive)
     past, parts = network.at_rest(2), []
     for start, stop in [(0, 1), (1, 40), (40, 43), (43, 90)]:
-        logits, past = network.advance(heard[:, start:stop], past, pictures=pictures, shown=shown[:, start:stop])
-        parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=2e-6)
+        now = slice(start, stop)
+        part, past = network.advance(
+            inputs[:, now],
+            past,
+            pictures=pictures,
+            shown=shown[:, now],
+            drive=None if drive is None else drive[:, now],
+        )
+        parts.append(part)
+    outputs = torch.cat([part.outputs for part in parts], dim=1)
+    torch.testing.assert_close(outputs, whole.outputs, rtol=0, atol=2e-6)
+    mean = torch.cat([part.known.mean for part in parts], dim=1)
+    torch.testing.assert_close(mean, whole.known.mean, rtol=0, atol=2e-6)
 
 
 def test_an_untrained_output_layer_of_zeros_loses_ln_256_nats() -> None:
@@ -126,8 +198,8 @@ def test_an_untrained_output_layer_of_zeros_loses_ln_256_nats() -> None:
     torch.nn.init.zeros_(network.output.weight)
     torch.nn.init.zeros_(network.output.bias)
     codes, pictures, shown = scene()
-    logits = network(teacher_forced(codes), pictures=pictures, shown=shown)
-    loss = functional.cross_entropy(logits.flatten(0, 1), codes.flatten())
+    predicted = network(teacher_forced(codes), pictures=pictures, shown=shown)
+    loss = network.nats(predicted, codes).mean()
     assert loss.item() == pytest.approx(5.5452, abs=5e-5)
     assert loss.item() == pytest.approx(math.log(256), abs=1e-6)
 
@@ -146,10 +218,10 @@ def test_encoding_each_picture_once_equals_encoding_one_for_every_sample(frame_e
 
 def test_projecting_each_picture_once_equals_projecting_every_sample_bit_for_bit() -> None:
     network = make({"video_rate": "picture"})
-    told = torch.randn(6, TINY.n_channels)
+    conditioning = torch.randn(6, TINY.n_channels)
     _, _, rows = scene()
-    once, _ = network.project(told, rows)
-    every, _ = network.project(told[rows], None)
+    once, _ = network.project(conditioning, rows)
+    every, _ = network.project(conditioning[rows], None)
     assert all(torch.equal(a, b) for a, b in zip(once, every, strict=True))
 
 
@@ -181,8 +253,8 @@ def test_a_key_keeps_its_place_in_the_strip() -> None:
     pictures = torch.zeros(52, 57, 780, dtype=torch.uint8)
     for key in range(52):
         pictures[key, :, key * 15 : key * 15 + 15] = 255
-    looks = network.video.encode(pictures)
-    distances = torch.cdist(looks, looks) + torch.eye(52)
+    features = network.video.encode(pictures)
+    distances = torch.cdist(features, features) + torch.eye(52)
     assert distances.min() > 1e-4
 
 
@@ -206,18 +278,31 @@ def test_video_gain_scales_what_enters_the_decoder_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_layers": 0}, {"n_channels": 0}, {"n_features": 0}, {"n_classes": 257}, {"n_classes": 1}]
+    "wrong",
+    [
+        {"n_layers": -1},
+        {"n_channels": 0},
+        {"n_features": 0},
+        {"n_classes": 257},
+        {"n_classes": 1},
+        {"n_past": 0},
+        {"n_taps": -1},
+        {"n_taps": 4},
+        {"running_scale": True},
+        {"drive_as": "mean"},
+    ],
 )
-def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"expected|at least"):
+def test_impossible_sizes_and_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected|at least|need output logistics"):
         replace(TINY, **wrong)
 
 
-def test_every_weight_gets_a_gradient() -> None:
-    network = make({"video_to_output": True})
+@pytest.mark.parametrize("options", [{"video_to_output": True}, *(o for o in DRIVEN if o.get("n_layers", 1))])
+def test_every_weight_gets_a_gradient(options: dict[str, Any]) -> None:
+    network = make(options)
     codes, pictures, shown = scene()
-    logits = network(teacher_forced(codes), pictures=pictures, shown=shown)
-    functional.cross_entropy(logits.flatten(0, 1), codes.flatten()).backward()
+    predicted = network(teacher_forced(codes), pictures=pictures, shown=shown, drive=drive_of(network))
+    network.nats(predicted, codes).mean().backward()
     # The last layer's residual goes nowhere: half of its rows learn nothing, none of its tensors is unused.
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
@@ -232,10 +317,10 @@ def remembered(shown: list[int], features: list[float]) -> tuple[Tensor, Tensor]
         torch.nn.init.eye_(linear.weight)
         torch.nn.init.zeros_(linear.bias)
     with torch.no_grad():
-        told, rows, _ = memory(
+        conditioning, rows, _ = memory(
             torch.tensor(features)[:, None], torch.tensor([shown]), memory.at_rest(1, torch.zeros(1))
         )
-    known = told[rows[0]]
+    known = conditioning[rows[0]]
     return known[:, 1:], known[:, :1]
 
 
