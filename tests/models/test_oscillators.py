@@ -80,8 +80,6 @@ def test_where_a_film_is_cut_into_blocks_does_not_matter() -> None:
     oscillators = tuned()
     whole = oscillators.features(struck, gains, FADE, 0, 1000)
     borders = [0, 1, 12, 55, 300, 301, 700, 1000]
-    parts = [
-        oscillators.features(struck, gains, FADE, a, b - a) for a, b in zip(borders[:-1], borders[1:], strict=True)
-    ]
+    parts = [oscillators.features(struck, gains, FADE, a, b - a) for a, b in pairwise(borders)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert whole.any()
