@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from models.key_states import Strokes
 
-INAUDIBLE = 1e-6  # of a response that fades: the rest is left out
+INAUDIBLE = 1e-4  # -80 dB: where a response that fades is left out
 RIDGE = 3e-3
 N_ITERATIONS = 30  # of conjugate gradients
 N_ROUGH_ITERATIONS = 10  # while fading and loudness are found
-N_SHARINGS = 3  # rounds of sharing between keys
+N_SHARINGS = 2  # rounds of sharing between keys
 REACH = 4  # keys on each side that a key may sound like
 LEAST_LIKENESS = 0.7  # correlation with a neighbour's response, shifted to the key's pitch, below which none is shared
 ENOUGH = 0.02  # squared gain after which a key's own strokes count for as much as its neighbours
@@ -73,19 +73,30 @@ class KeyResponse(nn.Module):
         self.register_buffer("fade", torch.tensor(1.0))
         self.register_buffer("loudness", torch.tensor([0.0, 1.0, 1.0]))
 
+    @property
+    def curve(self) -> Loudness:
+        """Return the loudness of a stroke by its depth."""
+        rest, deepest, exponent = self.loudness.tolist()
+        return Loudness(rest=rest, deepest=deepest, exponent=exponent)
+
     def gains(self, strokes: Strokes) -> Floats:
         """Return the gain of each stroke, (S,)."""
-        rest, deepest, exponent = self.loudness.tolist()
-        return Loudness(rest=rest, deepest=deepest, exponent=exponent).gain(strokes.depth)
+        return self.curve.gain(strokes.depth)
 
     def sound(self, strokes: Strokes, n_samples: int) -> Floats:
         """Return the sum of all responses, (n,)."""
         responses = self.responses.cpu().numpy()
-        return _sum_responses(*_columns(strokes), self.gains(strokes), responses, float(self.fade), n_samples)
+        return _sum_responses(*_columns(strokes), self.gains(strokes), responses, _fading(float(self.fade)), n_samples)
 
 
 def fit_key_response(
-    takes: Sequence[StruckTake], *, n_keys: int, length: int, rate: int, n_threads: int
+    takes: Sequence[StruckTake],
+    *,
+    n_keys: int,
+    length: int,
+    rate: int,
+    n_threads: int,
+    like: KeyResponse | None = None,
 ) -> KeyResponse:
     """Fit responses, fading and loudness to the sound of takes, in the sense of least squares.
 
@@ -98,6 +109,7 @@ def fit_key_response(
         length: samples of a response.
         rate: of the sound, in Hz.
         n_threads: of the CPU.
+        like: a response whose fading and loudness are taken instead of being found.
 
     Raises:
         ValueError: no take has a stroke.
@@ -109,12 +121,17 @@ def fit_key_response(
         problem = _Problem(takes, Loudness(rest=0.0, deepest=float(depths.max()), exponent=2.0), n_keys, pool)
         short = min(length, round(SHORT_S * rate))
         nothing = np.zeros((n_keys, short), np.float32)
-        problem = problem.with_loudness(_fitted_loudness(problem, problem.solve(nothing, N_ROUGH_ITERATIONS)))
-        problem.fade = _best_fade(problem, nothing, rate)
-        problem = problem.with_loudness(_fitted_loudness(problem, problem.solve(nothing)))
+        if like is not None:
+            problem = problem.with_loudness(like.curve)
+            problem.fade = float(like.fade)
+        else:
+            problem = problem.with_loudness(_fitted_loudness(problem, problem.solve(nothing, N_ROUGH_ITERATIONS)))
+            problem.fade = _best_fade(problem, nothing, rate)
+            problem = problem.with_loudness(_fitted_loudness(problem, problem.solve(nothing, N_ROUGH_ITERATIONS)))
         responses = problem.solve(np.zeros((n_keys, length), np.float32))
         for _ in range(N_SHARINGS):
-            problem = problem.with_loudness(_fitted_loudness(problem, responses))
+            if like is None:
+                problem = problem.with_loudness(_fitted_loudness(problem, responses))
             responses = problem.solve(shared_responses(responses, problem.coverage(length)))
     fitted = KeyResponse(n_keys, length)
     fitted.responses.copy_(torch.from_numpy(responses))
@@ -139,18 +156,19 @@ class _Problem:
 
     def sounds(self, responses: Floats) -> Iterator[Floats]:
         """Yield the sum of responses of each take."""
+        fading = _fading(self.fade)
 
         def one(number: int) -> Floats:
             strokes, n_samples = self.takes[number].strokes, len(self.takes[number].sound)
-            return _sum_responses(*_columns(strokes), self.gains[number], responses, self.fade, n_samples)
+            return _sum_responses(*_columns(strokes), self.gains[number], responses, fading, n_samples)
 
         return self._pool.map(one, range(len(self.takes)))
 
     def gradient(self, residuals: Iterable[Floats], length: int) -> Floats:
         """Return the transposed operator's value, (K, L): what each response has in common with the residuals."""
-        total = np.zeros((self.n_keys, length), np.float32)
+        total, fading = np.zeros((self.n_keys, length), np.float32), _fading(self.fade)
         for take, gains, residual in zip(self.takes, self.gains, residuals, strict=True):
-            _add_to_responses(*_columns(take.strokes), gains, residual, self.fade, total)
+            _add_to_responses(*_columns(take.strokes), gains, residual, fading, total)
         return total
 
     def residuals(self, responses: Floats) -> Iterator[Floats]:
@@ -178,9 +196,9 @@ class _Problem:
 
     def coverage(self, length: int) -> Floats:
         """Return by how much squared gain each sample of each response was played, (K, L)."""
-        known = np.zeros((self.n_keys, length), np.float32)
+        known, fading = np.zeros((self.n_keys, length), np.float32), _fading(self.fade)
         for take, gains in zip(self.takes, self.gains, strict=True):
-            _add_coverage(*_columns(take.strokes), gains, len(take.sound), self.fade, known)
+            _add_coverage(*_columns(take.strokes), gains, len(take.sound), fading, known)
         return known
 
 
@@ -219,7 +237,7 @@ def _fitted_loudness(problem: _Problem, responses: Floats) -> Loudness:
     """Return the curve of loudness that the strokes' own gains follow, each fitted to what the others leave."""
     depth, gain, weight = [], [], []
     for take, gains, residual in zip(problem.takes, problem.gains, problem.residuals(responses), strict=True):
-        common, energy = _stroke_products(*_columns(take.strokes), gains, responses, problem.fade, residual)
+        common, energy = _stroke_products(*_columns(take.strokes), gains, responses, _fading(problem.fade), residual)
         ratio = np.clip(1 + common / np.maximum(energy, 1e-12), 0.05, 20)
         depth.append(take.strokes.depth)
         gain.append(gains * ratio)
@@ -302,6 +320,12 @@ def _compiled(**options: Any) -> Callable[[_F], _F]:
     return cast(Callable[[_F], _F], njit(cache=True, nogil=True, **options))
 
 
+def _fading(fade: float) -> Floats:
+    """Return the share that is left of a response 1, 2, ... samples after its release, until it is inaudible."""
+    n = int(np.ceil(np.log(INAUDIBLE) / np.log(fade))) if fade < 1 else 0
+    return (fade ** np.arange(1, n + 1)).astype(np.float32)
+
+
 @_compiled(fastmath={"contract"})
 def _sum_responses(
     key: NDArray[np.int64],
@@ -309,7 +333,7 @@ def _sum_responses(
     release: NDArray[np.int64],
     gains: Floats,
     responses: Floats,
-    fade: float,
+    fading: Floats,
     n_samples: int,
 ) -> Floats:
     sound = np.zeros(n_samples, np.float32)
@@ -318,14 +342,11 @@ def _sum_responses(
         k, first = key[s], start[s]
         last = min(n_samples, first + length)
         held = min(last, max(release[s], first))
-        for t in range(first, held):
-            sound[t] += gains[s] * responses[k, t - first]
         gain = gains[s]
-        for t in range(held, last):
-            gain *= np.float32(fade)
-            if gain < INAUDIBLE:
-                break
-            sound[t] += gain * responses[k, t - first]
+        for t in range(held - first):
+            sound[first + t] += gain * responses[k, t]
+        for t in range(min(last - held, len(fading))):
+            sound[held + t] += gain * fading[t] * responses[k, held - first + t]
     return sound
 
 
@@ -336,7 +357,7 @@ def _add_to_responses(
     release: NDArray[np.int64],
     gains: Floats,
     sound: Floats,
-    fade: float,
+    fading: Floats,
     total: Floats,
 ) -> None:
     """Add the transpose of `_sum_responses` at ``sound`` to ``total`` (K, L)."""
@@ -345,14 +366,11 @@ def _add_to_responses(
         k, first = key[s], start[s]
         last = min(n_samples, first + length)
         held = min(last, max(release[s], first))
-        for t in range(first, held):
-            total[k, t - first] += gains[s] * sound[t]
         gain = gains[s]
-        for t in range(held, last):
-            gain *= np.float32(fade)
-            if gain < INAUDIBLE:
-                break
-            total[k, t - first] += gain * sound[t]
+        for t in range(held - first):
+            total[k, t] += gain * sound[first + t]
+        for t in range(min(last - held, len(fading))):
+            total[k, held - first + t] += gain * fading[t] * sound[held + t]
 
 
 @_compiled()
@@ -362,7 +380,7 @@ def _add_coverage(
     release: NDArray[np.int64],
     gains: Floats,
     n_samples: int,
-    fade: float,
+    fading: Floats,
     known: Floats,
 ) -> None:
     length = known.shape[1]
@@ -370,13 +388,11 @@ def _add_coverage(
         k, first = key[s], start[s]
         last = min(n_samples, first + length)
         held = min(last, max(release[s], first))
-        known[k, : max(held - first, 0)] += gains[s] * gains[s]
-        gain = gains[s]
-        for t in range(held, last):
-            gain *= np.float32(fade)
-            if gain < INAUDIBLE:
-                break
-            known[k, t - first] += gain * gain
+        square = gains[s] * gains[s]
+        for t in range(held - first):
+            known[k, t] += square
+        for t in range(min(last - held, len(fading))):
+            known[k, held - first + t] += square * fading[t] * fading[t]
 
 
 @_compiled(fastmath={"contract"})
@@ -386,7 +402,7 @@ def _stroke_products(
     release: NDArray[np.int64],
     gains: Floats,
     responses: Floats,
-    fade: float,
+    fading: Floats,
     residual: Floats,
 ) -> tuple[Floats, Floats]:
     """Return each stroke's product with the residual, and with itself, (S,) each."""
@@ -396,13 +412,10 @@ def _stroke_products(
         k, first = key[s], start[s]
         last = min(n_samples, first + length)
         held = min(last, max(release[s], first))
-        gain = gains[s]
-        for t in range(first, last):
-            if t >= held:
-                gain *= np.float32(fade)
-                if gain < INAUDIBLE:
-                    break
-            value = gain * responses[k, t - first]
-            common[s] += value * residual[t]
+        for t in range(min(last - first, held - first + len(fading))):
+            value = gains[s] * responses[k, t]
+            if first + t >= held:
+                value *= fading[first + t - held]
+            common[s] += value * residual[first + t]
             energy[s] += value * value
     return common, energy

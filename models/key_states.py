@@ -20,6 +20,7 @@ CHANGED_LUMA = 8.0  # a feature that differs less from rest shows nothing
 SAME_GROUP = 0.95  # least cosine between two features of one group, over the training pictures
 LEAST_COLUMNS = 3  # of a key
 PEDAL_WIDTH = 0.5  # share of the columns; what is wider is no key
+NO_PEDAL = 1e3  # luma: no picture reaches it
 
 Floats = NDArray[np.float32]
 
@@ -140,7 +141,7 @@ class KeyReader(nn.Module):
         self.register_buffer("keys", torch.zeros(n_keys, n_features))
         self.register_buffer("pedal", torch.zeros(n_features))
         self.register_buffer("threshold", torch.tensor(0.0))
-        self.register_buffer("pedal_threshold", torch.tensor(float("inf")))
+        self.register_buffer("pedal_threshold", torch.tensor(NO_PEDAL))
 
     def depths(self, pictures: Tensor | None = None, *, distance: Tensor | None = None) -> Tensor:
         """Return by how much luma each key differs from rest, (P, K)."""

@@ -108,7 +108,7 @@ def perform_video(
 
     Raises:
         ParamsError: the family takes mixes apart and makes no sound of a video.
-        MediaError: the video cannot be used or shows another instrument, or ``out`` cannot be written.
+        MediaError: the video cannot be used or does not show the instrument, or ``out`` cannot be written.
         DamagedData: the family is not trained, or its files are damaged.
         ToolError: ffmpeg or the synthesizer is missing, or did not do what was requested.
         PipelineError: ``notes_out`` is given and the system detects no notes.

@@ -5,6 +5,7 @@ Pictures and sound of the training takes alone enter; scores, key states and vel
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +83,18 @@ def _fit(
         take: StruckTake(strokes=strokes_in(films, take, reader), sound=mu_law_decode(films[take].codes))
         for take in fold_of
     }
-    left_out: list[int | None] = [None, *(range(params.n_folds) if params.n_folds > 1 else ())]
-    return [
-        fit_key_response(
-            [take for name, take in struck.items() if fold_of[name] != fold],
-            n_keys=len(reader.keys),
-            length=round(params.response_s * films.code_rate),
-            rate=films.code_rate,
-            n_threads=params.n_threads,
-        )
-        for fold in left_out
-    ]
+    fit = partial(
+        fit_key_response,
+        n_keys=len(reader.keys),
+        length=round(params.response_s * films.code_rate),
+        rate=films.code_rate,
+        n_threads=params.n_threads,
+    )
+    whole = fit(list(struck.values()))
+    if params.n_folds == 1:
+        return [whole]
+    others = [[take for name, take in struck.items() if fold_of[name] != fold] for fold in range(params.n_folds)]
+    return [whole, *(fit(takes, like=whole) for takes in others)]
 
 
 def strokes_in(films: ScoreFilms, take: str, reader: KeyReader, *, shown: str | None = None) -> Strokes:

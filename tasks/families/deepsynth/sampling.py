@@ -48,12 +48,11 @@ def sample_films(
         DamagedData: the network was trained on pictures of another size.
     """
     names = sorted(films)
+    expected = (network.config.picture_height, network.config.picture_width)
     for name in names:
-        size, expected = films[name].pictures.shape[1:], (network.config.picture_height, network.config.picture_width)
+        size = films[name].pictures.shape[1:]
         if network.config.use_video and size != expected:
-            raise DamagedData(
-                f"film {name} has pictures of {size}, expected {expected}, which the network learned from"
-            )
+            raise DamagedData(f"film {name}: pictures of {size} pixels, expected {expected}, as in training")
     is_compiled = facts["kernel"] == "compiled"
     if not is_compiled:
         network = network.to(torch_device(accelerator))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from tasks.families.base import Film
 from tasks.features.mu_law import mu_law_encode
 from tasks.features.resample import resample
+from tasks.instruments.grid import on_grid
 from tasks.instruments.keyboard import draw_keyboard, key_states
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
@@ -19,6 +21,7 @@ from tasks.store.segments import ScoreSet, segment_rows, write_segments
 
 CODE_RATE = 4_000
 GAP_S = 0.05
+STEP_S = Fraction(1, 250)
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def make_music(folder: Path, takes: dict[str, tuple[str, int, float]]) -> Music:
     notes, index, segments = {}, {}, []
     with Synthesizer(find_soundfont(), sha256=SOUNDFONT_SHA256, gain=1.0) as synthesizer:
         for name, (part, n_notes, duration_s) in takes.items():
-            notes[name] = random_notes(rng, n_notes, duration_s)
-            time_s, velocity = key_states(notes[name], restrike_gap_s=GAP_S)
+            notes[name] = on_grid(random_notes(rng, n_notes, duration_s), STEP_S)
+            time_s, velocity = key_states(notes[name], restrike_gap_s=GAP_S, step_s=STEP_S)
             audio = synthesizer.render(notes[name], None, program=0, duration_s=duration_s)
             codes = mu_law_encode(resample(audio, 48_000, CODE_RATE).clip(-1, 1))
             write_arrays(
@@ -99,10 +102,15 @@ def music(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def much_music(tmp_path_factory):
-    """Enough to learn from: some minutes, another take for validation and one for the test."""
+    """Enough to learn from: some minutes, another take for validation and two for the test."""
     return make_music(
         tmp_path_factory.mktemp("much_music"),
-        {"a": ("train", 900, 150.0), "b": ("validation", 150, 30.0), "c": ("test", 200, 40.0)},
+        {
+            "a": ("train", 900, 150.0),
+            "b": ("validation", 150, 30.0),
+            "c": ("test", 200, 40.0),
+            "c2": ("test", 100, 20.0),
+        },
     )
 
 

@@ -49,6 +49,7 @@ def rows_of(notes: Notes):
         (44_100, CODE_RATES, Fraction(16, 25)),
         (44_100, (11_025,), Fraction(16, 11_025)),
         (96_000, CODE_RATES, Fraction(1, 500)),
+        (64_000, CODE_RATES, Fraction(1, 1000)),
         (32_000, CODE_RATES, Fraction(1, 500)),
         (24_000, CODE_RATES, Fraction(1, 125)),
         (16_000, CODE_RATES, Fraction(1, 250)),
