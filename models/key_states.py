@@ -58,7 +58,8 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
     """Find the groups of pixels that change together, and return what reads them.
 
     Args:
-        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some.
+        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some, and be up in
+            most. In the very first the pedal is up, as at the begin of a film.
 
     Raises:
         ValueError: there is no picture, or nothing in them changes.
@@ -68,9 +69,13 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
         raise ValueError("no picture, expected some to find keys in")
     features, n_columns = torch.cat([block for block, _ in blocks]), blocks[0][1]
     rest = features.median(dim=0).values
-    distance = (features - rest).abs()
-    distance[distance < CHANGED_LUMA] = 0
+    distance = _changes(features, rest)
     pedal = _pedal_rows(distance, n_columns)
+    if pedal.any() and distance[0] @ pedal > (distance @ pedal).max() / 2:
+        # The pedal is down in most pictures: its line stands in the median, and the first picture differs from that.
+        is_up = distance @ pedal > (distance @ pedal).max() / 2
+        rest = torch.where(pedal > 0, features[is_up].median(dim=0).values, rest)
+        distance = _changes(features, rest)
     distance_of_keys = torch.where(pedal > 0, 0.0, distance)
     keys = [
         group for group in _groups(distance_of_keys, n_columns) if _width(group, n_columns) <= PEDAL_WIDTH * n_columns
@@ -88,6 +93,13 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
     if pedal.any():
         reader.pedal_threshold.fill_(float((distance @ pedal).max()) / 2)
     return reader
+
+
+def _changes(features: Tensor, rest: Tensor) -> Tensor:
+    """Return by how much features (P, F) differ from rest, 0 where that is next to nothing."""
+    distance = (features - rest).abs()
+    distance[distance < CHANGED_LUMA] = 0
+    return distance
 
 
 def _groups(distance: Tensor, n_columns: int) -> list[Tensor]:
