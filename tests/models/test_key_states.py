@@ -18,7 +18,9 @@ def states(n_pictures: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
     rng = np.random.default_rng(seed)
     velocity = rng.integers(1, 128, (n_pictures, N_KEYS)) * (rng.random((n_pictures, N_KEYS)) < 0.06)
     velocity[:, list(NEVER)] = 0
-    return velocity.astype(np.uint8), (rng.random(n_pictures) < 0.3).astype(np.uint8)
+    pedal = (rng.random(n_pictures) < 0.3).astype(np.uint8)
+    pedal[0] = 0  # a film begins with the pedal up
+    return velocity.astype(np.uint8), pedal
 
 
 def pictures_of(velocity: NDArray[np.uint8], pedal: NDArray[np.uint8]) -> list[torch.Tensor]:
@@ -60,6 +62,15 @@ def test_the_pedal_is_found_among_keys_that_are_down_half_of_the_time() -> None:
     found = find_keys(drawn)
     assert len(found.keys) == len(PRESSED)
     np.testing.assert_array_equal(found.read(drawn)[1], pedal == 1)
+
+
+def test_a_pedal_that_is_down_in_most_pictures_is_up_in_the_first() -> None:
+    velocity, pedal = states(300, seed=8)
+    mostly = 1 - pedal
+    mostly[0] = 0
+    assert mostly.mean() > 0.6
+    drawn = pictures_of(velocity, mostly)
+    np.testing.assert_array_equal(find_keys(drawn).read(drawn)[1], mostly == 1)
 
 
 def test_arms_on_half_of_the_keys_are_no_pedal() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.key_response import KeyResponse
+from models.key_response import INAUDIBLE, KeyResponse
 from models.key_states import Strokes
 from models.oscillators import Oscillators, strongest_partials
 
@@ -71,8 +71,8 @@ def test_features_are_the_partials_that_fade_once_released() -> None:
     age = np.arange(900) - 100
     for m, (step, decay) in enumerate([(0.2, 1e-3), (0.41, 2e-3)]):
         gain = 0.5 * np.exp(-decay * age) * np.where(age < 300, 1.0, FADE ** (age - 299.0)) * (age >= 0)
-        np.testing.assert_allclose(found[:, 2 * m], gain * np.cos(step * age), atol=3e-6)
-        np.testing.assert_allclose(found[:, 2 * m + 1], gain * np.sin(step * age), atol=3e-6)
+        np.testing.assert_allclose(found[:, 2 * m], gain * np.cos(step * age), atol=1.1 * INAUDIBLE)
+        np.testing.assert_allclose(found[:, 2 * m + 1], gain * np.sin(step * age), atol=1.1 * INAUDIBLE)
 
 
 def test_where_a_film_is_cut_into_blocks_does_not_matter() -> None:
