@@ -57,8 +57,8 @@ class FilmDrive:
 
     def at(self, start: int, count: int) -> Tensor:
         """Return ``count`` samples from ``start`` on: (count,) amplitudes, or (count, C) oscillators."""
-        missing = max(-start, 0)
-        begin, n = max(start, 0), max(count - missing, 0)
+        missing = min(max(-start, 0), count)
+        begin, n = max(start, 0), count - missing
         if self._sound is not None:
             part = self._sound[begin : begin + n]
             return torch.from_numpy(np.pad(part, (missing, n - len(part))))

@@ -263,31 +263,48 @@ def shared_responses(responses: Floats, known: Floats) -> Floats:
     """Return for each key the mean of its neighbours' responses, shifted to its pitch, (K, L).
 
     A neighbour counts by how alike both are where both are known, and nowhere where they are not alike
-    (``LEAST_LIKENESS``). 0 where no neighbour says anything.
+    (``LEAST_LIKENESS``). A key of which nothing is known is taken to be as like its neighbours as keys usually are.
+    0 where no neighbour says anything.
     """
-    n_keys, length = responses.shape
+    n_keys = len(responses)
     sure = known / (known + ENOUGH)
     total, weight = np.zeros_like(responses), np.zeros_like(responses)
     fine = [_oversampled(response) for response in responses]
-    for key in range(n_keys):
-        for other in range(max(key - REACH, 0), min(key + REACH + 1, n_keys)):
-            if other == key:
-                continue
-            place = np.arange(length) * 2 ** ((key - other) / 12)
-            inside = place < length
-            shifted = np.interp(place * OVERSAMPLING, np.arange(len(fine[other])), fine[other], right=0)
-            sure_there = sure[other][np.minimum(place.astype(np.intp), length - 1)] * inside
+    likenesses = []
+    is_known = [bool(of_key.any()) for of_key in sure]
+    pairs = [(key, other) for key in range(n_keys) for other in _neighbours(key, n_keys) if is_known[other]]
+    for key, other in sorted(pairs, key=lambda pair: not is_known[pair[0]]):  # those that are known first
+        shifted, sure_there = _shifted(fine[other], sure[other], key - other)
+        if is_known[key]:
             both = sure[key] * sure_there
             common = float((both * shifted * responses[key]).sum())
             theirs = float((both * shifted**2).sum())
             own = float((both * responses[key] ** 2).sum())
-            if theirs <= 0 or own <= 0 or common < LEAST_LIKENESS * np.sqrt(theirs * own):
+            if theirs <= 0 or own <= 0:
                 continue
-            likeness = common / np.sqrt(theirs * own)
-            counts = sure_there * likeness**8 / (1 - min(likeness, 0.999) ** 2)
-            total[key] += counts * shifted * (common / theirs)
-            weight[key] += counts
+            likeness, louder = common / np.sqrt(theirs * own), common / theirs
+            likenesses.append(likeness)
+        else:
+            likeness, louder = float(np.median(likenesses or [0.0])), 1.0
+        if likeness < LEAST_LIKENESS:
+            continue
+        counts = sure_there * likeness**8 / (1 - min(likeness, 0.999) ** 2)
+        total[key] += counts * shifted * louder
+        weight[key] += counts
     return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), 0).astype(np.float32)
+
+
+def _neighbours(key: int, n_keys: int) -> list[int]:
+    return [other for other in range(max(key - REACH, 0), min(key + REACH + 1, n_keys)) if other != key]
+
+
+def _shifted(fine: Floats, sure: Floats, semitones: int) -> tuple[NDArray[np.float64], Floats]:
+    """Return an oversampled response ``semitones`` higher, and how well it is known there, (L,) each."""
+    length = len(sure)
+    place = np.arange(length) * 2 ** (semitones / 12)
+    shifted = np.interp(place * OVERSAMPLING, np.arange(len(fine)), fine, right=0)
+    sure_there: Floats = sure[np.minimum(place.astype(np.intp), length - 1)] * (place < length)
+    return shifted, sure_there
 
 
 def _oversampled(response: Floats) -> Floats:

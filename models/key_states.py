@@ -1,8 +1,8 @@
 """Which keys a video shows pressed, how far, and from when to when: found from the pictures alone.
 
-A keyboard's pixels fall into groups that change together: a group for each key, and one as wide as the keyboard where
-a pedal is drawn. `find_keys` finds them in training pictures by greedy non-negative factorization of what differs
-from rest; `KeyReader` reads them in any picture. No score, pitch or velocity enters.
+A keyboard's pixels fall into groups that change together: a group for each key, and rows that change in their whole
+width where a pedal is drawn. `find_keys` finds them in training pictures by greedy non-negative factorization of what
+differs from rest; `KeyReader` reads them in any picture. No score, pitch or velocity enters.
 
 Shapes: P pictures, H x W luma pixels, F features of a picture, K keys, S strokes.
 """
@@ -19,7 +19,7 @@ N_ROWS = 12  # of a picture that are read
 CHANGED_LUMA = 8.0  # a feature that differs less from rest shows nothing
 SAME_GROUP = 0.95  # least cosine between two features of one group, over the training pictures
 LEAST_COLUMNS = 3  # of a key
-PEDAL_WIDTH = 0.5  # share of the columns; a wider group is a pedal
+PEDAL_WIDTH = 0.5  # share of the columns; what is wider is no key
 NO_PEDAL = 1e3  # luma: no picture reaches it
 
 Floats = NDArray[np.float32]
@@ -58,7 +58,8 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
     """Find the groups of pixels that change together, and return what reads them.
 
     Args:
-        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some.
+        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some, and be up in
+            most. In the very first the pedal is up, as at the begin of a film.
 
     Raises:
         ValueError: there is no picture, or nothing in them changes.
@@ -68,30 +69,37 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
         raise ValueError("no picture, expected some to find keys in")
     features, n_columns = torch.cat([block for block, _ in blocks]), blocks[0][1]
     rest = features.median(dim=0).values
-    distance = (features - rest).abs()
-    distance[distance < CHANGED_LUMA] = 0
-    groups = _groups(distance, n_columns)
+    distance = _changes(features, rest)
+    pedal = _pedal_rows(distance, n_columns)
+    if pedal.any() and distance[0] @ pedal > (distance @ pedal).max() / 2:
+        # The pedal is down in most pictures: its line stands in the median, and the first picture differs from that.
+        is_up = distance @ pedal > (distance @ pedal).max() / 2
+        rest = torch.where(pedal > 0, features[is_up].median(dim=0).values, rest)
+        distance = _changes(features, rest)
+    distance_of_keys = torch.where(pedal > 0, 0.0, distance)
     keys = [
-        group
-        for group in groups
-        if _width(group, n_columns) <= PEDAL_WIDTH * n_columns and _n_rows(group, n_columns) > 1
+        group for group in _groups(distance_of_keys, n_columns) if _width(group, n_columns) <= PEDAL_WIDTH * n_columns
     ]
-    pedals = [group for group in groups if _width(group, n_columns) > PEDAL_WIDTH * n_columns]
     if not keys:
         raise ValueError(f"{len(features)} pictures show no key that moves")
     keys.sort(key=lambda group: float((group.view(-1, n_columns).sum(dim=0) * torch.arange(n_columns)).sum()))
     reader = KeyReader(len(keys), n_columns)
     reader.rest.copy_(rest)
     reader.keys.copy_(torch.stack(keys))
-    if pedals:
-        reader.pedal.copy_(pedals[0])
+    reader.pedal.copy_(pedal)
     depth = reader.depths(distance=distance)
     pressed = depth[depth > CHANGED_LUMA]
     reader.threshold.fill_(float(pressed.min()) / 2)
-    held = (distance * reader.pedal).sum(dim=1)
-    if pedals:
-        reader.pedal_threshold.fill_(float(held.max()) / 2)
+    if pedal.any():
+        reader.pedal_threshold.fill_(float((distance @ pedal).max()) / 2)
     return reader
+
+
+def _changes(features: Tensor, rest: Tensor) -> Tensor:
+    """Return by how much features (P, F) differ from rest, 0 where that is next to nothing."""
+    distance = (features - rest).abs()
+    distance[distance < CHANGED_LUMA] = 0
+    return distance
 
 
 def _groups(distance: Tensor, n_columns: int) -> list[Tensor]:
@@ -116,9 +124,17 @@ def _width(group: Tensor, n_columns: int) -> int:
     return int((group.view(-1, n_columns).sum(dim=0) > 0).sum())
 
 
-def _n_rows(group: Tensor, n_columns: int) -> int:
-    """Return how many rows a group has: where a line crosses keys, the pixels of a row change with both."""
-    return int((group.view(-1, n_columns).sum(dim=1) > 0).sum())
+def _pedal_rows(distance: Tensor, n_columns: int) -> Tensor:
+    """Return weights (F,) that sum to 1 over the rows that a pedal's line crosses, or zeros.
+
+    Its pixels change with their keys too, so no group of features that change together need be as wide as it is.
+    A picture in which most rows change as far is one of many keys, or of another light.
+    """
+    changed = (distance.view(len(distance), -1, n_columns) > 0).float().mean(dim=2) > PEDAL_WIDTH  # (P, rows)
+    is_line = changed.sum(dim=1, keepdim=True) * 2 < changed.shape[1]
+    rows = (changed & is_line).any(dim=0).float()
+    weights = rows.repeat_interleave(n_columns)
+    return weights / weights.sum().clamp(min=1)
 
 
 class KeyReader(nn.Module):

@@ -165,7 +165,7 @@ def fit_taps(signals: Iterable[Floats], n_taps: int, *, window: int, ridge: floa
     """
     total = np.zeros(n_taps + 1)
     for signal in signals:
-        for start in range(0, max(len(signal) - window, 1), window):
+        for start in range(0, max(len(signal) - window + 1, 1), window):
             part = signal[start : start + window]
             spectrum = np.fft.rfft(part, 2 * window)
             correlation = np.fft.irfft(np.abs(spectrum) ** 2)[: n_taps + 1]
