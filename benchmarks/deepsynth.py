@@ -1,117 +1,225 @@
-"""What lets the picture matter early: DeepSynth's options, each beside its blind twin, after the same few steps.
+"""Ablation of DeepSynth: each of its choices undone or replaced, one row a choice, medians over seeds.
 
-Each row trains the network of ``params.yaml`` (section ``train.deepsynth``) with some options changed, and its
-twin without video, and measures both on whole held-out takes: nats per sample, and the paired difference over
-takes with its interval. Below 0 the picture helps. Run it after the stage ``chunk``:
-``python -m benchmarks.deepsynth [ROW ...] [--scores DIR] [--parts validation test] [--set n_steps=100 ...]``
+Each row trains the network of ``params.yaml`` (section ``train.deepsynth``) with some values changed, and measures it
+on the test takes: nats per sample with their own pictures and with those of another take; and of the sound that it
+makes of the begin of each film, onset F1 against its notes and against another take's, the correlation of note
+amplitudes, distance and level. The last rows are what it must beat. Run it after the stage ``chunk``:
+``python -m benchmarks.deepsynth [ROW ...] [--seeds 3] [--data DIR] [--excerpt-s 10] [--set n_steps=100 ...]``
+With ``--data`` of a run with ``render.pedal: unseen`` the rows are those of a pedal that no picture shows.
 """
 
 import argparse
-import hashlib
-import json
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from tasks.families.deepsynth import BLIND, SYSTEM, DeepSynthParams, fit_system, measure_nats
-from tasks.metrics.intervals import paired_interval
+from tasks.evaluate import means
+from tasks.families.base import Film, n_samples_of
+from tasks.families.deepsynth.crops import ScoreFilms
+from tasks.families.deepsynth.keys import LearnedKeys, learn_keys
+from tasks.families.deepsynth.params import BLIND, LINEAR, PREDICTION, RESPONSE, SYSTEM, DeepSynthParams, check
+from tasks.families.deepsynth.sampling import load, response_sounds, sample_films
+from tasks.families.deepsynth.training import fit_system, measure_nats
+from tasks.families.networks import deterministic_torch
+from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
+from tasks.features.mu_law import mu_law_decode
+from tasks.features.polyphony import TranscribeParams
+from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
+from tasks.instruments.notes import Notes
+from tasks.intake.notes import read_notes
+from tasks.metrics.amplitudes import correlation_scores
+from tasks.metrics.controls import takes_of_other_pieces
+from tasks.metrics.notes import fundamental_hz, note_scores
+from tasks.metrics.performances import transcribed_notes
+from tasks.metrics.sound import scores_of_sounds
 from tasks.params import read_params, section_values
 from tasks.store.segments import ScoreSet
 
 SECTION = "train.deepsynth"
-SEEING_ONLY = {"video_rate", "frame_encoder", "frame_widths", "n_features", "n_changes", "subtract_rest"}
-SEEING_ONLY |= {"video_to_output", "video_gain"}
+KEYBOARD = np.arange(LOWEST_PITCH, LOWEST_PITCH + N_KEYS)
+FRAME_RATE = Fraction(25)
+NO_DRIVE = {"drive": "none", "drive_as": "code"}
+SOFTMAX = {"output": "softmax", "n_taps": 0, "running_scale": False, "n_past": 1}
 
-ROWS: dict[str, dict[str, Any]] = {
-    "as shipped": {},
-    "no memory of changes": {"n_changes": 0},
-    "picture itself, not its distance from rest": {"subtract_rest": False},
-    "VGG instead of strip": {"frame_encoder": "vgg"},
-    "not straight into the output": {"video_to_output": False},
-    "video into the gates x 1": {"video_gain": 1.0},
-    "random start": {"smooth_init": False},
-    "the paper's learning rate": {"learning_rate": 1e-3},
-    "the paper's encoder at audio rate": {"video_rate": "audio", "n_changes": 0},
-    "all of the paper's options": {
-        "video_rate": "audio",
-        "n_changes": 0,
-        "frame_encoder": "vgg",
-        "subtract_rest": False,
-        "video_to_output": False,
-        "video_gain": 1.0,
-        "smooth_init": False,
-        "learning_rate": 1e-3,
-    },
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "as shipped: response as mean, picture in gates": (SYSTEM, {}),
+    "its twin without pictures": (BLIND, {}),
+    "without the gates": (SYSTEM, {"gates": False}),
+    "responses learned from all training takes": (SYSTEM, {"n_folds": 1}),
+    "no window of the past, the last sample alone": (SYSTEM, {"n_past": 1}),
+    "no running scale": (SYSTEM, {"running_scale": False}),
+    "no linear prediction": (SYSTEM, {"n_taps": 0}),
+    "oscillators as mean": (SYSTEM, {"drive": "oscillators"}),
+    "oscillators at input and skips": (SYSTEM, {"drive": "oscillators", "drive_as": "code"}),
+    "response as code at input and skips, softmax": (SYSTEM, {"drive_as": "code", **SOFTMAX}),
+    "oscillators at input and skips, softmax": (SYSTEM, {"drive": "oscillators", "drive_as": "code", **SOFTMAX}),
+    "picture in the gates alone": (SYSTEM, NO_DRIVE),
+    "picture in the gates alone, softmax": (SYSTEM, {**NO_DRIVE, **SOFTMAX, "learning_rate": 8e-3}),
+    "response alone": (RESPONSE, {}),
+    "response and linear prediction": (LINEAR, {}),
+    "linear prediction alone": (PREDICTION, {}),
 }
-
-
-def unigram_nats(scores: ScoreSet, takes: list[str]) -> NDArray[np.float64]:
-    """Return the nats per sample of each take under the counts of the training codes."""
-    counts = np.ones(256)
-    for take in scores.takes("train"):
-        counts += np.bincount(scores.open(take)["codes"][:], minlength=256)
-    nats = -np.log(counts / counts.sum())
-    return np.array([nats[scores.open(take)["codes"][:]].mean() for take in takes])
+FIGURES = (
+    "nats",
+    "other",
+    "onset_f1",
+    "other_onset_f1",
+    "note_correlation",
+    "amplitude_correlation",
+    "mr_stft",
+    "level",
+    "cpu_s",
+)
 
 
 class Study:
-    """Trains and measures systems, each combination of parameters once."""
+    """Trains and measures rows over one data set."""
 
-    def __init__(self, scores: ScoreSet, parts: list[str], folder: Path) -> None:
-        self.scores, self.folder = scores, folder
-        self.rows = [row for part in parts for row in scores.segments(part)]
-        self.takes = sorted({row.take for row in self.rows})
+    def __init__(self, data: Path, transcribe: TranscribeParams, folder: Path, excerpt_s: float) -> None:
+        self.scores, self.films = ScoreSet(data / "chunked/scores"), ScoreFilms(ScoreSet(data / "chunked/scores"))
+        self.folder, self.transcribe = folder, transcribe
+        self.rate = self.scores.code_rate
+        takes = self.scores.takes("test")
+        self.others = takes_of_other_pieces({take: self.scores.piece(take) for take in takes})
+        self.excerpts = {take: self._excerpt(take, excerpt_s) for take in takes}
+        self.truth = {
+            take: mu_law_decode(self.films[take].codes[: n_samples_of(film, self.rate)])
+            for take, film in self.excerpts.items()
+        }
+        self.notes = {
+            take: _until(read_notes(take, data / "rendered"), film.duration_s) for take, film in self.excerpts.items()
+        }
 
-    def nats(self, system: str, params: DeepSynthParams) -> tuple[NDArray[np.float64], float]:
-        """Return mean nats per sample of each take, and the seconds that training took."""
-        values = params.model_dump(mode="json")
-        if system == BLIND:
-            values = {name: value for name, value in values.items() if name not in SEEING_ONLY}
-        key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-        out = self.folder / f"{system}-{key}"
-        seconds = 0.0
-        if not (out / f"{system}.json").exists():
-            start = perf_counter()
-            resume = self.folder / "resume" / key
-            fit_system(system, self.scores, out, params=params, resume=resume, accelerator="cpu")
-            seconds = perf_counter() - start
-        nats = measure_nats(out / system, self.scores, self.rows, accelerator="cpu")
-        of_take = np.array([row.take for row in self.rows])
-        return np.array([nats[of_take == take].mean() for take in self.takes]), seconds
+    def row(self, system: str, params: DeepSynthParams) -> dict[str, float]:
+        """Train one system and return its figures, means over the test takes."""
+        check(params)
+        out = Path(tempfile.mkdtemp(dir=self.folder))
+        start = process_time()
+        learned = self._learned(params)
+        trained = LINEAR if system == RESPONSE else system
+        fit_system(trained, self.scores, learned, out, params=params, resume=out / "resume", accelerator="cpu")
+        found = {"cpu_s": process_time() - start}
+        network, facts = load(out / trained)
+        make = response_sounds if system == RESPONSE else sample_films
+        sounds = make(network, facts, self.excerpts, accelerator="cpu")
+        found |= means(self.scored(take, sound) for take, sound in sounds)
+        if system != RESPONSE:
+            measured = partial(
+                measure_nats, out / trained, self.scores, self.scores.segments("test"), accelerator="cpu"
+            )
+            found["nats"] = self._mean(measured())
+            if system in (SYSTEM, LINEAR):
+                found["other"] = self._mean(measured(pictures_of=self.others))
+        shutil.rmtree(out)
+        return found
+
+    def scored(self, take: str, sound: NDArray[np.float32]) -> dict[str, float]:
+        """Return the figures of one sound."""
+        truth = self.truth[take]
+        estimate = transcribed_notes(sound, sample_rate=self.rate, pitches=KEYBOARD, params=self.transcribe)
+        limits: dict[str, Any] = {"onset_tolerance_s": 0.05, "max_frequency_hz": self.rate / 2}
+        distance = scores_of_sounds(truth, [sound], sample_rate=self.rate)[0]
+        both = correlation_scores(self._amplitudes(truth), self._amplitudes(sound))
+        return {
+            "onset_f1": note_scores(self.notes[take], estimate, **limits)["onset_f1"],
+            "other_onset_f1": note_scores(self.notes[self.others[take]], estimate, **limits)["onset_f1"],
+            "note_correlation": both["note_correlation"],
+            "amplitude_correlation": both.get("amplitude_correlation", 0.0),
+            "mr_stft": distance["mr_stft"],
+            "level": distance["level_difference_db"],
+        }
+
+    def _learned(self, params: DeepSynthParams) -> LearnedKeys:
+        with deterministic_torch(seed=params.seed, n_threads=params.n_threads):
+            cache = self.folder / f"keys-{params.n_folds}-{params.response_s}"
+            return learn_keys(self.films, self.scores.takes("train"), params, cache=cache)
+
+    def _excerpt(self, take: str, seconds: float) -> Film:
+        film = self.films[take]
+        end_s = min(seconds, len(film.codes) / self.rate)
+        count = int(np.searchsorted(film.picture_time_s, end_s))
+        return Film(pictures=film.pictures[:count], time_s=film.picture_time_s[:count], duration_s=end_s)
+
+    def _amplitudes(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+        pitches = KEYBOARD[fundamental_hz(KEYBOARD) < self.rate / 2]
+        return note_amplitudes(
+            sound,
+            sample_rate=self.rate,
+            frame_rate=FRAME_RATE,
+            frequency_hz=note_frequencies_hz(pitches),
+            n_frames=int(len(sound) * FRAME_RATE / self.rate),
+        )
+
+    def _mean(self, nats: NDArray[np.float64]) -> float:
+        """Return the mean over takes of their segments' means."""
+        of_take = np.array([row.take for row in self.scores.segments("test")])
+        return float(np.mean([nats[of_take == take].mean() for take in np.unique(of_take)]))
+
+
+def _until(notes: Notes, end_s: float) -> Notes:
+    return notes.take(notes.onset_s < end_s)
+
+
+def lines(study: Study, names: Sequence[str], shipped: Mapping[str, Any], n_seeds: int) -> Iterator[str]:
+    """Yield the table, a line as soon as its row is measured."""
+    ceiling = means(study.scored(take, sound) for take, sound in study.truth.items())
+    heads = ("NLL", "other pictures", "onset F1", "of another take", "note corr.", "amplitude corr.", "MR-STFT")
+    yield f"| row | {' | '.join(heads)} | level, dB | training, CPU-s |"
+    yield f"|---|{(len(heads) + 2) * '---|'}"
+    true = f"{ceiling['onset_f1']:.3f} | {ceiling['other_onset_f1']:.3f}"
+    yield f"| the true sound, as codes | – | – | {true} | 1 | 1 | 0 | 0 | – |"
+    for name in names:
+        system, changes = ROWS[name]
+        seeds = [
+            study.row(system, DeepSynthParams.parse({**shipped, **changes, "seed": seed}, SECTION))
+            for seed in range(n_seeds)
+        ]
+        cells = []
+        for key in FIGURES:
+            values = [one[key] for one in seeds if key in one]
+            digits = 0 if key == "cpu_s" else 3
+            cells.append(_cell(values, digits))
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(values: Sequence[float], digits: int) -> str:
+    """Return a median, and the least and the greatest value where seeds differ."""
+    if not values:
+        return "–"
+    middle = f"{np.median(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def main() -> None:
-    """Print a line a row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("row", nargs="*", default=list(ROWS))
-    parser.add_argument("--scores", type=Path, default=Path("data/chunked/scores"))
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", nargs="*", default=list(ROWS), help=f"of {'; '.join(ROWS)}")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="with chunked/scores and rendered")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--parts", nargs="+", default=["validation", "test"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--excerpt-s", type=float, default=10.0, help="of each test film that is given sound")
     parser.add_argument("--set", nargs="*", default=[], help="NAME=VALUE, for all rows")
-    parser.add_argument("--keep", type=Path, help="a folder for what is trained; rows in it are not trained again")
     arguments = parser.parse_args()
-    shipped: Mapping[str, Any] = section_values(read_params(arguments.params), SECTION)  # type: ignore[assignment]
+    if unknown := sorted(set(arguments.row) - set(ROWS)):
+        parser.error(f"no row {unknown[0]!r}, there are {'; '.join(ROWS)}")
+    params = read_params(arguments.params)
     changed = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in arguments.set)}
+    shipped = {**section_values(params, SECTION), **changed}
+    transcribe = TranscribeParams.parse(section_values(params, "notes"), "notes")
     with tempfile.TemporaryDirectory() as scratch:
-        study = Study(ScoreSet(arguments.scores), arguments.parts, arguments.keep or Path(scratch))
-        unigram = unigram_nats(study.scores, study.takes).mean()
-        print(f"{len(study.takes)} takes of {' and '.join(arguments.parts)}, unigram {unigram:.3f} nats")
-        print(f"{'':42} {'seeing':>7} {'blind':>7} {'difference and interval':>26} {'training':>9}")
-        for name in arguments.row:
-            params = DeepSynthParams.parse({**shipped, **ROWS[name], **changed}, SECTION)
-            seeing, seconds = study.nats(SYSTEM, params)
-            blind, _ = study.nats(BLIND, params)
-            pieces = [study.scores.piece(take) for take in study.takes]
-            rng = np.random.default_rng(0)
-            mean, low, high = paired_interval(seeing, blind, pieces, n_resamples=2000, rng=rng)
-            worth = f"{mean:8.3f} [{low:7.3f}, {high:7.3f}]"
-            print(f"{name:42} {seeing.mean():7.3f} {blind.mean():7.3f} {worth} {seconds:8.0f}s", flush=True)
+        study = Study(arguments.data, transcribe, Path(scratch), arguments.excerpt_s)
+        print(f"{len(study.excerpts)} test takes, {arguments.excerpt_s:g} s of each sampled, {arguments.seeds} seeds\n")
+        for line in lines(study, arguments.row, shipped, arguments.seeds):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
