@@ -23,9 +23,10 @@ from models.key_states import Strokes
 
 INAUDIBLE = 1e-4  # -80 dB: where a response that fades is left out
 RIDGE = 3e-3
-N_ITERATIONS = 30  # of conjugate gradients
+N_ITERATIONS = 30  # of conjugate gradients from nothing
+N_MORE_ITERATIONS = 15  # from what the keys share
 N_ROUGH_ITERATIONS = 10  # while fading and loudness are found
-N_SHARINGS = 2  # rounds of sharing between keys
+N_SHARINGS = 3  # rounds of sharing between keys
 REACH = 4  # keys on each side that a key may sound like
 LEAST_LIKENESS = 0.7  # correlation with a neighbour's response, shifted to the key's pitch, below which none is shared
 ENOUGH = 0.02  # squared gain after which a key's own strokes count for as much as its neighbours
@@ -132,7 +133,8 @@ def fit_key_response(
         for _ in range(N_SHARINGS):
             if like is None:
                 problem = problem.with_loudness(_fitted_loudness(problem, responses))
-            responses = problem.solve(shared_responses(responses, problem.coverage(length)))
+            shared = shared_responses(responses, problem.coverage(length))
+            responses = problem.solve(shared, N_MORE_ITERATIONS)
     fitted = KeyResponse(n_keys, length)
     fitted.responses.copy_(torch.from_numpy(responses))
     fitted.fade.fill_(problem.fade)
