@@ -1,7 +1,6 @@
 """DeepSynth's adapter on a few seconds of music."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -353,7 +352,8 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_step_and_segments_and
         return loss(network, batch, l2=l2, lead=lead) * (float("nan") if len(calls) == 3 else 1.0)
 
     monkeypatch.setattr(training, "training_loss", overflows)
-    with pytest.raises(TrainingDiverged, match=r"deepsynth: the loss of step 3 is nan on [0-9a-f]{64} \([ab] from") as e:
+    expected = r"deepsynth: the loss of step 3 is nan on [0-9a-f]{64} \([ab] from"
+    with pytest.raises(TrainingDiverged, match=expected) as e:
         fit(music, tmp_path / "out", tmp_path / "resume")
     ids = {row.segment_id for row in music.scores.segments("train")}
     assert sum(one in str(e.value) for one in ids) in (1, 2)
