@@ -9,7 +9,7 @@ import pytest
 
 from tasks.cpu import PINNED, PINNED_WITH_AVX512, pin
 from tasks.errors import DamagedData, ParamsError, PipelineError
-from tasks.families.deepsynth import DeepSynthParams
+from tasks.families.deepsynth.params import DeepSynthParams
 from tasks.families.piano_roll import PianoRollParams
 from tasks.numerics import (
     COMPUTED_BY,
