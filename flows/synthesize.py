@@ -6,16 +6,16 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.run import Settings, one_at_a_time, progress_bar, run_stage
+from flows.run import Sections, Settings, one_at_a_time, progress_bar, run_stage
 from tasks.families import load_family
-from tasks.synthesize import synthesize_family
+from tasks.synthesize import SynthesizeParams, synthesize_family
 from tasks.tools import check_tools
 
 CHUNKED = Path("data/chunked")
 
 
 @task(task_run_name="perform with {family}", persist_result=False, cache_policy=NO_CACHE)
-def perform(family: str) -> None:
+def perform(family: str, params: SynthesizeParams) -> None:
     """Let one family perform every test take."""
     settings = Settings()
     performances = synthesize_family(
@@ -23,6 +23,7 @@ def perform(family: str) -> None:
         data=CHUNKED / load_family(family).data,
         trained=Path("data/trained") / family,
         out=Path("data/synthesized") / family,
+        params=params,
         accelerator=settings.accelerator,
         workers=settings.workers,
     )
@@ -33,16 +34,17 @@ def perform(family: str) -> None:
 
 
 @flow(name="synthesize", flow_run_name="synthesize {family}")
-def synthesize(family: str) -> None:
+def synthesize(family: str, params: SynthesizeParams) -> None:
     """Give the silent test takes their sound."""
     check_tools(["ffmpeg", "fluidsynth", "soundfont"])
     with one_at_a_time(f"synthesize@{family}"):
-        perform(family)
+        perform(family, params)
 
 
 def main(family: str) -> int:
     """Run the stage of one family as dvc.yaml calls it."""
-    return run_stage(synthesize, f"synthesize@{family}", {}, [family])
+    sections: Sections = {"params": ("synthesize", SynthesizeParams)}
+    return run_stage(synthesize, f"synthesize@{family}", sections, [family])
 
 
 if __name__ == "__main__":

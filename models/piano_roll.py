@@ -19,7 +19,7 @@ class KeyReaderConfig:
     """Sizes of a `KeyReader` and where the keys are.
 
     Attributes:
-        height: of a picture, in pixels.
+        height: that is read of a picture, in pixels from its top.
         width: of a picture, in pixels.
         key_column: (K,) the pixel column in the middle of each key.
         key_class: (K,) which keys have one shape: 0 to 11, the pitch class.
@@ -57,12 +57,13 @@ class KeyReader(nn.Module):
         self.register_buffer("key_class", torch.tensor(config.key_class), persistent=False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Map luma (B, height, width), 0 to 255, to the keys.
+        """Map luma (B, H, width), 0 to 255, to the keys; rows below the config's height are not read.
 
         Returns:
             The logit that a key is pressed, and the velocity if it is, 1.0 for 127: (B, K) each.
         """
-        rows = functional.adaptive_avg_pool2d(pictures.float()[:, None], (self.config.n_rows, self.config.width))
+        read = pictures[:, None, : self.config.height].float()
+        rows = functional.adaptive_avg_pool2d(read, (self.config.n_rows, self.config.width))
         rows = rows[:, 0]  # (B, R, width)
         # The darkest and the lightest place are a black and a white key at rest: exposure falls out here.
         darkest, lightest = rows.amin(dim=(1, 2), keepdim=True), rows.amax(dim=(1, 2), keepdim=True)

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from tasks.families import load_family
 from tasks.families.base import Performance
+from tasks.params import Section
 from tasks.registry import kind_module
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
@@ -20,8 +22,21 @@ from tasks.store.tables import write_table
 V = TypeVar("V")
 
 
+class SynthesizeParams(Section):
+    """How much of the test takes gets sound."""
+
+    score_excerpt_s: Annotated[float, Field(gt=0)] | None  # from the start of each score's film; None takes all of it
+
+
 def synthesize_family(
-    name: str, *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
+    name: str,
+    *,
+    data: Path,
+    trained: Path,
+    out: Path,
+    params: SynthesizeParams,
+    accelerator: str,
+    workers: int,
 ) -> Iterator[Any]:
     """Write what every system of a family makes of the test takes; `tasks.kinds` has a module for each kind of data.
 
@@ -30,6 +45,7 @@ def synthesize_family(
         data: the data set of its kind.
         trained: its trained folder.
         out: a folder that is replaced: ``SYSTEM/TAKE/`` with sound, video, and notes where the system detects them.
+        params: typed values of the section.
         accelerator: Lightning's word.
         workers: how many write files while the family makes what comes next.
 
@@ -44,7 +60,9 @@ def synthesize_family(
     """
     family = load_family(name)
     work = kind_module(family.data, "synthesize").synthesize
-    yield from work(family, data=data, trained=trained, out=out, accelerator=accelerator, workers=workers)
+    yield from work(
+        family, data=data, trained=trained, out=out, params=params, accelerator=accelerator, workers=workers
+    )
 
 
 def written(

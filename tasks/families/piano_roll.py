@@ -21,7 +21,7 @@ from tasks.errors import ParamsError
 from tasks.families.base import Film, Performance, VideoFamily
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.families.trained import config_of
-from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, WIDTH, key_columns
+from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, PEDAL_HEIGHT, WIDTH, key_columns
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
@@ -247,7 +247,7 @@ def _config(params: PianoRollParams) -> KeyReaderConfig:
     return config_of(
         KeyReaderConfig,
         params,
-        height=HEIGHT,
+        height=HEIGHT - PEDAL_HEIGHT,  # the last rows show the pedal, not a key
         width=WIDTH,
         key_column=tuple(int(column) for column in key_columns().mean(axis=1)),
         key_class=tuple((LOWEST_PITCH + key) % 12 for key in range(N_KEYS)),

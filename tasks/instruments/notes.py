@@ -46,6 +46,15 @@ class Notes:
             velocity=self.velocity[rows],
         )
 
+    def until(self, end_s: float) -> Self:
+        """Return the notes that begin before ``end_s``; what is down or sounds then ends there."""
+        begun = self.take(self.onset_s < end_s)
+        return replace(
+            begun,
+            offset_s=np.minimum(begun.offset_s, end_s),
+            sounding_offset_s=np.minimum(begun.sounding_offset_s, end_s),
+        )
+
 
 def sorted_notes(
     onset_s: NDArray[np.float64],

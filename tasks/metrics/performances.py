@@ -22,6 +22,14 @@ def at_rate(rate: int, audio: NDArray[np.float32], sample_rate: int) -> NDArray[
     return audio if sample_rate == rate else resample(audio, sample_rate, rate)
 
 
+def is_excerpt(n_samples: int, sample_rate: int, *, duration_s: float) -> bool:
+    """Return whether a sound of ``n_samples`` at ``sample_rate`` Hz ends before a take of ``duration_s`` does.
+
+    A sample less is no excerpt: a rate that does not divide the duration leaves or lacks a part of one.
+    """
+    return n_samples + 1 < duration_s * sample_rate
+
+
 def distances(
     truth: NDArray[np.float32], sounds: Sequence[NDArray[np.float32]], *, sample_rate: int
 ) -> list[dict[str, float]]:

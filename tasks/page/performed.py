@@ -3,15 +3,16 @@
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
+from tasks.metrics.performances import is_excerpt
 from tasks.page.figures import draw_note_scores, draw_notes, draw_spectrogram, draw_waveforms, loudest_span_s
 from tasks.page.page import Card, Media, Picture, picture_at
 from tasks.store.audio import read_audio
@@ -42,6 +43,11 @@ class Reference:
     def duration_s(self) -> float:
         """How long the sound is."""
         return len(self.audio) / self.sample_rate
+
+    def until(self, end_s: float) -> Self:
+        """Return the beginning of it, up to ``end_s``."""
+        notes = None if self.notes is None else self.notes.until(end_s)
+        return replace(self, audio=self.audio[: round(end_s * self.sample_rate)], notes=notes)
 
 
 def reference_card(reference: Reference, folder: Path, out: Path, *, source: Path, poster: Path) -> Card:
@@ -88,7 +94,7 @@ def system_card(
     remark: str,
     figures: tuple[tuple[str, str], ...],
 ) -> Card:
-    """Copy what one system made of a take, and draw it beside the reference.
+    """Copy what one system made of a take, and draw it beside the reference; of an excerpt, beside the same excerpt.
 
     Args:
         made: the folder with its ``audio.flac``, and ``video.mp4`` and ``notes.parquet`` where it has them.
@@ -106,6 +112,9 @@ def system_card(
     """
     name, title = f"{family}.{system}", reference.title
     audio, sample_rate = read_audio(made / "audio.flac")
+    duration_s, excerpt = len(audio) / sample_rate, ""
+    if is_excerpt(len(audio), sample_rate, duration_s=reference.duration_s):
+        reference, excerpt = reference.until(duration_s), f"first {duration_s:g} s"
     film = made / "video.mp4"
     source = film if film.exists() else made / "audio.flac"
     copy = folder / f"{name}{source.suffix}"
@@ -133,7 +142,7 @@ def system_card(
         pictures.insert(1, picture_at(roll, out, words, "notes", "Piano roll"))
     return Card(
         title=system,
-        remark=" · ".join(filter(None, (family, remark))),
+        remark=" · ".join(filter(None, (family, remark, excerpt))),
         media=(_media(copy, out, poster, f"{title}, sound by {system}"),),
         figures=figures,
         pictures=tuple(pictures),

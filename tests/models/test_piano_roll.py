@@ -58,6 +58,17 @@ def test_a_key_out_of_a_windows_sight_does_not_matter(reader):
     assert changed.max() <= 42
 
 
+def test_rows_below_the_height_are_not_read(reader):
+    lower = KeyReader(replace(CONFIG, height=55)).eval()
+    lower.load_state_dict(reader.state_dict())
+    dark = keyboard(7, 30)
+    dark[:, 55:] = 16
+    assert torch.equal(read(lower, dark), read(lower, keyboard(7, 30)))
+    assert torch.equal(read(lower, dark), read(lower, dark[:, :55]))
+    dark[:, 54:] = 16
+    assert not torch.equal(read(lower, dark), read(lower, keyboard(7, 30)))
+
+
 def test_exposure_falls_out(reader):
     picture = keyboard(7, 30).float()
     torch.testing.assert_close(read(reader, 0.7 * picture + 25), read(reader, picture), atol=1e-5, rtol=1e-4)

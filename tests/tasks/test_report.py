@@ -24,7 +24,7 @@ from tasks.media.encode import encode_film
 from tasks.metrics.table import metric
 from tasks.registry import KINDS, kind_module, kind_module_name
 from tasks.report import ReportParams, write_report
-from tasks.store.audio import write_flac
+from tasks.store.audio import read_audio, write_flac
 from tasks.store.tables import read_table, write_table
 
 PARAMS = ReportParams(
@@ -420,6 +420,23 @@ def test_damaged_input_is_named(tmp_path: Path, root: Path, spoil: Callable[[Pat
     spoil(tmp_path / "data")
     with pytest.raises(DamagedData, match=message):
         report(tmp_path)
+
+
+def test_a_performance_of_an_excerpt_is_shown_beside_the_same_excerpt(tmp_path, root, page):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copy(root / "dvc.yaml", tmp_path / "dvc.yaml")
+    path = tmp_path / "data/synthesized/roll/roll/menuet/audio.flac"
+    audio, sample_rate = read_audio(path)
+    path.unlink()
+    write_flac(path, audio[: round(0.8 * sample_rate)], sample_rate)
+    excerpt = report(tmp_path)
+    assert "first 0.8 s" not in (page / "index.html").read_text()
+    assert (excerpt / "index.html").read_text().count("first 0.8 s") == 1
+    drawn = {path.relative_to(page): path.read_bytes() for path in page.rglob("*.png")}
+    changed = {str(path) for path, data in drawn.items() if (excerpt / path).read_bytes() != data}
+    assert {Path(name).name for name in changed} == {
+        f"roll.roll.{what}.png" for what in ("notes", "spectrogram", "waveform")
+    }
 
 
 def test_a_family_that_params_no_longer_name_is_not_on_the_page(root):

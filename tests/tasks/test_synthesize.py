@@ -5,9 +5,15 @@ import time
 import numpy as np
 import pytest
 
-from tasks.errors import ToolError
+from tasks.errors import ParamsError, ToolError
 from tasks.families.base import Performance
-from tasks.synthesize import Lazy, written
+from tasks.synthesize import Lazy, SynthesizeParams, written
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_an_excerpt_of_no_length_is_refused_in_one_line(seconds):
+    with pytest.raises(ParamsError, match=r"^params.yaml: synthesize.score_excerpt_s: .*$"):
+        SynthesizeParams.parse({"score_excerpt_s": seconds}, "synthesize")
 
 
 def test_values_are_made_when_they_are_read():

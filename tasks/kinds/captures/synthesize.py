@@ -15,14 +15,21 @@ from tasks.media.encode import replace_sound
 from tasks.metrics.sound import level_dbfs
 from tasks.step import whole_folder
 from tasks.store.views import ViewSet
-from tasks.synthesize import Lazy, write_performance, written
+from tasks.synthesize import Lazy, SynthesizeParams, write_performance, written
 
 EVEN_LUMA = {"black": 0, "white": 255}
 EVEN_S = 3.0
 
 
 def synthesize(
-    family: VideoFamily[Any, Any], *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
+    family: VideoFamily[Any, Any],
+    *,
+    data: Path,
+    trained: Path,
+    out: Path,
+    params: SynthesizeParams,  # noqa: ARG001 - of scores
+    accelerator: str,
+    workers: int,
 ) -> Iterator[Performance]:
     """Write ``SYSTEM/TAKE/CAMERA/`` of every camera of the test takes; the arguments are those of `synthesize_family`.
 

@@ -13,7 +13,7 @@ from tasks.families.stems import at_rate, write_separation
 from tasks.metrics.causality import causality
 from tasks.step import whole_folder
 from tasks.store.ensembles import EnsembleSet
-from tasks.synthesize import Lazy
+from tasks.synthesize import Lazy, SynthesizeParams
 
 
 def synthesize(
@@ -22,6 +22,7 @@ def synthesize(
     data: Path,
     trained: Path,
     out: Path,
+    params: SynthesizeParams,  # noqa: ARG001 - of scores
     accelerator: str,
     workers: int,  # noqa: ARG001 - other kinds need it
 ) -> Iterator[Separation]:

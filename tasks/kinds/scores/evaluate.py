@@ -3,6 +3,10 @@
 Every system is compared at the codes' rate, so that a figure means the same in every row. Notes are those that the
 system predicts, else those that `tasks.features.polyphony` detects in its sound. Beside each result stands what it is
 against another take, of another piece: with that one's pictures, and against its notes and its sound.
+
+Where only the beginning of a take was given sound (``synthesize.score_excerpt_s``), its figures are of that excerpt:
+the notes that begin in it, the true sound and the amplitudes of it, the ceiling and, as long, the control. Likelihoods
+are always of all segments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +41,7 @@ from tasks.metrics.controls import ceiling_scores, control_scores, takes_of_othe
 from tasks.metrics.hiss import hiss_scores
 from tasks.metrics.likelihood import nats_of_segments
 from tasks.metrics.notes import Counts, note_scores, pitch_counts
-from tasks.metrics.performances import at_rate, distances, pitch_columns, transcribed_notes
+from tasks.metrics.performances import at_rate, distances, is_excerpt, pitch_columns, transcribed_notes
 from tasks.step import whole_folder
 from tasks.store.audio import read_audio
 from tasks.store.rendered import RENDERED
@@ -54,11 +58,13 @@ class _Reference:
     """A test take as performances are held against it, at the codes' rate.
 
     Attributes:
+        end_s: up to which it was performed and is scored; None where that is all of it.
         played: its notes.
         amplitudes: (F, N) of its true sound.
         ceiling: the score of the notes that are detected in its true sound.
     """
 
+    end_s: float | None
     played: Notes
     amplitudes: NDArray[np.float32]
     ceiling: dict[str, float]
@@ -95,16 +101,22 @@ def evaluate(
     }
 
     def refer(take: str, jobs: Sequence[None]) -> list[_Reference]:
-        played, truth = read_notes(take, RENDERED), _true_sound(take, scores.code_rate)
+        performed = synthesized / family.systems[0] / take / "audio.flac"  # all systems perform equally much
+        end_s = _end_of_excerpt_s(performed, scores.duration_s(take))
+        played, truth = read_notes(take, RENDERED), _true_sound(take, scores.code_rate, end_s)
+        if end_s is not None:
+            played = played.until(end_s)
         found = transcribed_notes(truth, sample_rate=scores.code_rate, pitches=KEYBOARD, params=transcribe_params)
         ceiling = ceiling_scores(played, found, **limits)
         amplitudes = _amplitudes(truth, scores.code_rate, _frame_rate(scores, take))
-        return [_Reference(played=played, amplitudes=amplitudes, ceiling=ceiling) for _ in jobs]
+        reference = _Reference(end_s=end_s, played=played, amplitudes=amplitudes, ceiling=ceiling)
+        return [reference for _ in jobs]
 
     references = dict(zip(takes, score_by_take(refer, [(take, None) for take in takes], workers), strict=True))
 
     def score(take: str, systems: Sequence[str]) -> list[Scored]:
-        truth, reference = _true_sound(take, scores.code_rate), references[take]
+        reference = references[take]
+        truth = _true_sound(take, scores.code_rate, reference.end_s)
         sounds = [at_rate(scores.code_rate, *read_audio(synthesized / name / take / "audio.flac")) for name in systems]
         scored: list[Scored] = []
         for system, sound, distance in zip(
@@ -185,8 +197,18 @@ def _picture_worth(own: Sequence[TakeScores], params: EvaluateParams) -> dict[st
     )
 
 
-def _true_sound(take: str, sample_rate: int) -> NDArray[np.float32]:
-    return at_rate(sample_rate, *read_audio(RENDERED / take / "audio.flac"))
+def _true_sound(take: str, sample_rate: int, end_s: float | None) -> NDArray[np.float32]:
+    audio, rendered_rate = read_audio(RENDERED / take / "audio.flac")
+    if end_s is not None:
+        audio = audio[: round(end_s * rendered_rate)]
+    return at_rate(sample_rate, audio, rendered_rate)
+
+
+def _end_of_excerpt_s(performed: Path, duration_s: float) -> float | None:
+    """Return where a performance of the beginning of a take ends; None where it is of all ``duration_s``."""
+    audio, sample_rate = read_audio(performed)
+    is_whole = not is_excerpt(len(audio), sample_rate, duration_s=duration_s)
+    return None if is_whole else len(audio) / sample_rate
 
 
 def _frame_rate(scores: ScoreSet, take: str) -> Fraction:

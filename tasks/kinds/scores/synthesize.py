@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.families.base import Film, Performance, VideoFamily
 from tasks.instruments.keyboard import film_frames
 from tasks.intake.notes import read_notes
@@ -14,15 +16,23 @@ from tasks.step import whole_folder
 from tasks.store.arrays import Arrays
 from tasks.store.rendered import RENDERED
 from tasks.store.segments import ScoreSet
-from tasks.synthesize import write_performance, written
+from tasks.synthesize import SynthesizeParams, write_performance, written
 
 
 def synthesize(
-    family: VideoFamily[Any, Any], *, data: Path, trained: Path, out: Path, accelerator: str, workers: int
+    family: VideoFamily[Any, Any],
+    *,
+    data: Path,
+    trained: Path,
+    out: Path,
+    params: SynthesizeParams,
+    accelerator: str,
+    workers: int,
 ) -> Iterator[Performance]:
     """Write ``SYSTEM/TAKE/`` of every test take; the arguments are those of `synthesize_family`.
 
-    The video is the film as the simulator draws it, with the system's sound.
+    The video is the film as the simulator draws it, with the system's sound. With ``score_excerpt_s`` film, sound and
+    the notes that bounds are handed end there.
 
     Yields:
         Each performance once it is written.
@@ -34,10 +44,16 @@ def synthesize(
     """
     scores = ScoreSet(data)
     takes = scores.takes("test")
-    films = {take: film_of(scores.open(take)) for take in takes}
+    longest_s = params.score_excerpt_s
+    films = {take: film_of(scores.open(take), longest_s) for take in takes}
     truth = {take: read_notes(take, RENDERED) for take in takes}
+    if longest_s is not None:
+        truth = {take: notes.until(longest_s) for take, notes in truth.items()}
     with whole_folder(out) as half, ThreadPoolExecutor(workers) as pool:
-        silent = {take: pool.submit(_silent_video, scores.open(take), half / f"{take}.mp4") for take in takes}
+        silent = {
+            take: pool.submit(_silent_video, scores.open(take), film, half / f"{take}.mp4")
+            for take, film in films.items()
+        }
 
         def write(performance: Performance) -> None:
             folder = half / performance.system / performance.take
@@ -51,24 +67,23 @@ def synthesize(
             video.result().unlink()
 
 
-def film_of(arrays: Arrays) -> Film:
-    """Return the silent film of a chunked take."""
-    return Film(
-        pictures=arrays["pictures"][:],
-        time_s=arrays["picture_time_s"][:],
-        duration_s=float(arrays.attributes["duration_s"]),
-    )
+def film_of(arrays: Arrays, longest_s: float | None) -> Film:
+    """Return the silent film of a chunked take; where it is longer than ``longest_s``, its first so many seconds."""
+    time_s, duration_s = arrays["picture_time_s"][:], float(arrays.attributes["duration_s"])
+    if longest_s is not None and longest_s < duration_s:
+        time_s, duration_s = time_s[: np.searchsorted(time_s, longest_s)], longest_s
+    return Film(pictures=arrays["pictures"][: len(time_s)], time_s=time_s, duration_s=duration_s)
 
 
-def _silent_video(arrays: Arrays, path: Path) -> Path:
-    frame_rate = Fraction(arrays.attributes["frame_rate"])
+def _silent_video(arrays: Arrays, film: Film, path: Path) -> Path:
+    frame_rate, n_pictures = Fraction(arrays.attributes["frame_rate"]), len(film.time_s)
     frames = film_frames(
-        arrays["picture_time_s"][:],
-        arrays["velocities"][:],
-        arrays["pedal"][:],
+        film.time_s,
+        arrays["velocities"][:n_pictures],
+        arrays["pedal"][:n_pictures],
         lit=arrays.attributes["lit"],
         frame_rate=frame_rate,
-        duration_s=float(arrays.attributes["duration_s"]),
+        duration_s=film.duration_s,
     )
     encode_film(path, frames, frame_rate=frame_rate)
     return path

@@ -1,5 +1,6 @@
 """The piano roll on films whose notes are known."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import mir_eval
@@ -9,12 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.piano_roll import KeyReader, KeyReaderConfig
 from tasks.errors import DamagedData, ParamsError
+from tasks.families.networks import load_network
 from tasks.families.piano_roll import (
     PianoRollFamily,
     PianoRollParams,
     degrade,
     notes_of_keys,
+    read_keys,
     sample_pictures,
 )
 from tasks.instruments.keyboard import draw_keyboard, film_frames, key_states
@@ -122,6 +126,22 @@ def test_degraded_pictures_are_the_same_for_the_same_draw_and_clean_without_faul
     assert (one - pictures).abs().mean() > 1
     clean = PARAMS.model_copy(update={"jitter_luma": 0.0, "noise_luma": 0.0, "blur": 0.0})
     assert torch.equal(degrade(pictures, np.random.default_rng(1), clean), pictures.float())
+
+
+def test_keys_and_velocities_are_the_same_with_and_without_the_pedals_line(music, trained):
+    film = music.film("d")
+    velocity = music.scores.open("d")["velocities"][:]
+    with_line = replace(film, pictures=draw_keyboard(velocity, lit="velocity", pedal=np.ones(len(velocity), np.uint8)))
+    assert (with_line.pictures != film.pictures).any(axis=(1, 2)).all()
+    network, _ = load_network(
+        trained / "piano_roll", lambda facts: KeyReader(KeyReaderConfig(**facts["network"])), {"network": dict}
+    )
+    with torch.inference_mode():
+        read = [torch.stack(network.eval()(torch.from_numpy(f.pictures))) for f in (film, with_line)]
+    assert torch.equal(*read)  # of every key, whether it is pressed, and how hard
+    assert read[0].std(dim=1).max() > 0
+    up, down = (read_keys(network, f.pictures, threshold=0.0) for f in (film, with_line))
+    np.testing.assert_array_equal(down, up)
 
 
 def test_the_same_training_writes_the_same_bytes_and_its_test_takes_are_never_opened(

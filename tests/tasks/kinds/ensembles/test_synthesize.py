@@ -21,7 +21,7 @@ from tasks.store.arrays import write_arrays
 from tasks.store.ensembles import EnsembleSet
 from tasks.store.segments import segment_rows, write_segments
 from tasks.store.tables import read_table
-from tasks.synthesize import synthesize_family
+from tasks.synthesize import SynthesizeParams, synthesize_family
 
 RATE, SECONDS = 1000, 4
 PARAMS = EvaluateParams(onset_tolerance_s=0.05, n_resamples=100, seed=1, museval_players=2)
@@ -86,9 +86,11 @@ def data(tmp_path, monkeypatch):
 
 
 def synthesize(data, out="synthesized"):
-    return list(
-        synthesize_family("toy", data=data, trained=Path("trained"), out=Path(out), accelerator="cpu", workers=1)
+    params = SynthesizeParams(score_excerpt_s=0.5)  # of scores: nothing here follows it
+    made = synthesize_family(
+        "toy", data=data, trained=Path("trained"), out=Path(out), params=params, accelerator="cpu", workers=1
     )
+    return list(made)
 
 
 def evaluate(data):

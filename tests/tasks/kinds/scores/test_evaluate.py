@@ -1,6 +1,8 @@
 """Scores of performances that are known to be right, to be silent, or to be late."""
 
 import json
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,15 @@ from tasks.evaluate import EvaluateParams, evaluate_family
 from tasks.families.baselines import BaselinesParams
 from tasks.families.deepsynth import DeepSynthFamily
 from tasks.families.deepsynth.params import BLIND, LINEAR, PREDICTION, RESPONSE, SYSTEM, DeepSynthParams
+from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.features.polyphony import TranscribeParams
 from tasks.features.resample import resample
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.notes import read_notes
+from tasks.kinds.scores.evaluate import KEYBOARD
+from tasks.metrics.amplitudes import correlation_scores
 from tasks.store.audio import read_audio, write_flac
+from tasks.store.rendered import RENDERED
 from tasks.store.segments import ScoreSet, write_segments
 from tasks.store.tables import read_table, write_table
 from tasks.takes import PARTS, SplitParams, read_catalog
@@ -145,6 +151,79 @@ def test_the_truth_is_perfect_silence_is_not_and_lateness_is_measured(evaluated)
     # Only a system that gives codes a probability has nats; it is no worse than uniform.
     assert [system for system in SYSTEMS if "nats_per_sample" in evaluated[system]] == ["unigram"]
     assert 0 < evaluated["unigram"]["nats_per_sample"] < np.log(256)
+
+
+EXCERPT_S = 1.02  # the third note is down then, the fourth begins later; the two before are not cut
+
+
+@pytest.fixture
+def excerpts(scores):
+    """Evaluate the first 1.02 s: `upper_bound` is the truth, with its notes, `nearest` the truth, `mean` silence."""
+    train("baselines", BASELINES, scores)
+    for take in ("take_2", "take_3"):
+        audio, rate = true_sound(take)
+        sound = audio[: round(EXCERPT_S * rate)]
+        perform("upper_bound", take, sound, rate, read_notes(take, RENDERED).until(EXCERPT_S))
+        perform("nearest", take, sound, rate)
+        for system in ("mean", "silence", "unigram"):
+            perform(system, take, np.zeros_like(sound), rate)
+    return evaluate("baselines", scores)
+
+
+def test_an_excerpt_is_held_against_the_same_excerpt_of_the_truth(excerpts):
+    truth, sound, silence = excerpts["upper_bound"], excerpts["nearest"], excerpts["mean"]
+    for figure in ("onset_f1", "offset_f1", "velocity_f1"):
+        assert truth[figure] == 1.0
+    for figure in ("mr_stft", "log_spectral_distance_db", "level_difference_db", "onset_lag_ms"):
+        assert truth[figure] == 0.0
+    for figure in ("amplitude_correlation", "note_correlation", "worst_note_correlation"):
+        assert truth[figure] == pytest.approx(1.0, abs=1e-6)
+    for figures in (truth, sound, silence):
+        assert figures["n_reference"] == 3.0  # of the five notes; the two after the end are no misses
+        assert figures["reference_onset_f1"] == sound["onset_f1"] > 0.7
+    assert (silence["onset_f1"], silence["onset_recall"]) == (0.0, 0.0)
+
+
+def test_the_control_is_as_long_as_the_excerpt(excerpts):
+    rows = read_table(Path("evaluated/takes.parquet"))
+    frequency_hz = note_frequencies_hz(KEYBOARD)
+
+    def amplitudes(take):
+        sound = resample(*true_sound(take), 4_000)[: round(4_000 * EXCERPT_S)]
+        of_keys = {"frequency_hz": frequency_hz[frequency_hz < 2_000], "n_frames": int(25 * EXCERPT_S)}
+        return note_amplitudes(sound, sample_rate=4_000, frame_rate=Fraction(25), **of_keys)
+
+    for take, other in OTHERS.items():
+        row = (rows["system"] == "upper_bound") & (rows["take"] == take)
+        expected = correlation_scores(amplitudes(other), amplitudes(take))["note_correlation"]
+        assert rows["other_note_correlation"][row] == pytest.approx([expected], abs=1e-6)
+    assert excerpts["upper_bound"]["other_onset_f1"] == 0.0  # the two takes have no pitch in common
+
+
+def test_likelihoods_of_an_excerpt_are_of_all_segments(excerpts, scores):
+    rows = read_table(Path("evaluated/takes.parquet"))
+    data = ScoreSet(scores)
+    expected = [row.segment_id for row in data.segments("test") if row.take == "take_2"]
+    of_take = (rows["system"] == "unigram") & (rows["take"] == "take_2")
+    assert list(rows["segment_ids"][of_take][0]) == expected
+    assert len(expected) * 1.0 > EXCERPT_S
+
+
+def test_a_sample_less_is_no_excerpt(scores):
+    train("baselines", BASELINES, scores)
+    for take in ("take_2", "take_3"):
+        audio, rate = true_sound(take)
+        for system in SYSTEMS:
+            perform(system, take, audio, rate)
+    whole = evaluate("baselines", scores)
+    shutil.rmtree("synthesized")
+    for take in ("take_2", "take_3"):
+        audio, rate = true_sound(take)
+        for system in SYSTEMS:
+            perform(system, take, audio[:-1], rate)
+    shorter = evaluate("baselines", scores)
+    for figure in ("reference_onset_f1", "n_reference", "other_onset_f1", "onset_f1"):
+        assert whole["nearest"][figure] == shorter["nearest"][figure]
 
 
 def test_every_row_names_the_segments_it_rests_on_and_where_its_notes_come_from(evaluated):
