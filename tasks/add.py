@@ -113,10 +113,10 @@ def add_takes(
 ) -> AddSummary:
     """Take recordings in: check, copy, hash and record them.
 
-    Each folder is a take's, or holds takes, or files in the marimba project's naming; a single recording or MIDI
-    file is a take of its own, and so is each solo (``solo_CODE.mp4``) and each file of stems (``NAME.stem.mp4``). A
-    take that stands in data/raw with the same files is known. One that has all of those files and more takes its
-    place; one with others does so only with ``replace``.
+    Each folder is a take's, or holds takes, MIDI files of pieces, or files in the marimba project's naming; a single
+    recording or MIDI file is a take of its own, and so is each solo (``solo_CODE.mp4``) and each file of stems
+    (``NAME.stem.mp4``). A take that stands in data/raw with the same files is known. One that has all of those files
+    and more takes its place; one with others does so only with ``replace``.
 
     Args:
         folders: read, never written to.

@@ -4,8 +4,9 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from tasks.errors import BadInput
 from tasks.intake.folder import (
@@ -29,6 +30,8 @@ MARIMBA = re.compile(
     r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
 )
 SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
+
+RECORDING_SUFFIXES = (*SOUND_SUFFIXES, ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
 
 
 class ArrivalError(BadInput):
@@ -76,15 +79,41 @@ class RefusedArrival:
 def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival | RefusedArrival]:
     """List the takes that the named folders and files hold, and refuse what is none.
 
+    A folder of several MIDI files without a recording or a take.yaml is a collection: each file of it is a take of its
+    own, by the file's name. Scores of one name in different folders have the folder's name before their own.
+
     Args:
         paths: folders and files.
         size: of files; a larger one is refused unread.
     """
+    found: list[Arrival | RefusedArrival] = []
     for path in paths:
         try:
-            yield from _arrivals_at(path, size, is_inside=False)
+            found += _arrivals_at(path, size, is_inside=False)
         except BadInput as error:
-            yield refused_arrival(path, error)
+            found.append(refused_arrival(path, error))
+    folders: dict[str, set[Path]] = {}
+    for one in found:
+        if _is_loose_score(one):
+            folders.setdefault(one.name, set()).add(one.source.resolve().parent)
+    for one in found:
+        yield _in_folder(one) if _is_loose_score(one) and len(folders[one.name]) > 1 else one
+
+
+def _is_loose_score(found: Arrival | RefusedArrival) -> TypeGuard[Arrival]:
+    """Return whether a take is a MIDI file that lies in no take's folder."""
+    if isinstance(found, RefusedArrival) or role_of(found.source.name) != "score":
+        return False
+    return found.files.get(found.source.name) == found.source
+
+
+def _in_folder(score: Arrival) -> Arrival | RefusedArrival:
+    """Return the score with its folder's name before its own."""
+    try:
+        name = _take_name(f"{score.source.resolve().parent.name}_{score.name}", score.source)
+    except BadInput as error:
+        return refused_arrival(score.source, error)
+    return replace(score, name=name)
 
 
 def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[Arrival | RefusedArrival]:
@@ -104,8 +133,8 @@ def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[A
     has_recordings = any(role in ("camera", "microphone") for role in roles)
     has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
     is_take = has_recordings or any(entry.name == TAKE_FILE for entry in inside) or roles == ["score"]
-    n_alone = sum(_is_alone(entry.name) for entry in inside)
-    if is_take or (is_inside and not is_marimba and n_alone < 2) or not inside:
+    are_takes = is_marimba or sum(_is_alone(entry.name) for entry in inside) > 1 or _are_pieces(inside)
+    if is_take or (is_inside and not are_takes) or not inside:
         yield _folder_arrival(path, size)
         return
     for entry in inside:
@@ -122,6 +151,12 @@ def _is_alone(name: str) -> bool:
     """Return whether a file holds a take of its own, a solo or all stems of one, so that several are several takes."""
     named = ensemble_file(name)
     return named is not None and named.role in ("solo", "stems")
+
+
+def _are_pieces(inside: Sequence[Path]) -> bool:
+    """Return whether a folder's files are several MIDI files and, by their names, no recording."""
+    is_recorded = any(_is_alone(path.name) or path.suffix.lower() in RECORDING_SUFFIXES for path in inside)
+    return not is_recorded and sum(role_of(path.name) == "score" for path in inside) > 1
 
 
 def _is_folder(path: Path) -> bool:

@@ -142,6 +142,63 @@ def test_a_folder_of_takes_scores_and_marimba_recordings_is_sorted_into_takes(pr
     assert outcomes(add(inbox)) == [(name, "", "known", "") for name in ("film", "loose", "one", "score", "seq6a")]
 
 
+PIECES = Path(__file__).parents[2] / "data/sample/midi"
+
+
+@pytest.fixture
+def collection(inbox):
+    """Make a folder as collections of pieces come: composers' folders of MIDI files, a licence and a table beside."""
+    pieces = sorted(PIECES.glob("*.mid"))[:5]
+    for place, piece in zip(("a/one.mid", "a/two.mid", "b/one.mid", "b/three.MIDI", "c/four.mid"), pieces, strict=True):
+        (inbox / place).parent.mkdir(exist_ok=True)
+        shutil.copy(piece, inbox / place)
+    (inbox / "LICENCE.txt").write_text("words")
+    return inbox
+
+
+def test_each_midi_file_of_a_collection_is_a_take_and_one_name_in_two_folders_is_two(project, collection, add):
+    (collection / "a" / "README").write_text("words")
+    before = files(collection)
+    planned = add(collection, dry_run=True)
+    summary = add(collection)
+    assert planned.rows == summary.rows
+    assert outcomes(summary) == [
+        ("LICENCE", "", "quarantined", "NOT_MEDIA"),
+        ("LICENCE", "cam_main", "quarantined", "NOT_MEDIA"),
+        ("README", "", "quarantined", "NOT_A_TAKE"),
+        *((name, "", "added", "") for name in ("a_one", "b_one", "c", "three", "two")),
+    ]
+    at = {"a_one": "a/one.mid", "b_one": "b/one.mid", "c": "c/four.mid", "three": "b/three.MIDI", "two": "a/two.mid"}
+    assert raw(project) == {f"{name}/{path.partition('/')[2]}": before[path] for name, path in at.items()}
+    assert files(collection) == before
+    assert {row.state for row in add(collection).rows if row.kind == ""} == {"known"}
+
+
+@pytest.mark.parametrize("beside", ["mic_room.wav", "film.mp4", "solo_vn.mp4", "stem_1_vn.wav", "take.yaml"])
+def test_a_folder_with_more_than_midi_files_is_no_collection(project, collection, media, add, beside):
+    if beside == "take.yaml":
+        (collection / "a" / beside).write_text("piece: p\n")
+    else:
+        shutil.copy(media / ("mic0.wav" if beside.endswith(".wav") else "cam0.mp4"), collection / "a" / beside)
+    rows = add(collection, dry_run=True).rows
+    assert {row.take for row in rows} == {"LICENCE", "a", "c", "one", "three"}
+    assert [row.source for row in rows if row.take == "one"] == [str(collection / "b/one.mid")]
+
+
+def test_a_name_that_the_folder_makes_too_long_is_refused(project, inbox, add):
+    pieces = sorted(PIECES.glob("*.mid"))[:4]
+    for place, piece in zip(("a", "b" * 99), (pieces[:2], pieces[2:]), strict=True):
+        (inbox / place).mkdir()
+        for name, path in zip(("one.mid", f"two_{place[0]}.mid"), piece, strict=True):
+            shutil.copy(path, inbox / place / name)
+    assert [(row.take, row.kind) for row in add(inbox, dry_run=True).rows] == [
+        ("a_one", ""),
+        ("one", "BAD_NAME"),
+        ("two_a", ""),
+        ("two_b", ""),
+    ]
+
+
 def test_one_broken_device_stays_outside_and_the_take_comes_in_without_it(project, inbox, media, add):
     folder = take(inbox, "one", media)
     (folder / "cam_side.mp4").write_bytes((media / "cam1.mp4").read_bytes()[:300])
