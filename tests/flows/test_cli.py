@@ -38,6 +38,7 @@ from tasks.separate import SeparateParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
 from tasks.synchronize import SynchronizeParams
+from tasks.synthesize import SynthesizeParams
 from tasks.takes import SplitParams
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,7 @@ SECTIONS = {
     "split": SplitParams,
     "perform": PerformParams,
     "separate": SeparateParams,
+    "synthesize": SynthesizeParams,
     "evaluate": EvaluateParams,
     "report": ReportParams,
     "notes": NotesParams,
