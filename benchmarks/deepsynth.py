@@ -3,7 +3,8 @@
 Each row trains the network of ``params.yaml`` (section ``train.deepsynth``) with some values changed, and measures it
 on the test takes: nats per sample with their own pictures and with those of another take; and of the sound that it
 makes of the begin of each film, onset F1 against its notes and against another take's, the correlation of note
-amplitudes, distance and level. The last rows are what it must beat. Run it after the stage ``chunk``:
+amplitudes, distance and level. The last rows are what it must beat. *Above the first*: nats over those of the first
+row that was asked for, with the 95 % interval over pieces (means over seeds). Run it after the stage ``chunk``:
 ``python -m benchmarks.deepsynth [ROW ...] [--seeds 3] [--data DIR] [--excerpt-s 10] [--set n_steps=100 ...]``
 With ``--data`` of a run with ``render.pedal: unseen`` the rows are those of a pedal that no picture shows.
 """
@@ -38,6 +39,7 @@ from tasks.instruments.notes import Notes
 from tasks.intake.notes import read_notes
 from tasks.metrics.amplitudes import correlation_scores
 from tasks.metrics.controls import takes_of_other_pieces
+from tasks.metrics.intervals import paired_intervals
 from tasks.metrics.notes import fundamental_hz, note_scores
 from tasks.metrics.performances import transcribed_notes
 from tasks.metrics.sound import scores_of_sounds
@@ -79,6 +81,7 @@ FIGURES = (
     "level",
     "cpu_s",
 )
+N_RESAMPLES = 2000
 
 
 class Study:
@@ -95,12 +98,13 @@ class Study:
             take: mu_law_decode(self.films[take].codes[: n_samples_of(film, self.rate)])
             for take, film in self.excerpts.items()
         }
+        self.nats: dict[str, NDArray[np.float64]] = {}  # of each row, by test take: means over seeds
         self.notes = {
             take: _until(read_notes(take, data / "rendered"), film.duration_s) for take, film in self.excerpts.items()
         }
 
-    def row(self, system: str, params: DeepSynthParams) -> dict[str, float]:
-        """Train one system and return its figures, means over the test takes."""
+    def row(self, system: str, params: DeepSynthParams) -> tuple[dict[str, float], NDArray[np.float64] | None]:
+        """Train one system and return its figures, means over the test takes, and its nats by take if it has any."""
         check(params)
         out = Path(tempfile.mkdtemp(dir=self.folder))
         start = process_time()
@@ -112,15 +116,27 @@ class Study:
         make = response_sounds if system == RESPONSE else sample_films
         sounds = make(network, facts, self.excerpts, accelerator="cpu")
         found |= means(self.scored(take, sound) for take, sound in sounds)
+        nats = None
         if system != RESPONSE:
             measured = partial(
                 measure_nats, out / trained, self.scores, self.scores.segments("test"), accelerator="cpu"
             )
-            found["nats"] = self._mean(measured())
+            nats = self._by_take(measured())
+            found["nats"] = float(nats.mean())
             if system in (SYSTEM, LINEAR):
-                found["other"] = self._mean(measured(pictures_of=self.others))
+                found["other"] = float(self._by_take(measured(pictures_of=self.others)).mean())
         shutil.rmtree(out)
-        return found
+        return found, nats
+
+    def above_first(self, name: str) -> str:
+        """Return a row's nats over those of the first row that has any, with the interval over pieces."""
+        first = next(iter(self.nats), name)
+        if name == first or name not in self.nats:
+            return "–"
+        pieces = [self.scores.piece(take) for take in self.scores.takes("test")]
+        difference = self.nats[name] - self.nats[first]
+        mean, low, high = paired_intervals(difference, pieces, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0))
+        return f"{mean[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}]"
 
     def scored(self, take: str, sound: NDArray[np.float32]) -> dict[str, float]:
         """Return the figures of one sound."""
@@ -159,10 +175,10 @@ class Study:
             n_frames=int(len(sound) * FRAME_RATE / self.rate),
         )
 
-    def _mean(self, nats: NDArray[np.float64]) -> float:
-        """Return the mean over takes of their segments' means."""
+    def _by_take(self, nats: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean over each test take's segments, in order of `ScoreSet.takes`."""
         of_take = np.array([row.take for row in self.scores.segments("test")])
-        return float(np.mean([nats[of_take == take].mean() for take in np.unique(of_take)]))
+        return np.array([nats[of_take == take].mean() for take in self.scores.takes("test")])
 
 
 def _until(notes: Notes, end_s: float) -> Notes:
@@ -173,22 +189,24 @@ def lines(study: Study, names: Sequence[str], shipped: Mapping[str, Any], n_seed
     """Yield the table, a line as soon as its row is measured."""
     ceiling = means(study.scored(take, sound) for take, sound in study.truth.items())
     heads = ("NLL", "other pictures", "onset F1", "of another take", "note corr.", "amplitude corr.", "MR-STFT")
-    yield f"| row | {' | '.join(heads)} | level, dB | training, CPU-s |"
-    yield f"|---|{(len(heads) + 2) * '---|'}"
+    yield f"| row | {' | '.join(heads)} | level, dB | training, CPU-s | NLL above the first |"
+    yield f"|---|{(len(heads) + 3) * '---|'}"
     true = f"{ceiling['onset_f1']:.3f} | {ceiling['other_onset_f1']:.3f}"
-    yield f"| the true sound, as codes | – | – | {true} | 1 | 1 | 0 | 0 | – |"
+    yield f"| the true sound, as codes | – | – | {true} | 1 | 1 | 0 | 0 | – | – |"
     for name in names:
         system, changes = ROWS[name]
         seeds = [
             study.row(system, DeepSynthParams.parse({**shipped, **changes, "seed": seed}, SECTION))
             for seed in range(n_seeds)
         ]
+        if nats := [by_take for _, by_take in seeds if by_take is not None]:
+            study.nats[name] = np.mean(nats, axis=0)
         cells = []
         for key in FIGURES:
-            values = [one[key] for one in seeds if key in one]
+            values = [one[key] for one, _ in seeds if key in one]
             digits = 0 if key == "cpu_s" else 3
             cells.append(_cell(values, digits))
-        yield f"| {name} | {' | '.join(cells)} |"
+        yield f"| {name} | {' | '.join(cells)} | {study.above_first(name)} |"
 
 
 def _cell(values: Sequence[float], digits: int) -> str:
