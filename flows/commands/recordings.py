@@ -60,6 +60,7 @@ def perform(
     from flows.run import Settings
     from tasks.chunk import ChunkParams
     from tasks.perform import PerformParams, perform_video, region_of
+    from tasks.promote import serving
 
     params = section_of("perform", PerformParams)
     family = family or params.family
@@ -77,7 +78,7 @@ def perform(
             video,
             out,
             family=family,
-            trained=Path("data/trained") / family,
+            trained=serving(family),
             params=params,
             accelerator=Settings().accelerator,
             progress=status.update,
@@ -208,6 +209,7 @@ def separate(
     from rich.table import Table
 
     from flows.run import Settings
+    from tasks.promote import serving
     from tasks.separate import FORMATS, SeparateParams, players_named, separate_file
     from tasks.synchronize import SynchronizeParams
 
@@ -220,7 +222,7 @@ def separate(
             mix,
             out or Path(f"{mix.stem}_stems"),
             family=family,
-            trained=Path("data/trained") / family,
+            trained=serving(family),
             data=Path("data/chunked/ensembles"),
             params=params,
             clock=section_of("synchronize", SynchronizeParams),

@@ -7,7 +7,7 @@ Pictures are stored once, where keys change; sound once, as mu-law codes. A segm
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,28 @@ def write_segments(path: Path, segments: Sequence[Segment]) -> None:
     columns["start_sample"] = np.array([row.start_sample for row in rows], np.int64)
     columns["n_samples"] = np.array([row.n_samples for row in rows], np.int64)
     write_table(path, columns)
+
+
+def lend_take(folder: Path, take: str, out: Path) -> None:
+    """Write an index whose only take, for testing, is one of another data set, with a link to its arrays.
+
+    Args:
+        folder: the data set that has the take.
+        take: its name.
+        out: a folder that is made.
+
+    Raises:
+        DamagedData: the data set is damaged, or has no such take.
+    """
+    takes, name = _read_takes(folder / "takes.json"), "test"
+    if take not in takes:
+        raise DamagedData(f"{folder} has no take {take}")
+    out.mkdir(parents=True)
+    (out / take).symlink_to((folder / take).resolve(), target_is_directory=True)
+    described = {take: asdict(replace(takes[take], part=name))}
+    (out / "takes.json").write_text(json.dumps(described) + "\n", encoding="utf-8")
+    rows = [row._replace(part=name) for row in _read_segments(folder / "segments.parquet") if row.take == take]
+    write_segments(out / "segments.parquet", rows)
 
 
 def check_disjoint(segments: Iterable[Segment]) -> None:

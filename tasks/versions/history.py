@@ -135,6 +135,23 @@ class Version:
             raise HistoryError(f"{self.name}: {folder} holds no {name}")
         return self._cached(found, folder)
 
+    def made(self, folder: str, *, md5: str | None = None) -> dict[str, Path]:
+        """Return where each file of a folder lies in DVC's cache, by its path in the folder.
+
+        Args:
+            folder: that a stage made, or that it read.
+            md5: of the folder; by default as dvc.lock has it among what stages made, for a working tree too.
+
+        Raises:
+            HistoryError: no stage of this version made it, or it is not in the cache.
+            DamagedData: what the cache holds is not what its hash says.
+        """
+        md5 = md5 or self.hashes("outs").get(folder)
+        if md5 is None:
+            raise HistoryError(f"{self.name} has no {folder}: that version ends before the stage that makes it")
+        listed = json.loads(self._cached(md5, folder).read_bytes())
+        return {str(row["relpath"]): self._cached(str(row["md5"]), folder) for row in listed}
+
     def _cached(self, md5: str, folder: str) -> Path:
         plain, _, suffix = md5.partition(".")
         if not _MD5.fullmatch(plain) or suffix not in ("", "dir"):

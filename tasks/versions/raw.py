@@ -123,6 +123,33 @@ def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
         yield record
 
 
+def track(folder: Path, *, tell: Tell) -> None:
+    """Record a folder beside data/raw in a ``.dvc`` file of its own; another process of DVC is waited for, and named.
+
+    Raises:
+        PipelineError: this is no project of DVC, or DVC failed.
+    """
+    try:
+        repo = Repo()
+    except DvcException as error:
+        raise PipelineError(f"{_one_line(error)}: run this in a project that `dvc init` made") from None
+    repo.scm_context.quiet = True
+    waiting = ""
+    with repo:
+        while True:
+            try:
+                add(repo, [str(folder)])
+            except LockError:
+                if (holders := _holders(repo)) != waiting:
+                    tell(f"{folder}: waiting for {holders}")
+                    waiting = holders
+                time.sleep(RETRY_S)
+            except DvcException as error:
+                raise PipelineError(f"dvc add {folder}: {_one_line(error)}") from error
+            else:
+                return
+
+
 def is_recorded(raw: Path) -> bool:
     """Say whether ``data/raw.dvc`` counts as many files and bytes as stand in ``data/raw``: quick, and no proof."""
     files = [path for path in raw.rglob("*") if path.is_file() and path.name != KEEPER]
