@@ -15,7 +15,7 @@ from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.numerics import networks_of
 from tasks.params import read_params
 from tasks.step import file_sha256, json_sha256, whole_folder
-from tasks.versions.history import Version
+from tasks.versions.history import HistoryError, Version, read_version
 from tasks.versions.raw import track
 
 PROMOTED, TRAINED, CHUNKED = Path("data/promoted"), "data/trained", "data/chunked"
@@ -76,6 +76,7 @@ def promote(family: str, version: Version, *, tell: Callable[[str], None], dry_r
         PipelineError: it was trained on data of an earlier version, whose parameters this one does not know; or DVC
             failed, or the disk is full.
     """
+    version = _as_committed(version, family)
     stages = version.lock["stages"]
     trained = stages.get(f"train@{family}")
     if trained is None:
@@ -201,6 +202,19 @@ def shared_numerics(families: list[str]) -> str:
         words = ", ".join(f"{family} {networks}" for family, networks in found.items())
         raise ParamsError(f"promoted families differ in numerics.networks ({words}): promote those of one kind")
     return next(iter(found.values()), "fast")
+
+
+def _as_committed(version: Version, family: str) -> Version:
+    """Return the last commit in place of a working tree that has the same weights of the same data and parameters."""
+    if version.commit is not None:
+        return version
+    try:
+        head = read_version("HEAD", root=version.root)
+    except HistoryError:
+        return version
+    both = (version.lock["stages"], head.lock["stages"])
+    stages = ("extract", "chunk", f"train@{family}")
+    return head if all(both[0].get(stage) == both[1].get(stage) for stage in stages) else version
 
 
 def _expected(stages: Mapping[str, Any]) -> dict[str, Any]:

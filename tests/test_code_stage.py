@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAMILIES = {"baselines": "scores", "cnn_lstm": "captures"}
-STAGES = ["film", "ingest", "render", "synchronize", "extract", "chunk", "report"]
+STAGES = ["film", "ingest", "render", "synchronize", "extract", "chunk", "score", "report"]
 STAGES += [f"{verb}@{family}" for verb in ("train", "synthesize", "evaluate") for family in FAMILIES]
 # What a stage does here: it holds its code against data/code.json as `run_stage` does, and writes its outs.
 STAND_IN = """
@@ -66,7 +66,7 @@ class Scratch:
         params = yaml.safe_load((PROJECT / "params.yaml").read_text())
         (folder / "params.yaml").write_text(yaml.safe_dump({**params, "families": FAMILIES}))
         for path in {dep for stage in described["stages"].values() for dep in stage.get("deps", [])}:
-            if path.startswith(("data/sample", "data/raw", "data/tools")):
+            if path.startswith(("data/sample", "data/raw", "data/promoted", "data/tools")):
                 made = folder / path if path.endswith((".yaml", ".json")) else folder / path / "a.mid"
                 made.parent.mkdir(parents=True, exist_ok=True)
                 made.write_text("{}")
@@ -134,7 +134,7 @@ def test_nothing_to_do_is_nothing_run(scratch):
         ("tasks/families/cnn_lstm.py", {"train@cnn_lstm", "synthesize@cnn_lstm", "evaluate@cnn_lstm"}),
         ("tasks/kinds/captures/train.py", {"train@cnn_lstm"}),
         ("tasks/kinds/scores/render.py", {"render"}),
-        ("tasks/kinds/ensembles/evaluate.py", set()),  # no family of ensembles is in this pipeline
+        ("tasks/kinds/ensembles/evaluate.py", {"score"}),  # of any kind; no family of ensembles is in this pipeline
         ("tasks/page/templates/report.css", {"report"}),
         ("flows/evaluate.py", of("evaluate")),
         ("flows/commands/stages.py", set()),
@@ -145,7 +145,7 @@ def test_repro_after_an_edit_reruns_exactly_the_stages_whose_key_changed(scratch
     scratch.edit(path)
     ran, changed = scratch.reproduced()
     assert changed == stale
-    assert ran == {"code"} | stale
+    assert ran == {"code"} | stale | ({"score"} if any(name.startswith("synthesize@") for name in stale) else set())
 
 
 def test_an_edit_that_all_rest_on_reruns_all_and_one_of_the_libraries_too(scratch):
@@ -189,7 +189,7 @@ def test_experiments_run_the_stages_of_edited_code_and_no_other(scratch):
     scratch.commit()
     scratch.edit("tasks/families/cnn_lstm.py")
     stale = {"train@cnn_lstm", "synthesize@cnn_lstm", "evaluate@cnn_lstm"}
-    assert scratch.ran("dvc", "exp", "run") == {"code"} | stale
+    assert scratch.ran("dvc", "exp", "run") == {"code", "score"} | stale
     scratch.commit()
     scratch.edit("tasks/kinds/captures/train.py")
     # Git ignores data/tools.json, which set-up writes: an experiment in a folder of its own is given a copy.

@@ -43,7 +43,8 @@ def keys(stage, file):
 
 @pytest.mark.parametrize(("name", "stage"), TRACKED)
 def test_a_stage_tracks_its_own_code_and_the_libraries(name, stage):
-    assert keys(stage, CODE) == [name.replace("@", "."), "libraries"]
+    adapters = ["synthesize"] if name == "score" else []  # it sounds every family in one process
+    assert keys(stage, CODE) == [name.replace("@", "."), *adapters, "libraries"]
 
 
 def test_the_stages_are_those_that_the_code_has_and_each_finds_its_key(tmp_path):
@@ -58,7 +59,8 @@ def test_the_stages_are_those_that_the_code_has_and_each_finds_its_key(tmp_path)
             found = code
             for part in key.split("."):  # as DVC looks it up
                 found = found[part]
-            assert re.fullmatch("[0-9a-f]{64}", found), name
+            digests = list(found.values()) if isinstance(found, dict) else [found]
+            assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests), name
 
 
 @pytest.mark.parametrize(("name", "stage"), TRACKED)
@@ -72,7 +74,7 @@ def test_the_code_is_all_the_packages_and_the_libraries_lock_file():
 
 
 def test_the_file_stays_short_enough_to_be_read():
-    assert len(TEXT.splitlines()) <= 230
+    assert len(TEXT.splitlines()) <= 260
 
 
 def test_a_familys_kind_is_what_its_adapter_learns_from():
@@ -103,7 +105,7 @@ def test_a_stage_is_one_verb(name, stage):
 
 def test_every_section_of_params_yaml_is_a_parameter_of_some_stage_but_those_of_commands_by_hand():
     used = {param.split(".")[0] for _, stage in flat_stages() for param in keys(stage, "params.yaml")}
-    assert set(PARAMS) ^ used == {"perform", "separate", "compare", "search"}
+    assert set(PARAMS) ^ used == {"perform", "separate", "compare", "gate", "search"}
 
 
 def test_every_family_that_trains_has_its_curves_plotted():

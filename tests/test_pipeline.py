@@ -1,5 +1,6 @@
 """The whole pipeline from nothing: the files of this checkout, three short pieces, models too small to be any good."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -193,7 +194,7 @@ def test_from_nothing_every_stage_leaves_its_result(clone):
     assert found["synchronized"] == filmed | played
     assert (found["chunked/captures"], found["chunked/ensembles"]) == (filmed, played)
     assert "filmed_marimba_rain_1" in (data / "report" / "index.html").read_text()
-    assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", *FAMILIES}
+    assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", "promoted", *FAMILIES}
     for family in FAMILIES:
         sounds = {
             "scores": "etude_thirds/video.mp4",
@@ -230,7 +231,7 @@ def test_an_edited_adapter_makes_its_own_family_stale_and_no_other(clone, family
     before = path.read_text()
     path.write_text(before + "\n# edited\n")
     try:
-        assert clone.stale() == of_family(family)
+        assert clone.stale() == of_family(family) | {"score"}  # which sounds every family that is promoted
     finally:
         path.write_text(before)
     assert clone.stale() == set()
@@ -250,3 +251,33 @@ def test_another_seed_runs_its_own_family_and_the_report_and_nothing_else(clone)
     after = yaml.safe_load(clone.lock())["stages"]
     assert ran == of_family(family) | {"report"}
     assert {stage for stage in STAGES if before[stage] != after[stage]} == ran
+
+
+def test_promoted_weights_score_what_comes_in_and_nothing_is_trained(clone):
+    """Last here: one more take is filmed, of a piece that has been learned or tested."""
+    family, scored = "capture_baselines", clone.folder / "data" / "scored"
+    clone.run("python", "-c", "from flows.cli import main; main()", "promote", family)
+    assert clone.repro("score")[1] == {"score"}
+    index = json.loads((clone.folder / "data/chunked/captures/takes.json").read_text())
+    [tested] = [name for name, take in index.items() if take["part"] == "test"]
+    receipt = (scored / family / tested / "_receipt.json").stat()
+    figures = json.loads((clone.folder / "data/metrics/promoted.json").read_text())[family]
+    evaluated = json.loads((clone.folder / f"data/metrics/{family}.json").read_text())
+    assert figures.keys() == evaluated.keys()
+    for system, values in figures.items():
+        assert values == {name: evaluated[system][name] for name in values}, system
+        assert values["onset_f1"] == evaluated[system]["onset_f1"]
+
+    text = (clone.folder / "params.yaml").read_text()
+    params = yaml.safe_load(text)
+    params["film"]["n_takes"] += 1  # the first piece again, with another rig
+    (clone.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    _, ran = clone.repro("score")
+    assert {"film", "ingest", "synchronize", "extract", "chunk", "score"} <= ran
+    assert not any("@" in stage for stage in ran)
+    [new] = {path.name for path in (scored / family).iterdir() if path.is_dir()} - {tested}
+    assert new == f"filmed_{FILMED[0]}_2"
+    about = json.loads((scored / family / new / "score.json").read_text())
+    part = index[f"filmed_{FILMED[0]}_1"]["part"]
+    assert about["apart"] == (part != "test")
+    assert (scored / family / tested / "_receipt.json").stat().st_mtime_ns == receipt.st_mtime_ns

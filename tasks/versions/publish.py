@@ -29,7 +29,7 @@ def dirty_inputs(version: Version) -> list[str]:
         version: the working tree.
     """
     inputs = {PurePosixPath(path) for path in (*version.hashes("deps"), "dvc.yaml", "params.yaml")}
-    made = {PurePosixPath(path) for path in version.hashes("outs")} | {PurePosixPath("data/raw")}
+    made = {PurePosixPath(path) for path in (*version.hashes("outs"), "data/raw", "data/promoted")}
     status = git(
         ["status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--", "."], root=version.root
     )
@@ -45,7 +45,8 @@ def dirty_inputs(version: Version) -> list[str]:
 def commit_version(message: str, *, version: Version) -> str | None:
     """Commit what a new data version consists of, and nothing else that is dirty or staged.
 
-    That is dvc.lock, data/raw.dvc, the results that git tracks, and the .gitignore files that DVC wrote beside others.
+    That is dvc.lock, data/raw.dvc, which weights are promoted, the results that git tracks, and the .gitignore files
+    that DVC wrote beside others.
 
     Args:
         message: of the commit.
@@ -62,7 +63,14 @@ def commit_version(message: str, *, version: Version) -> str | None:
         ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *version.hashes("outs")], root=root
     )
     beside = {PurePosixPath(path).parent / ".gitignore" for path in (*version.hashes("outs"), "data/raw")}
-    wanted = [LOCK, "data/raw.dvc", "data/metrics", *tracked.split("\0")[:-1], *sorted(str(path) for path in beside)]
+    wanted = [
+        LOCK,
+        "data/raw.dvc",
+        "data/promoted",
+        "data/metrics",
+        *tracked.split("\0")[:-1],
+        *sorted(str(path) for path in beside),
+    ]
     paths = [path for path in wanted if (root / path).exists()]
     is_kept = bool(git(["ls-files", "--", KEEPER], root=root).strip())
     with tempfile.TemporaryDirectory() as scratch:
