@@ -200,7 +200,8 @@ class _Problem:
         """Return by how much squared gain each sample of each response was played, (K, L)."""
         known, fading = np.zeros((self.n_keys, length), np.float32), _fading(self.fade)
         for take, gains in zip(self.takes, self.gains, strict=True):
-            _add_coverage(*_columns(take.strokes), gains, len(take.sound), fading, known)
+            everywhere = np.ones(len(take.sound), np.float32)
+            _add_to_responses(*_columns(take.strokes), gains**2, everywhere, fading**2, known)
         return known
 
 
@@ -328,6 +329,13 @@ def _fading(fade: float) -> Floats:
     return (fade ** np.arange(1, n + 1)).astype(np.float32)
 
 
+@_compiled(inline="always")
+def _span(start: int, release: int, length: int, n_samples: int) -> tuple[int, int, int]:
+    """Return the first sample of a stroke, the first at which it fades, and the first after its response or the end."""
+    last = min(n_samples, start + length)
+    return start, min(last, max(release, start)), last
+
+
 @_compiled(fastmath={"contract"})
 def _sum_responses(
     key: NDArray[np.int64],
@@ -341,9 +349,8 @@ def _sum_responses(
     sound = np.zeros(n_samples, np.float32)
     length = responses.shape[1]
     for s in range(len(key)):
-        k, first = key[s], start[s]
-        last = min(n_samples, first + length)
-        held = min(last, max(release[s], first))
+        k = key[s]
+        first, held, last = _span(start[s], release[s], length, n_samples)
         gain = gains[s]
         for t in range(held - first):
             sound[first + t] += gain * responses[k, t]
@@ -365,36 +372,13 @@ def _add_to_responses(
     """Add the transpose of `_sum_responses` at ``sound`` to ``total`` (K, L)."""
     n_samples, length = len(sound), total.shape[1]
     for s in range(len(key)):
-        k, first = key[s], start[s]
-        last = min(n_samples, first + length)
-        held = min(last, max(release[s], first))
+        k = key[s]
+        first, held, last = _span(start[s], release[s], length, n_samples)
         gain = gains[s]
         for t in range(held - first):
             total[k, t] += gain * sound[first + t]
         for t in range(min(last - held, len(fading))):
             total[k, held - first + t] += gain * fading[t] * sound[held + t]
-
-
-@_compiled()
-def _add_coverage(
-    key: NDArray[np.int64],
-    start: NDArray[np.int64],
-    release: NDArray[np.int64],
-    gains: Floats,
-    n_samples: int,
-    fading: Floats,
-    known: Floats,
-) -> None:
-    length = known.shape[1]
-    for s in range(len(key)):
-        k, first = key[s], start[s]
-        last = min(n_samples, first + length)
-        held = min(last, max(release[s], first))
-        square = gains[s] * gains[s]
-        for t in range(held - first):
-            known[k, t] += square
-        for t in range(min(last - held, len(fading))):
-            known[k, held - first + t] += square * fading[t] * fading[t]
 
 
 @_compiled(fastmath={"contract"})
@@ -411,9 +395,8 @@ def _stroke_products(
     common, energy = np.zeros(len(key), np.float32), np.zeros(len(key), np.float32)
     n_samples, length = len(residual), responses.shape[1]
     for s in range(len(key)):
-        k, first = key[s], start[s]
-        last = min(n_samples, first + length)
-        held = min(last, max(release[s], first))
+        k = key[s]
+        first, held, last = _span(start[s], release[s], length, n_samples)
         for t in range(min(last - first, held - first + len(fading))):
             value = gains[s] * responses[k, t]
             if first + t >= held:

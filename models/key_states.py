@@ -7,7 +7,7 @@ differs from rest; `KeyReader` reads them in any picture. No score, pitch or vel
 Shapes: P pictures, H x W luma pixels, F features of a picture, K keys, S strokes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ CHANGED_LUMA = 8.0  # a feature that differs less from rest shows nothing
 SAME_GROUP = 0.95  # least cosine between two features of one group, over the training pictures
 LEAST_COLUMNS = 3  # of a key
 PEDAL_WIDTH = 0.5  # share of the columns; what is wider is no key
+MAX_PICTURES = 8192  # that are compared; some thousand more where seldom keys ask for them
+FEW_PICTURES = 32
+N_LUMA = 256
 NO_PEDAL = 1e3  # luma: no picture reaches it
 
 Floats = NDArray[np.float32]
@@ -54,21 +57,22 @@ def sampled_rows(pictures: Tensor) -> Tensor:
     return pictures[:, rows].float().flatten(1)
 
 
-def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
+def find_keys(pictures: Callable[[], Iterable[Tensor]]) -> "KeyReader":
     """Find the groups of pixels that change together, and return what reads them.
 
+    At most some `MAX_PICTURES` are compared, whatever there are: every so many, and those that show a pixel changed
+    that few before them did, so that a key that is seldom struck is found too.
+
     Args:
-        pictures: blocks (P, H, W) of training pictures, 0 to 255; every key should be pressed in some, and be up in
-            most. In the very first the pedal is up, as at the begin of a film.
+        pictures: yields blocks (P, H, W) of training pictures, 0 to 255, the same ones each time it is called: twice.
+            Every key should be pressed in some, and be up in most. In the very first the pedal is up, as at the begin
+            of a film.
 
     Raises:
         ValueError: there is no picture, or nothing in them changes.
     """
-    blocks = [(sampled_rows(block), block.shape[2]) for block in pictures]
-    if not blocks or not sum(len(block) for block, _ in blocks):
-        raise ValueError("no picture, expected some to find keys in")
-    features, n_columns = torch.cat([block for block, _ in blocks]), blocks[0][1]
-    rest = features.median(dim=0).values
+    rest, n_pictures, n_columns = _rest(pictures())
+    features = _telling(pictures(), rest, every=-(-n_pictures // MAX_PICTURES))
     distance = _changes(features, rest)
     pedal = _pedal_rows(distance, n_columns)
     if pedal.any() and distance[0] @ pedal > (distance @ pedal).max() / 2:
@@ -93,6 +97,36 @@ def find_keys(pictures: Iterable[Tensor]) -> "KeyReader":
     if pedal.any():
         reader.pedal_threshold.fill_(float((distance @ pedal).max()) / 2)
     return reader
+
+
+def _rest(pictures: Iterable[Tensor]) -> tuple[Tensor, int, int]:
+    """Return the median (F,) of all pictures, how many there are, and their columns, in one pass and little memory."""
+    counts, n_pictures, n_columns = None, 0, 0
+    for block in pictures:
+        luma = sampled_rows(block).long()
+        n_pictures, n_columns, n_features = n_pictures + len(block), block.shape[2], luma.shape[1]
+        place = luma + N_LUMA * torch.arange(n_features)
+        found = torch.bincount(place.flatten(), minlength=N_LUMA * n_features).view(n_features, N_LUMA)
+        counts = found if counts is None else counts + found
+    if counts is None or not n_pictures:
+        raise ValueError("no picture, expected some to find keys in")
+    below = counts.cumsum(dim=1)
+    return (below < (n_pictures + 1) // 2).sum(dim=1).float(), n_pictures, n_columns
+
+
+def _telling(pictures: Iterable[Tensor], rest: Tensor, *, every: int) -> Tensor:
+    """Return the features (P, F) of one picture in ``every``, and of those with a change that few kept ones show."""
+    kept: list[Tensor] = []
+    n_seen, n_kept_with = 0, torch.zeros(len(rest))
+    for block in pictures:
+        features = sampled_rows(block)
+        changed = _changes(features, rest) > 0
+        for row in range(len(block)):
+            if (n_seen + row) % every == 0 or bool((n_kept_with[changed[row]] < FEW_PICTURES).any()):
+                kept.append(features[row].byte())
+                n_kept_with += changed[row]
+        n_seen += len(block)
+    return torch.stack(kept).float()
 
 
 def _changes(features: Tensor, rest: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def test_the_strokes_of_a_drawn_film_are_those_that_were_drawn() -> None:
     pedal = np.r_[0, rng.integers(0, 2, 79)].astype(np.uint8)
     training = torch.from_numpy(draw_keyboard(velocity, lit="velocity", pedal=pedal))
     keys = make("response")
-    keys.reader.load_state_dict(find_keys([training]).state_dict())
+    keys.reader.load_state_dict(find_keys(lambda: [training]).state_dict())
     shown = np.zeros((6, N_KEYS), np.uint8)
     shown[1:3, 50], shown[2:, 30], shown[4:, 30] = 64, 100, 20
     held = np.array([0, 0, 1, 1, 0, 0], np.uint8)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models import key_states
 from models.key_states import KeyReader, Strokes, find_keys, strokes_of
 from tasks.instruments.keyboard import IS_BLACK, N_KEYS, draw_keyboard
 
@@ -29,7 +30,7 @@ def pictures_of(velocity: NDArray[np.uint8], pedal: NDArray[np.uint8]) -> list[t
 
 @pytest.fixture(scope="module")
 def reader() -> KeyReader:
-    return find_keys(pictures_of(*states(300, seed=0)))
+    return find_keys(lambda: pictures_of(*states(300, seed=0)))
 
 
 def test_every_key_that_is_pressed_is_found_and_no_other(reader: KeyReader) -> None:
@@ -59,7 +60,7 @@ def test_the_pedal_is_found_among_keys_that_are_down_half_of_the_time() -> None:
     busy = np.random.default_rng(6).random((300, 12)) < 0.45
     velocity[:, 42:54] = busy * 90
     drawn = pictures_of(velocity, pedal)
-    found = find_keys(drawn)
+    found = find_keys(lambda: drawn)
     assert len(found.keys) == len(PRESSED)
     np.testing.assert_array_equal(found.read(drawn)[1], pedal == 1)
 
@@ -70,21 +71,21 @@ def test_a_pedal_that_is_down_in_most_pictures_is_up_in_the_first() -> None:
     mostly[0] = 0
     assert mostly.mean() > 0.6
     drawn = pictures_of(velocity, mostly)
-    np.testing.assert_array_equal(find_keys(drawn).read(drawn)[1], mostly == 1)
+    np.testing.assert_array_equal(find_keys(lambda: drawn).read(drawn)[1], mostly == 1)
 
 
 def test_arms_on_half_of_the_keys_are_no_pedal() -> None:
     velocity, _ = states(300, seed=7)
     velocity[::20] = 100
     velocity[:, list(NEVER)] = 0
-    reader = find_keys(pictures_of(velocity, np.zeros(300, np.uint8)))
+    reader = find_keys(lambda: pictures_of(velocity, np.zeros(300, np.uint8)))
     assert len(reader.keys) == len(PRESSED)
     assert not reader.pedal.any()
 
 
 def test_without_a_pedal_in_the_pictures_none_is_ever_read() -> None:
     velocity, pedal = states(200, seed=3)
-    reader = find_keys(pictures_of(velocity, np.zeros_like(pedal)))
+    reader = find_keys(lambda: pictures_of(velocity, np.zeros_like(pedal)))
     assert len(reader.keys) == len(PRESSED)
     assert not reader.read(pictures_of(velocity, pedal))[1].any()
 
@@ -98,7 +99,7 @@ def test_a_key_that_was_never_pressed_is_not_read(reader: KeyReader) -> None:
 def test_keys_that_are_all_lit_alike_are_found_too() -> None:
     velocity, pedal = states(300, seed=4)
     drawn = torch.from_numpy(draw_keyboard(velocity, lit="flat", pedal=pedal))
-    reader = find_keys([drawn])
+    reader = find_keys(lambda: [drawn])
     depth, _ = reader.read([drawn])
     np.testing.assert_array_equal(depth > 0, velocity[:, PRESSED] > 0)
 
@@ -109,12 +110,31 @@ def test_black_and_white_keys_are_both_among_them(reader: KeyReader) -> None:
     assert n_rows[black].max() < n_rows[~black].min()  # sharps end before the front of the white keys
 
 
+def test_of_many_pictures_few_are_compared_and_a_key_that_is_pressed_once_is_among_those_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_states, "MAX_PICTURES", 40)
+    monkeypatch.setattr(key_states, "FEW_PICTURES", 4)
+    velocity, pedal = states(2000, seed=9)
+    seldom = PRESSED[30]
+    velocity[:, seldom] = 0
+    velocity[777, seldom] = 90  # no multiple of 50
+    blocks = pictures_of(velocity, pedal)
+    rest, n_pictures, _ = key_states._rest(blocks)
+    torch.testing.assert_close(rest, torch.cat([key_states.sampled_rows(block) for block in blocks]).median(dim=0)[0])
+    assert n_pictures == 2000
+    assert 40 < len(key_states._telling(blocks, rest, every=50)) < 500
+    reader = find_keys(lambda: blocks)
+    assert len(reader.keys) == len(PRESSED)
+    np.testing.assert_array_equal(reader.read(blocks)[1], pedal == 1)
+
+
 def test_pictures_that_show_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="no picture, expected some to find keys in"):
-        find_keys([])
+        find_keys(list)
     still = pictures_of(np.zeros((9, N_KEYS), np.uint8), np.zeros(9, np.uint8))
     with pytest.raises(ValueError, match="9 pictures show no key that moves"):
-        find_keys(still)
+        find_keys(lambda: still)
 
 
 # Strokes

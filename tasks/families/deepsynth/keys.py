@@ -67,7 +67,7 @@ def learn_keys(films: ScoreFilms, takes: Sequence[str], params: DeepSynthParams,
         reader, responses = kept
     else:
         try:
-            reader = find_keys(block for take in takes for block in films[take].blocks())
+            reader = find_keys(lambda: (block for take in takes for block in films[take].blocks()))
             responses = _fit(films, fold_of, reader, params)
         except ValueError as error:
             raise ParamsError(f"no keys can be learned from the training takes: {error}") from None
