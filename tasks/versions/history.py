@@ -135,6 +135,20 @@ class Version:
             raise HistoryError(f"{self.name}: {folder} holds no {name}")
         return self._cached(found, folder)
 
+    def behind(self) -> dict[str, str]:
+        """Return the families that were trained on an earlier data set than this version has, each with its data set.
+
+        They are not broken: their figures are those of the data that they learned from.
+        """
+        made = self.hashes("outs")
+        found: dict[str, str] = {}
+        for name, stage in self.lock["stages"].items():
+            verb, _, family = name.partition("@")
+            if verb == "train":
+                data = {row["path"]: row["md5"] for row in stage.get("deps") or () if row["path"] in made}
+                found |= {family: path for path, md5 in data.items() if made[path] != md5}
+        return found
+
     def made(self, folder: str, *, md5: str | None = None) -> dict[str, Path]:
         """Return where each file of a folder lies in DVC's cache, by its path in the folder.
 

@@ -167,6 +167,8 @@ def test_a_family_that_is_behind_its_data_is_promoted_from_the_revision_that_tra
     with pytest.raises(PipelineError, match=r"toy of WORKSPACE was trained on an earlier data/chunked/scores"):
         promoted()
     assert "d" not in promoted("HEAD").learned
+    assert read_version(WORKSPACE).behind() == {"toy": "data/chunked/scores"}
+    assert read_version("HEAD").behind() == {}
 
 
 @pytest.mark.usefixtures("project")
