@@ -137,7 +137,7 @@ def test_nothing_to_do_is_nothing_run(scratch):
         ("tasks/kinds/ensembles/evaluate.py", set()),  # no family of ensembles is in this pipeline
         ("tasks/page/templates/report.css", {"report"}),
         ("flows/evaluate.py", of("evaluate")),
-        ("flows/cli.py", set()),
+        ("flows/commands/stages.py", set()),
         ("tasks/compare.py", set()),
     ],
 )

@@ -1,0 +1,300 @@
+"""What is done by hand with single recordings, in a project or out of one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table, section_of
+
+
+@app.command()
+def notes(
+    audio: Annotated[Path, typer.Argument(help="WAV, FLAC, Ogg or MP3.")],
+    instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
+    as_json: Json = False,
+) -> None:
+    """List the notes of a recording."""
+    from rich.table import Table
+
+    from tasks.notes import INSTRUMENTS, NotesParams, notes_of_file
+
+    if instrument not in INSTRUMENTS:
+        raise typer.BadParameter(f"{instrument!r}, expected one of {', '.join(INSTRUMENTS)}", param_hint="--instrument")
+    found = notes_of_file(audio, instrument=instrument, params=section_of("notes", NotesParams))
+    if as_json:
+        print_json(found.as_json())
+        return
+    table = Table("onset s", "offset s", "pitch", "amplitude")
+    for note in found.as_json()["notes"]:
+        onset_s, offset_s = f"{note['onset_s']:.3f}", f"{note['offset_s']:.3f}"
+        table.add_row(onset_s, offset_s, str(note["pitch"]), f"{note['amplitude']:.4f}")
+    print_table(table)
+
+
+@app.command()
+def perform(
+    video: Annotated[
+        Path,
+        typer.Argument(help="Any video; a family that learned from scores wants the keyboard as render draws it."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")],
+    family: Annotated[str | None, typer.Option(help="The family, once trained; perform.family when left out.")] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="X,Y,W,H", help="Use this part of the picture only; as in take.yaml.")
+    ] = None,
+    corners: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,...", help="Four corners of the instrument, far left first, clockwise; as there."),
+    ] = None,
+    notes_out: Annotated[
+        Path | None, typer.Option("--notes", metavar="OUT.mid", help="Write the detected notes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a silent video its sound. The take.yaml beside a camera's file says where to look; options come first."""
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from flows.run import Settings
+    from tasks.chunk import ChunkParams
+    from tasks.perform import PerformParams, perform_video, region_of
+
+    params = section_of("perform", PerformParams)
+    family = family or params.family
+    region = region_of(video, margins=section_of("chunk", ChunkParams).camera_margins)
+    if crop is not None:
+        x, y, width, height = _numbers(crop, 4, "--crop")
+        if min(x, y) < 0 or min(width, height) < 1:
+            raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
+        region = replace(region, crop=(int(x), int(y), int(width), int(height)), corners=None)
+    if corners is not None:
+        at = _numbers(corners, 8, "--corners")
+        region = replace(region, corners=tuple(zip(at[::2], at[1::2], strict=True)))
+    with Console(stderr=True).status("reading the video") as status:
+        done = perform_video(
+            video,
+            out,
+            family=family,
+            trained=Path("data/trained") / family,
+            params=params,
+            accelerator=Settings().accelerator,
+            progress=status.update,
+            region=region,
+            notes_out=notes_out,
+        )
+    n_notes = None if done.notes is None else len(done.notes)
+    if as_json:
+        facts = {"video": str(out), "system": done.system, "duration_s": done.duration_s, "n_notes": n_notes}
+        print_json({**facts, "n_pictures": done.n_pictures, "n_decoded": done.n_decoded})
+        return
+    played = "" if n_notes is None else f", {n_notes} notes"
+    typer.echo(f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures used{played}")
+
+
+@app.command()
+def sonify(
+    amplitudes: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FEATURES",
+            help="Note amplitudes: .parquet, .npy, .mat, or a take's folder or arrays.zarr.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="16-bit .wav or .flac; here, with the file's name and .wav, by default."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="additive: a sine a note; nearest: the most alike grains of a bank of recordings.")
+    ] = "additive",
+    bank: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="For nearest: sound files, folders of them, or data/chunked/captures."),
+    ] = None,
+    pitches: Annotated[
+        str | None,
+        typer.Option(help="marimba-18, piano, or MIDI numbers as 66,68,70; by the file or its size when left out."),
+    ] = None,
+    frame_rate: Annotated[
+        str | None, typer.Option(help="Rows a second, as 25 or 30000/1001; the file's, or 25, when left out.")
+    ] = None,
+    sample_rate: Annotated[
+        int, typer.Option(help="Hz of the sound, and of all that is in a bank.", min=1000, max=192_000)
+    ] = 44_100,
+    fit_window: Annotated[
+        bool, typer.Option("--fit-window", help="Undo the blur of the window that the amplitudes were measured with.")
+    ] = False,
+    partials: Annotated[str, typer.Option(help="What sounds above each fundamental: none or marimba.")] = "none",
+    as_json: Json = False,
+) -> None:
+    """Make sound of a file of note amplitudes."""
+    from fractions import Fraction
+
+    from rich.console import Console
+
+    from tasks.sonify import METHODS, PARTIALS, pitches_named, sonify_file
+
+    for option, value, known in (("--method", method, METHODS), ("--partials", partials, tuple(PARTIALS))):
+        if value not in known:
+            raise typer.BadParameter(f"{value!r}, expected one of {', '.join(known)}", param_hint=option)
+    if (method == "nearest") != bool(bank):
+        raise typer.BadParameter("nearest needs one, additive has no use for one", param_hint="--bank")
+    try:
+        listed = None if pitches is None else pitches_named(pitches)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--pitches") from None
+    try:
+        rate = None if frame_rate is None else Fraction(frame_rate)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate is not None and not 0 < rate <= sample_rate:
+        raise typer.BadParameter(f"{frame_rate!r}, expected a number above 0", param_hint="--frame-rate")
+    named = amplitudes.parent if amplitudes.name == "arrays.zarr" else amplitudes
+    path = out or Path(f"{named.stem}.wav")
+    with Console(stderr=True).status("reading") as status:
+        done = sonify_file(
+            amplitudes,
+            path,
+            method=next(name for name in METHODS if name == method),
+            bank=bank or (),
+            pitches=listed,
+            frame_rate=rate,
+            sample_rate=sample_rate,
+            fit_window=fit_window,
+            partials=next(value for name, value in PARTIALS.items() if name == partials),
+            progress=status.update,
+        )
+    if as_json:
+        facts = {"sound": str(path), "method": method, "n_rows": done.n_rows, "pitches": list(done.pitches)}
+        facts |= {"frame_rate": str(done.frame_rate), "duration_s": done.duration_s, "sample_rate": done.sample_rate}
+        print_json({**facts, "peak": done.peak, "gain_db": done.gain_db})
+        return
+    softer = f", {-done.gain_db:.1f} dB softer than requested, to stay below full scale" if done.gain_db else ""
+    typer.echo(f"wrote {path}: {done.duration_s:.1f} s, {len(done.pitches)} notes, {method}{softer}")
+
+
+@app.command()
+def separate(
+    mix: Annotated[Path, typer.Argument(metavar="MIX", help="A recording of several players; of a video its sound.")],
+    players: Annotated[
+        str | None,
+        typer.Option(metavar="vn,vc,...", help="Instruments, by codes or names; by default those of the take.yaml."),
+    ] = None,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="V",
+            help="A video of all players, row by row, or one of each in their order; synchronized by its sound.",
+        ),
+    ] = None,
+    take: Annotated[
+        str | None,
+        typer.Option(metavar="TAKE", help="A take of data/chunked/ensembles with this mix, instead of both."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="A trained family that separates; by default separate.family of params.yaml.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="One of its systems; by default the first possible.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; by default MIX_stems here.")
+    ] = None,
+    sound_format: Annotated[str, typer.Option("--format", help="flac or wav, 16 bits.")] = "flac",
+    as_json: Json = False,
+) -> None:
+    """Separate a mix: a sound for each player."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from flows.run import Settings
+    from tasks.separate import FORMATS, SeparateParams, players_named, separate_file
+    from tasks.synchronize import SynchronizeParams
+
+    if sound_format not in FORMATS:
+        raise typer.BadParameter(f"{sound_format!r}, expected one of {', '.join(FORMATS)}", param_hint="--format")
+    params = section_of("separate", SeparateParams)
+    family = family or params.family
+    with Console(stderr=True).status("reading the mix") as status:
+        done = separate_file(
+            mix,
+            out or Path(f"{mix.stem}_stems"),
+            family=family,
+            trained=Path("data/trained") / family,
+            data=Path("data/chunked/ensembles"),
+            params=params,
+            clock=section_of("synchronize", SynchronizeParams),
+            accelerator=Settings().accelerator,
+            progress=status.update,
+            players=None if players is None else players_named(players),
+            videos=video or (),
+            take=take,
+            system=system,
+            suffix=sound_format,
+        )
+    if as_json:
+        stems = [{**vars(stem), "path": str(stem.path)} for stem in done.stems]
+        facts = {"mix": str(mix), "family": family, "system": done.system, "duration_s": done.duration_s}
+        facts |= {"sample_rate": done.sample_rate, "channels": done.channels, "gain_db": done.gain_db}
+        print_json({**facts, "stems": stems, "remarks": list(done.remarks)})
+        return
+    table = Table("player", "instrument", "level dBFS", "file")
+    for stem in done.stems:
+        table.add_row(str(stem.player), stem.instrument, f"{stem.level_dbfs:.1f}", str(stem.path))
+    print_table(table)
+    for words in done.remarks:
+        typer.echo(words)
+    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system}")
+
+
+@app.command()
+def sync(
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="The recording whose clock the others are put on.")],
+    others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Recordings of the same event.")],
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="OUT.mkv", help="Write all that lock side by side, aligned.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell when recordings began on another one's clock, how they drift, and how sure that is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tasks.synchronize import SynchronizeParams, sync_files, write_aligned
+
+    params = section_of("synchronize", SynchronizeParams)
+    with Console(stderr=True).status("listening"):
+        report = sync_files(reference, others, params=params)
+        left_out = write_aligned(report, write) if write is not None else []
+    shown = report.as_json()
+    if as_json:
+        print_json(shown)
+    else:
+        table = Table("file", "status", "delay s", "drift ppm", "error ms", "p95 ms", "by", "why")
+        for row in shown["others"]:
+            numbers = [
+                "" if row.get(key) is None else f"{row[key]:.{digits}f}"
+                for key, digits in (("delay_s", 6), ("drift_ppm", 2), ("error_ms", 2), ("residual_p95_ms", 3))
+            ]
+            why = row["reason"]
+            if row["status"] == "ambiguous":
+                why += ": " + ", ".join(f"{rival['delay_s']:.3f} s" for rival in row["rivals"][:5])
+            table.add_row(Path(row["file"]).name, row["status"], *numbers, row.get("method", ""), why)
+        print_table(table)
+        if write is not None:
+            typer.echo(f"wrote {write}" + (f", without {', '.join(map(str, left_out))}" if left_out else ""))
+    if any(row["status"] == "unreadable" for row in shown["others"]):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
+def _numbers(text: str, n: int, option: str) -> list[float]:
+    """Return the numbers between the commas of an option's value."""
+    from math import isfinite
+
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != n or not all(map(isfinite, numbers)):
+        raise typer.BadParameter(f"{text!r}, expected {n} numbers with commas between them", param_hint=option)
+    return numbers

@@ -1,0 +1,144 @@
+"""The stages of dvc.yaml: each runs ``code``, then that stage through DVC."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, print_json, print_table
+
+Force = Annotated[bool, typer.Option("--force", help="Run though nothing changed.")]
+FamilyName = Annotated[str | None, typer.Argument(help="One family; all of them when left out.")]
+
+
+@app.command()
+def code(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Record which code each stage rests on: data/code.json."""
+    _repro("code", as_json=as_json, force=force, dry=dry_run)
+    if as_json and not dry_run:
+        typer.echo(Path("data/code.json").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Record scores with virtual cameras and microphones, whose truth is known."""
+    _stage("film", as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Read the raw takes: notes, facts, catalog and quarantine."""
+    from rich.table import Table
+
+    from tasks.intake.record import refused_devices
+
+    _repro("ingest", as_json=as_json, force=force, dry=dry_run)
+    if dry_run:
+        return
+    folder = Path("data/ingested")
+    catalog = json.loads((folder / "catalog.json").read_text())
+    quarantine = json.loads((folder / "quarantine.json").read_text())
+    devices = [device for row in catalog for device in refused_devices(row)]
+    if as_json:
+        print_json({"takes": catalog, "quarantine": quarantine})
+    else:
+        table = Table("take", "composer", "part", "minutes", "notes", "pedalled")
+        for row in catalog:
+            minutes = f"{row['duration_s'] / 60:.2f}"
+            pedal = str(row["counts"].get("sustained", ""))
+            table.add_row(
+                row["take"], row.get("composer", ""), row["part"] or "by hash", minutes, str(row["n_notes"]), pedal
+            )
+        print_table(table)
+        if quarantine or devices:
+            bad = Table("quarantined", "kind", "reason")
+            for row in quarantine:
+                bad.add_row(row["take"], row["kind"], row["reason"])
+            for device in devices:
+                bad.add_row(f"{device.take}/{device.name}", device.kind, device.reason)
+            print_table(bad)
+    if quarantine or devices:
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
+@app.command()
+def render(
+    preview: Annotated[str | None, typer.Option(metavar="TAKE", help="Write PREVIEW.mp4 of one rendered take.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the preview goes; TAKE.mp4 by default.")
+    ] = None,
+    as_json: Json = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Play every score on the simulated piano, or show one take as a video with sound."""
+    if preview is None:
+        _stage("render", as_json=as_json, force=force, dry=dry_run)
+        return
+    from fractions import Fraction
+
+    from tasks.render import preview as write_preview
+
+    path = out or Path(f"{preview}.mp4")
+    write_preview(preview, path, frame_rate=Fraction(25))
+    print_json({"video": str(path)}) if as_json else typer.echo(f"wrote {path}")
+
+
+@app.command()
+def synchronize(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Place the devices of every capture on one clock."""
+    _stage("synchronize", as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def extract(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Compute note amplitudes and mu-law codes of every take."""
+    _stage("extract", as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def chunk(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Store pictures and features in Zarr, and index the segments."""
+    _stage("chunk", as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def train(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Fit the families to the training takes."""
+    _stage("train", family, as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def synthesize(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Give the silent test takes their sound."""
+    _stage("synthesize", family, as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def evaluate(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Hold the performances against the truth."""
+    _stage("evaluate", family, as_json=as_json, force=force, dry=dry_run)
+
+
+@app.command()
+def report(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
+    """Make the page to look at and listen to: data/report/index.html."""
+    _stage("report", as_json=as_json, force=force, dry=dry_run)
+
+
+def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    from tasks.families import families_of
+    from tasks.params import read_params
+    from tasks.versions.repro import repro
+
+    families_of(read_params())  # an old params.yaml is one line here, and a page of DVC's words there
+    repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
+
+
+def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool, dry: bool) -> None:
+    name = f"{stage}@{family}" if family else stage
+    _repro(name, as_json=as_json, force=force, dry=dry)
+    if as_json:
+        pattern = f"{name}.json" if family else f"{stage}*.json"
+        print_json([json.loads(path.read_text()) for path in sorted(Path(".audiate/runs").glob(pattern))])
