@@ -9,6 +9,7 @@ Source: the marimba project searched learning rate and weight scale log-uniforml
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -187,10 +188,9 @@ def promote(searched: Searched, path: Path = PARAMS_FILE) -> None:
         for parent in parents:
             section = section[parent]
         section[last] = value
-    half = path.with_name(f".{path.name}.partial")
-    with half.open("w", encoding="utf-8") as file:
-        yaml.dump(loaded, file)
-    half.replace(path)
+    text = io.StringIO()
+    yaml.dump(loaded, text)
+    write_whole(path, text.getvalue())
 
 
 def _holds(section: Mapping[str, Any], name: str) -> bool:
