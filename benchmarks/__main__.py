@@ -22,6 +22,7 @@ BY_NAME_ONLY = {
     "sync": "hundreds of made-up pairs: half an hour",
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",
+    "damages": "reads all that `dvc repro` has made 80 times: 8 minutes",
     "deepsynth": "trains for many minutes, on what `dvc repro` has made",
 }
 WITH_MIDI = ("midi", "synth", "pipeline")

@@ -133,14 +133,17 @@ def add_takes(
     check_raw(RAW)
     if dry_run:
         return AddSummary(rows=_by_take(_Adding(params, replace=replace, tell=tell).plan(folders)), dry_run=True)
-    with only_one(STATE / "locks" / "add", what="add", wait=wait, tell=tell):
-        _tidy(tell)
-        adding = _Adding(params, replace=replace, tell=tell)
-        rows, staged = adding.stage(folders)
-        adding.save()
-        if staged or PENDING.exists() or not is_recorded(RAW):
-            rows += _publish(staged, tell)
-        shutil.rmtree(INCOMING, ignore_errors=True)
+    try:
+        with only_one(STATE / "locks" / "add", what="add", wait=wait, tell=tell):
+            _tidy(tell)
+            adding = _Adding(params, replace=replace, tell=tell)
+            rows, staged = adding.stage(folders)
+            adding.save()
+            if staged or PENDING.exists() or not is_recorded(RAW):
+                rows += _publish(staged, tell)
+            shutil.rmtree(INCOMING, ignore_errors=True)
+    except OSError as error:
+        raise named_error(error, RAW) from error
     return AddSummary(rows=_by_take(rows), dry_run=False)
 
 

@@ -81,8 +81,8 @@ def check_precision(params: Section, section: str, networks: Networks) -> None:
             )
 
 
-def write_computed_by(folder: Path, networks: Networks) -> None:
-    """Write what the bytes of a trained folder depend on, beside its data, parameters and code.
+def computed_by(networks: Networks) -> dict[str, Any]:
+    """Return what the bytes of a trained folder depend on, beside its data, parameters and code.
 
     With ``portable`` that are the settings and the libraries; with ``fast`` also the CPU and its features.
     """
@@ -99,7 +99,13 @@ def write_computed_by(folder: Path, networks: Networks) -> None:
         }
         if torch := sys.modules.get("torch"):
             found["torch"] = [line.strip(" -") for line in torch.__config__.show().splitlines()[1:9]]
-    (folder / COMPUTED_BY).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return found
+
+
+def write_computed_by(folder: Path, networks: Networks) -> None:
+    """Write what `computed_by` returns into a trained folder."""
+    text = json.dumps(computed_by(networks), indent=1, sort_keys=True) + "\n"
+    (folder / COMPUTED_BY).write_text(text, encoding="utf-8")
 
 
 def networks_of(trained: Path) -> Networks:

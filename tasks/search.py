@@ -9,6 +9,7 @@ Source: the marimba project searched learning rate and weight scale log-uniforml
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +24,13 @@ from optuna.trial import Trial, TrialState
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from tasks.code import stage_digest
 from tasks.errors import DamagedData, ParamsError
 from tasks.families import load_family
+from tasks.numerics import NumericsParams
 from tasks.page.figures import draw_search
 from tasks.params import PARAMS_FILE, Section, read_params, section_values
-from tasks.step import Verified, contents_digest, json_sha256, write_whole
+from tasks.step import json_sha256, write_whole
+from tasks.train import open_data_set, training_inputs
 from tasks.versions.experiments import experiment_refs, forget_failed, queue_experiment, run_experiments
 from tasks.versions.history import read_version
 from tasks.versions.repro import repro
@@ -125,17 +127,20 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
         family: that trains in steps.
         n_trials: how many in all; those of an earlier search of the same data, code and seed count.
         params: of the section ``search``.
-        data: the data set that the family learns from.
+        data: folder of the data set that the family learns from.
         tell: called with what runs, a line at a time.
 
     Raises:
         ParamsError: the family is unknown or has no range, or does not train in steps.
+        DamagedData: the data set is not whole.
         ExperimentError: DVC does not run experiments here.
     """
     adapter = load_family(family)
     if not params.ranges.get(family):
         raise ParamsError(f"params.yaml: search.ranges has no {family}, expected the parameters to look for")
-    own = section_values(read_params(), f"train.{family}")
+    values = read_params()
+    numerics = NumericsParams.parse(section_values(values, "numerics"), "numerics")
+    own = section_values(values, f"train.{family}")
     if not isinstance(own, Mapping) or not {STEPS, "steps_per_epoch"} <= own.keys():
         raise ParamsError(f"params.yaml: train.{family} has no {STEPS}: it does not train in steps")
     if strange := sorted(name for name in params.ranges[family] if not _holds(own, name)):
@@ -145,11 +150,7 @@ def search(family: str, n_trials: int, *, params: SearchParams, data: Path, tell
         system=adapter.systems[0],
         n_steps=int(own[STEPS]),
         steps_per_epoch=int(own["steps_per_epoch"]),
-        about={
-            "code": stage_digest(f"train@{family}", {family: adapter.data}),
-            "params": own,
-            "data": contents_digest(data / "takes.json", Verified(Path("/dev/null"))),
-        },
+        about=training_inputs(family, adapter.data, open_data_set(adapter.data, data), own, numerics.networks),
         n_at_once=params.n_at_once,
     )
     repro(["code"])  # an experiment refuses code that data/code.json does not know
@@ -187,10 +188,9 @@ def promote(searched: Searched, path: Path = PARAMS_FILE) -> None:
         for parent in parents:
             section = section[parent]
         section[last] = value
-    half = path.with_name(f".{path.name}.partial")
-    with half.open("w", encoding="utf-8") as file:
-        yaml.dump(loaded, file)
-    half.replace(path)
+    text = io.StringIO()
+    yaml.dump(loaded, text)
+    write_whole(path, text.getvalue())
 
 
 def _holds(section: Mapping[str, Any], name: str) -> bool:

@@ -8,12 +8,15 @@ at any moment leaves either the old folder, the new one, or none.
 """
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -128,34 +131,36 @@ def write_whole(path: Path, text: str) -> None:
     """Write a small text file so that it is either the old one or the new one, and leave it alone when equal."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    half = path.with_name(f".{path.name}.partial")
+    half = _sibling(path)
     try:
-        half.write_text(text, encoding="utf-8")
+        with half.open("x", encoding="utf-8") as file:
+            file.write(text)
         _flush(half)
+        half.replace(path)
     except OSError as error:
         half.unlink(missing_ok=True)
         raise named_error(error, path) from error
-    half.replace(path)
 
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
     """Lend an empty sibling of ``out`` to write to; it takes the place of ``out`` when the block succeeds.
 
-    When the block fails, the sibling is removed and ``out`` stays what it was.
+    When the block fails, the sibling is removed and ``out`` stays what it was. What a killed process left of such a
+    sibling is removed; that of one at work is not.
 
     Raises:
         ToolError: the disk is full.
     """
-    half = out.with_name(f".{out.name}.partial")
-    _remove(half)
+    half = _sibling(out)
     try:
         half.mkdir(parents=True)
-        yield half
-        for path in _files_in(half):
-            _flush(path)
-        _remove(out)
-        half.rename(out)
+        with _locked(half):
+            _remove_left_behind(out, but=half)
+            yield half
+            for path in _files_in(half):
+                _flush(path)
+            _take_place(half, out)
     except OSError as error:
         _remove(half)
         raise named_error(error, out) from error
@@ -236,8 +241,7 @@ def compute(job: Job, key: str) -> Outcome:
         PipelineError: whatever else the work raises.
     """
     _single_thread()
-    half = job.out_dir / f".{job.item.name}.partial"
-    _remove(half)
+    half = _sibling(job.folder)
     try:
         half.mkdir(parents=True)
         job.work(job.item, half, job.params)
@@ -281,15 +285,58 @@ def _commit(half: Path, job: Job, key: str) -> None:
     _flush(half / RECEIPT)
     for folder, _, _ in os.walk(half):
         _flush(Path(folder))
-    # A folder cannot be renamed over a full one: the old one steps aside first. Killed in between, the take has no
-    # folder and is computed again.
-    old = job.out_dir / f".{job.item.name}.replaced"
-    _remove(old)
-    if job.folder.exists():
-        job.folder.rename(old)
-    half.rename(job.folder)
-    _flush(job.out_dir)
-    _remove(old)
+    _take_place(half, job.folder)
+
+
+def _take_place(half: Path, out: Path) -> None:
+    """Rename a whole folder to ``out``, also where another one stands there, or another process puts one there.
+
+    A folder cannot be renamed over a full one: the old one steps aside first. Killed in between, there is none, and the
+    work is done again.
+    """
+    old = half.with_suffix(".replaced")
+    while True:
+        with suppress(FileNotFoundError):
+            out.rename(old)
+        try:
+            half.rename(out)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(old, ignore_errors=True)
+    _flush(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sibling(path: Path) -> Path:
+    """Return a name beside ``path`` for its half-made successor, which no other process or thread has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process: the kernel frees it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_left_behind(out: Path, *, but: Path) -> None:
+    """Remove siblings of ``out`` whose process was killed."""
+    for old in out.parent.glob(f".{glob.escape(out.name)}.*.replaced"):
+        shutil.rmtree(old, ignore_errors=True)
+    for half in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        if half != but and half.is_dir():
+            with suppress(BlockingIOError, FileNotFoundError), _locked(half):
+                _remove(half)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

@@ -86,7 +86,9 @@ def search(
 
 @app.command()
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte once more, DVC's cache too.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte of all outputs and of DVC's cache once more.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say whether tools, takes and (with --deep) DVC's cache are what they were; exit 1 when one is not."""

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,7 @@ WORKSPACE = "WORKSPACE"
 
 LOCK = "dvc.lock"
 GIT_TIMEOUT_S = 60
-_MD5 = re.compile(r"[0-9a-f]{32}")
+MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class HistoryError(PipelineError):
@@ -168,7 +168,7 @@ class Version:
 
     def _cached(self, md5: str, folder: str) -> Path:
         plain, _, suffix = md5.partition(".")
-        if not _MD5.fullmatch(plain) or suffix not in ("", "dir"):
+        if not MD5.fullmatch(plain) or suffix not in ("", "dir"):
             raise DamagedData(f"{LOCK} of {self.name}: {md5!r} of {folder} is no md5")
         path = _cache(self.root) / plain[:2] / md5[2:]
         try:
@@ -210,21 +210,6 @@ def read_version(name: str, *, root: Path = Path()) -> Version:
     except (yaml.YAMLError, TypeError, KeyError, ValueError):
         raise DamagedData(f"{LOCK} of {name} cannot be read") from None
     return Version(name=name, commit=commit, lock={**lock, "stages": stages}, root=root)
-
-
-def damaged_objects(root: Path = Path()) -> Iterator[Path]:
-    """Yield the objects in DVC's cache whose bytes are not what their names say, reading all of it.
-
-    Raises:
-        HistoryError: DVC's configuration cannot be read.
-    """
-    for path in sorted(_cache(root).glob("??/*")):
-        name = path.parent.name + path.name.partition(".")[0]
-        if _MD5.fullmatch(name) and path.is_file():
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            if found != name:
-                yield path
 
 
 def _show(root: Path, commit: str, path: str) -> str | None:

@@ -4,10 +4,13 @@ A stage that reads ``data/raw`` holds DVC's read lock on it. Whoever changes the
 nothing arrives while a stage runs, which DVC would record as read though it was not.
 """
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -116,9 +119,17 @@ def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
         def record() -> None:
             _untrack_keeper(repo, raw)
             try:
-                add(repo, [str(raw)])
-            except DvcException as error:
+                with _silenced():
+                    add(repo, [str(raw)])
+            except (DvcException, sqlite3.Error) as error:  # SQLite's is of the table of hashes: its disk is full
                 raise PipelineError(f"dvc add {raw}: {_one_line(error)}") from error
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise PipelineError(
+                    f"the disk is full while DVC records {raw}: the takes are there, and the next run of `audiate add` "
+                    "records them once there is space"
+                ) from error
 
         yield record
 
@@ -148,6 +159,20 @@ def track(folder: Path, *, tell: Tell) -> None:
                 raise PipelineError(f"dvc add {folder}: {_one_line(error)}") from error
             else:
                 return
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep DVC from printing what an exception says anyway."""
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def is_recorded(raw: Path) -> bool:

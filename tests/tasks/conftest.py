@@ -23,6 +23,7 @@ from tasks.kinds.scores.extract import extract_take
 from tasks.kinds.scores.render import render_take
 from tasks.media.probe import MediaPolicy
 from tasks.render import RenderParams
+from tasks.step import RECEIPT, file_sha256
 from tasks.store.arrays import write_arrays
 from tasks.store.audio import write_flac
 from tasks.store.segments import segment_rows, write_segments
@@ -125,17 +126,29 @@ def ingest(project):
     return run
 
 
+def write_receipt(folder, key):
+    """Make a take's folder valid, as the step does."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    outputs = {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in files
+    }
+    (folder / RECEIPT).write_text(json.dumps({"key": key, "outputs": outputs}))
+
+
 @pytest.fixture
 def chunked(ingest):
     """Return a function that brings notes through ingest, render, extract and chunk, and returns the take."""
 
-    def run(name, notes, *, part):
+    def run(name, notes, *, part, **rendered):
         take = ingest(name, notes, part=part)
-        works = (("rendered", render_take, RENDER), ("extracted", extract_take, EXTRACT))
+        render = RENDER.model_copy(update=rendered)
+        works = (("rendered", render_take, render), ("extracted", extract_take, EXTRACT))
         for folder, work, params in (*works, ("chunked/scores", chunk_take, CHUNK)):
             out = Path("data") / folder / name
             out.mkdir(parents=True)
             work(take, out, params)
+        write_receipt(out, name)
         return take
 
     return run

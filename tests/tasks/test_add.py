@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from tasks.instruments.midi import write_midi
 from tasks.intake.folder import shown
 from tasks.versions.raw import is_recorded, writing_raw
 
+PROJECT = Path(__file__).resolve().parents[2]
 GIT = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
 
 
@@ -361,6 +363,55 @@ def test_a_full_disk_is_one_line_and_keeps_nothing(project, inbox, media, add, m
     assert raw(project) == {}
     assert not list((project / "data").glob("incoming/*"))
     assert outcomes(add(folder)) == [("one", "", "added", "")]
+
+
+ON_A_SMALL_DISK = """
+set -e
+mount -t tmpfs -o size=8m tmpfs {disk}
+cp -r {template} {disk}/project
+cd {disk}/project
+head -c $(( $(df --output=avail -B1 . | tail -1) - {free_kib} * 1024 )) /dev/zero > {disk}/filler
+{audiate} add {take} && echo came in || echo ended with $?
+echo incoming: $(ls data/incoming 2>/dev/null)
+rm {disk}/filler
+{audiate} add {take} > /dev/null
+echo then: $(ls data/raw/one)
+{dvc} status
+"""
+
+
+def can_mount():
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or not can_mount(), reason="nobody may mount a small disk here")
+@pytest.mark.parametrize("free_kib", [400, 1040, 1500])  # of 1 MiB: while it is copied, noted, and cached
+def test_a_disk_that_is_full_is_one_line_wherever_it_happens_and_the_next_run_completes_it(
+    template, inbox, tmp_path, free_kib
+):
+    (inbox / "one").mkdir()
+    noise = np.random.default_rng(0).integers(-3000, 3000, 2**19, np.int16)
+    soundfile.write(inbox / "one" / "mic_room.wav", noise, 48_000, subtype="PCM_16")
+    (tmp_path / "disk").mkdir()
+    script = ON_A_SMALL_DISK.format(
+        disk=tmp_path / "disk",
+        template=template,
+        free_kib=free_kib,
+        take=inbox / "one",
+        audiate=f'{sys.executable} -c "from flows.cli import main; main()"',
+        dvc=f"{sys.executable} -m dvc",
+    )
+    environment = os.environ | GIT | {"PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
+    command = ["unshare", "--mount", "sh", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "ended with 1", done.stdout + done.stderr
+    assert "then: mic_room.wav" in done.stdout
+    assert "up to date" in done.stdout
+    complaint = [line for line in done.stderr.splitlines() if not line.startswith("add: ")]
+    assert len(complaint) == 1, done.stderr
+    assert complaint[0].startswith("audiate: ")
+    assert "disk is full" in complaint[0] or "No space left" in complaint[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

@@ -1,7 +1,9 @@
-"""What is whole is well; each kind of damage is named, with what to do."""
+"""What is whole is well; each kind of damage is named, and its advice, followed, leaves what was made."""
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +13,118 @@ import pytest
 from tasks.doctor import examine
 from tasks.tools import TOOLS, running_tools
 
+DVC_YAML = """
+stages:
+  code:  # stands for the real one, as the others do
+    cmd: echo {} > data/code.json
+    outs:
+      - data/code.json:
+          cache: false
+  extract:
+    cmd: python make.py extract
+    deps: [make.py]
+    outs:
+      - data/extracted:
+          persist: true
+  train:
+    foreach: ${families}
+    do:
+      cmd: python make.py train
+      deps: [data/extracted]
+      params:
+        - train.${key}
+      outs:
+        - data/trained/${key}
+      metrics:
+        - data/metrics/${key}.json:
+            cache: false
+"""
+# Takes are kept while they are whole, as stages do.
+MAKE = """
+import hashlib, json, pathlib, sys
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+if sys.argv[1] == "extract":
+    for take in "ab":
+        folder, content = pathlib.Path("data/extracted") / take, take.encode() * 100
+        outputs = {"codes": {"size": 100, "sha256": hashlib.sha256(content).hexdigest()}}
+        files = {"codes": content, "_receipt.json": json.dumps({"key": "k", "outputs": outputs}).encode()}
+        if not all((folder / name).is_file() for name in files):
+            [write(folder / name, content) for name, content in files.items()]
+else:
+    write(pathlib.Path("data/trained/piano_roll/weights"), b"weights" * 100)
+    write(pathlib.Path("data/trained/piano_roll/curves/loss.csv"), b"1,2,3")
+    write(pathlib.Path("data/metrics/piano_roll.json"), b'{"f1": 0.5}')
+"""
+PARAMS_YAML = "families: {piano_roll: scores}\ntrain: {piano_roll: {n_steps: 1}}\n"
+WEIGHTS = "data/trained/piano_roll/weights"
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def run(*command):
+    environment = {**os.environ, "PATH": PATH, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("doctor")
+    before = Path.cwd()
+    os.chdir(folder)
+    run("git", "init", "-q")
+    run("git", "config", "user.name", "a")
+    run("git", "config", "user.email", "a@b.c")
+    run("dvc", "init", "-q")
+    for name, text in (("dvc.yaml", DVC_YAML), ("make.py", MAKE), ("params.yaml", PARAMS_YAML)):
+        Path(name).write_text(text)
+    Path("data/raw/take").mkdir(parents=True)
+    Path("data/raw/take/take.mid").write_bytes(b"midi" * 10)
+    Path("data/tools.json").write_text(json.dumps(running_tools(TOOLS)))
+    run("dvc", "add", "-q", "data/raw")
+    run("dvc", "repro", "-q")
+    run("git", "add", "--all")
+    run("git", "commit", "-q", "-m", "made")
+    os.chdir(before)
+    return folder
+
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Make a project of two takes and an empty DVC cache."""
-    monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], check=True, timeout=60)
-    for take in ("a", "b"):
-        folder = Path("data/extracted") / take
-        folder.mkdir(parents=True)
-        (folder / "codes").write_bytes(take.encode() * 100)
-        digest = hashlib.sha256(take.encode() * 100).hexdigest()
-        receipt = {"key": "k", "outputs": {"codes": {"size": 100, "sha256": digest}}}
-        (folder / "_receipt.json").write_text(json.dumps(receipt))
-    Path("data/tools.json").write_text(json.dumps(running_tools(TOOLS)))
-    return tmp_path
+def project(made_once, tmp_path, monkeypatch):
+    """Move into a project of two takes, a family and a raw take that DVC made, with its cache."""
+    folder = shutil.copytree(made_once, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def flip(path):
+    """Change one bit of a file and leave its times, as a disk does."""
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(stat.st_mode)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def stored(path):
+    """Return the object of DVC's cache that holds a file."""
+    md5 = hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+    return Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
+
+
+def list_of(name):
+    """Return the object of DVC's cache that lists a folder."""
+    listed = [path for path in Path(".dvc/cache/files/md5").glob("??/*.dir") if name in path.read_text()]
+    [path] = listed
+    return path
+
+
+def contents():
+    tracked = [path for top in ("data", ".dvc/cache/files") for path in Path(top).rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in tracked} | {"dvc.lock": Path("dvc.lock").read_bytes()}
 
 
 def wrong(*, deep=False):
@@ -34,13 +133,14 @@ def wrong(*, deep=False):
 
 def test_what_is_whole_is_well(project):
     assert wrong() == wrong(deep=True) == []
-    assert [finding.found for finding in examine(deep=True)][1:] == [
-        "2 takes are whole",
-        "every object has its own md5",
+    assert [(finding.subject, finding.found) for finding in examine(deep=True)][1:] == [
+        ("dvc.lock", "5 outputs are as it says"),
+        ("cache", "every object has its own md5"),
+        ("data/extracted", "2 takes are whole"),
     ]
 
 
-def test_a_changed_and_an_unfinished_take_are_named_and_the_rest_is_still_looked_at(project):
+def test_without_deep_a_changed_and_an_unfinished_take_are_named_and_the_rest_is_still_looked_at(project):
     Path("data/extracted/a/codes").write_bytes(b"x" * 100)
     Path("data/extracted/b/_receipt.json").unlink()
     found = wrong()
@@ -62,22 +162,129 @@ def test_what_only_the_disk_knows_is_found_by_reading_all(project):
     assert [subject for subject, _ in wrong(deep=True)] == ["data/extracted"]
 
 
-def test_a_damaged_object_of_dvcs_cache_is_found_by_reading_all(project):
-    (project / "x").write_bytes(b"content")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "x"], check=True, timeout=60)
-    [path] = Path(".dvc/cache/files/md5").glob("??/*")
-    path.chmod(0o644)
-    path.write_bytes(b"contend")
-    path.chmod(0o444)
-    assert wrong() == []
-    [(subject, said)] = wrong(deep=True)
-    assert subject == "cache"
-    assert path.name in said
-
-
 def test_another_tool_than_set_up_saw_is_named(project):
     tools = json.loads(Path("data/tools.json").read_text())
     Path("data/tools.json").write_text(json.dumps({**tools, "ffmpeg": "0.1"}))
     [(subject, said)] = wrong()
     assert subject == "tools"
     assert "ffmpeg is" in said
+
+
+def remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def both(path):
+    flip(stored(path))
+    flip(Path(path))
+
+
+def lost(path):
+    remove(stored(path))
+    remove(Path(path))
+
+
+# What is done to a project, and what of it is named.
+DAMAGES = {
+    "weights": (lambda: flip(Path(WEIGHTS)), [WEIGHTS]),
+    "truncated": (lambda: Path(WEIGHTS).write_bytes(b"we"), [WEIGHTS]),
+    "a take's file": (lambda: flip(Path("data/extracted/a/codes")), ["data/extracted/a/codes"]),
+    "a receipt": (lambda: flip(Path("data/extracted/a/_receipt.json")), ["data/extracted/a/_receipt.json"]),
+    "an extra file": (lambda: Path("data/extracted/a/more").touch(), ["data/extracted/a/more"]),
+    "a file of no take": (lambda: Path("data/trained/piano_roll/more").touch(), ["data/trained/piano_roll/more"]),
+    "two files": (
+        lambda: [flip(Path(WEIGHTS)), remove(Path("data/trained/piano_roll/curves"))],
+        ["data/trained/piano_roll/curves is missing", WEIGHTS],
+    ),
+    "a folder": (lambda: remove(Path("data/trained/piano_roll")), ["data/trained/piano_roll"]),
+    "a take": (lambda: remove(Path("data/extracted/b")), ["data/extracted/b"]),
+    "figures": (lambda: flip(Path("data/metrics/piano_roll.json")), ["data/metrics/piano_roll.json"]),
+    "an original": (lambda: flip(Path("data/raw/take/take.mid")), ["data/raw/take/take.mid"]),
+    "an object": (lambda: flip(stored(WEIGHTS)), ["it is data/trained/piano_roll/weights"]),
+    "a lost object": (lambda: remove(stored(WEIGHTS)), ["weights): missing from DVC's cache"]),
+    "a list": (lambda: flip(list_of("weights")), ["it is data/trained/piano_roll"]),
+    "an original's object": (lambda: flip(stored("data/raw/take/take.mid")), ["it is data/raw/take/take.mid"]),
+    "weights and their object": (lambda: both(WEIGHTS), [WEIGHTS, "it is data/trained/piano_roll/weights"]),
+    "a take and its object": (lambda: both("data/extracted/a/codes"), ["data/extracted/a/codes", "/codes"]),
+    "a lost take's file": (lambda: lost("data/extracted/a/codes"), ["data/extracted/a/codes", "missing from DVC's"]),
+    "weights and another object": (
+        lambda: [flip(stored(WEIGHTS)), flip(Path("data/trained/piano_roll/curves/loss.csv"))],
+        ["loss.csv", "it is data/trained/piano_roll/weights"],
+    ),
+    "weights and their list": (
+        lambda: [flip(list_of("weights")), flip(Path(WEIGHTS))],
+        ["data/trained/piano_roll was changed", "it is data/trained/piano_roll"],
+    ),
+    "a former run": (
+        lambda: next(Path(".dvc/cache/runs").glob("??/*/*")).write_text("cmd: x"),
+        ["it belongs to another version"],
+    ),
+}
+
+
+def follow_advice():
+    """Do what is advised until nothing is wrong, and return how often that was."""
+    for count in range(4):
+        advice = dict.fromkeys(finding.advice for finding in examine(deep=True) if not finding.is_well)
+        if not advice:
+            return count
+        run("bash", "-c", next(iter(advice)))
+    return pytest.fail(f"still wrong: {wrong(deep=True)}")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_and_its_advice_leaves_what_was_made(project, damage):
+    before = contents()
+    harm, named = DAMAGES[damage]
+    harm()
+    found = [said for _, said in wrong(deep=True)]
+    assert len(found) == len(named), found
+    assert all(name in said for name, said in zip(named, found, strict=True)), found
+    assert follow_advice() <= 2
+    assert contents() == before
+
+
+def test_a_take_that_was_damaged_is_made_anew_without_dvcs_cache_too(project):
+    flip(Path("data/extracted/a/codes"))
+    [finding] = [finding for finding in examine(deep=False) if not finding.is_well]
+    run("bash", "-c", finding.advice)
+    assert wrong(deep=True) == []
+
+
+def test_the_remote_gives_back_what_the_cache_lost(project, tmp_path):
+    run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    run("dvc", "push", "-q")
+    before = contents()
+    for path in (WEIGHTS, "data/raw/take/take.mid"):
+        both(path)
+    Path("make.py").write_text("raise SystemExit('nothing is made anew')")
+    assert follow_advice() <= 4
+    Path("make.py").write_text(MAKE)
+    assert contents() == before
+
+
+def test_where_params_have_changed_nothing_is_recorded_as_made_from_them(project):
+    """A commit of what lies here would call old weights those of the new parameters."""
+    flip(stored(WEIGHTS))
+    Path("params.yaml").write_text(PARAMS_YAML.replace("1", "2"))
+    [finding] = [finding for finding in examine(deep=True) if not finding.is_well]
+    assert "dvc commit" not in finding.advice
+    assert finding.advice.endswith("audiate train piano_roll --force")
+
+
+def test_an_original_that_is_nowhere_whole_is_asked_for_and_nothing_is_removed_that_is_whole(project):
+    both("data/raw/take/take.mid")
+    advice = {finding.advice for finding in examine(deep=True) if not finding.is_well}
+    assert any("audiate add --replace" in line for line in advice)
+    assert not any("rm -rf data/raw " in line for line in advice)
+
+
+def test_a_fresh_clone_is_well_and_a_record_that_cannot_be_read_is_not(project, tmp_path, monkeypatch):
+    run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    shutil.copy("data/tools.json", tmp_path / "clone" / "data")
+    monkeypatch.chdir(tmp_path / "clone")
+    assert wrong(deep=True) == []
+    Path("dvc.lock").write_text("{")
+    [(subject, said)] = wrong(deep=True)
+    assert subject == "dvc.lock"
+    assert "cannot be listed" in said

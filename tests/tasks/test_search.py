@@ -1,5 +1,7 @@
 """A search over real DVC experiments whose best value is known: the loss is how far it is from that."""
 
+import hashlib
+import json
 import math
 import os
 import shutil
@@ -11,7 +13,8 @@ import pytest
 import yaml
 
 from tasks.errors import ParamsError
-from tasks.search import Range, SearchParams, promote, search
+from tasks.search import Range, SearchParams, _Experiments, promote, search
+from tasks.store.segments import segment_rows, write_segments
 
 BEST = 3e-3
 DVC_YAML = """
@@ -36,6 +39,7 @@ stages:
 """
 PARAMS_YAML = """
 families: {piano_roll: scores}
+numerics: {networks: portable}
 train:
   piano_roll:
     learning_rate: 0.5  # far off
@@ -76,6 +80,18 @@ def run(folder, *command):
     return done.stdout
 
 
+def put_data(content="pictures"):
+    """Store a data set of one training take that holds ``content``."""
+    folder = Path("data/chunked/scores")
+    (folder / "a").mkdir(parents=True, exist_ok=True)
+    (folder / "a" / "arrays").write_text(content)
+    outputs = {"arrays": {"size": len(content), "sha256": hashlib.sha256(content.encode()).hexdigest()}}
+    (folder / "a" / "_receipt.json").write_text(json.dumps({"key": "k", "outputs": outputs}))
+    index = {"a": {"piece": "a", "part": "train", "digest": "of the recording", "duration_s": 1.0}}
+    (folder / "takes.json").write_text(json.dumps(index))
+    write_segments(folder / "segments.parquet", segment_rows("a", "a", "train", "a", 8, length=4, hop=4))
+
+
 @pytest.fixture
 def make_project(monkeypatch):
     """Make projects whose only stage trains a family, committed, and go into the last one."""
@@ -90,8 +106,7 @@ def make_project(monkeypatch):
         run(folder, "dvc", "init", "-q")
         for name, text in (("dvc.yaml", DVC_YAML), ("params.yaml", PARAMS_YAML), ("train.py", TRAIN)):
             Path(name).write_text(text)
-        Path("data/chunked/scores").mkdir(parents=True)
-        Path("data/chunked/scores/takes.json").write_text("{}")
+        put_data()
         Path(".gitignore").write_text("/data\n/.audiate\n")
         run(folder, "dvc", "repro", "-q", "-s", "code")
         run(folder, "git", "add", "--all")
@@ -161,8 +176,7 @@ def known_losses(tmp_path, monkeypatch):
     """Experiments that are not run: their loss is the one that ``train.py`` would write."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS_YAML)
-    Path("data/chunked/scores").mkdir(parents=True)
-    Path("data/chunked/scores/takes.json").write_text("{}")
+    put_data()
 
     def losses(self, proposed, *, share):
         away = [abs(math.log10(one["learning_rate"] / BEST)) for one in proposed]
@@ -179,6 +193,29 @@ def test_one_seed_has_one_winner_however_many_run_at_once(known_losses):
     assert len(set(shown.values())) == 1
     assert repr(searched(20, seed=2).tried) != shown[2]
     assert found[2].best.loss < 0.4
+
+
+def test_experiments_on_other_pictures_of_the_same_recordings_are_others(known_losses, monkeypatch):
+    """The index says the same; what was stored of the take does not."""
+    names = []
+    losses = _Experiments.losses
+
+    def noting(self, proposed, *, share):
+        names.append({self._name(values) for values in proposed})
+        return losses(self, proposed, share=share)
+
+    monkeypatch.setattr("tasks.search._Experiments.losses", noting)
+    index = Path("data/chunked/scores/takes.json").read_bytes()
+    for content in ("pictures", "pixtures", "pictures"):
+        put_data(content)
+        searched(2)
+    Path("params.yaml").write_text(PARAMS_YAML.replace("portable", "fast"))
+    searched(2)
+    assert Path("data/chunked/scores/takes.json").read_bytes() == index
+    first = names[:: len(names) // 4]
+    assert first[0] == first[2]
+    assert not first[0] & first[1]
+    assert not first[0] & first[3]
 
 
 def test_a_longer_search_begins_with_the_shorter_one(known_losses):

@@ -285,14 +285,58 @@ def test_write_whole_leaves_an_equal_file_alone(tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from tasks.step import whole_folder, write_whole
+
+letter, kind, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for number in range(n):
+    if kind == "file":
+        write_whole(Path("shared.json"), letter * (1_000 + 5_000 * (number % 2)))
+        found = Path("shared.json").read_text()
+        assert len(found) in (1_000, 6_000) and len(set(found)) == 1, f"torn: {len(found)} of {set(found)}"
+        continue
+    with whole_folder(Path("shared") / letter) as half:
+        (half / "a.txt").write_text(letter)
+        (half / "b.txt").write_text(letter)
+"""
+
+
+@pytest.mark.parametrize(("kind", "n", "letters"), [("file", 1500, "ab"), ("folder", 100, "aa")])
+def test_two_processes_that_write_the_same_never_tear_it(kind, n, letters, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, letter, kind, str(n)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        )
+        for letter in letters
+    ]
+    complaints = [writer.communicate(timeout=120)[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], complaints
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == ({"shared.json"} if kind == "file" else {"shared/a/a.txt", "shared/a/b.txt"})
+
+
+def test_the_half_folder_of_a_process_at_work_is_not_removed(tmp_path):
+    out = tmp_path / "out"
+    with step.whole_folder(out) as first:
+        (first / "x").write_text("first")
+        with step.whole_folder(out) as second:
+            (second / "x").write_text("second")
+        assert tree(out) == {"x": b"second"}
+        assert tree(first) == {"x": b"first"}
+    assert tree(tmp_path) == {"out/x": b"first"}
+
+
 def test_a_whole_folder_takes_the_place_of_the_old_one_and_a_failed_one_does_not(tmp_path):
     out = tmp_path / "deep" / "out"
     with step.whole_folder(out) as half:
         (half / "first.txt").write_text("1")
         assert not out.exists()
     assert tree(out) == {"first.txt": b"1"}
-    (out.parent / ".out.partial").mkdir()
-    (out.parent / ".out.partial" / "left by a kill").touch()
+    (out.parent / ".out.0123.partial").mkdir()
+    (out.parent / ".out.0123.partial" / "left by a kill").touch()
 
     def fail_with(error):
         with step.whole_folder(out) as half:

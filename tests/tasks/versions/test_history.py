@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DamagedData
-from tasks.versions.history import WORKSPACE, HistoryError, damaged_objects, git, read_version
+from tasks.versions.history import WORKSPACE, HistoryError, git, read_version
 
 DVC_YAML = """
 stages:
@@ -142,14 +142,3 @@ def test_gits_own_words_are_passed_on_in_one_line(tmp_path):
     with pytest.raises(HistoryError, match=r"git log: fatal: not a git repository") as caught:
         git(["log"], root=tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_an_object_that_was_damaged_in_the_cache_is_found_though_dvc_calls_all_up_to_date(project):
-    assert list(damaged_objects(project)) == []
-    objects = sorted((project / ".dvc" / "cache" / "files" / "md5").glob("??/*"))
-    plain = next(path for path in objects if path.suffix != ".dir" and path.read_bytes() == b"same")
-    plain.chmod(0o644)
-    plain.write_bytes(b"sane")
-    plain.chmod(0o444)  # DVC reads again only what could have been written to
-    assert "up to date" in run(project, "dvc", "status")
-    assert list(damaged_objects(project)) == [plain]
