@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +60,8 @@ class Settings(BaseSettings):
         runner: ``threads``, or ``dask://host:port`` of an existing cluster whose workers see this folder.
         workers: takes worked on at once by threads.
         accelerator: what Lightning trains on: ``auto``, ``cpu``, ``gpu``.
+        notify: command, as a shell splits it, that a watch gives what happened. Never a parameter of a run: whoever
+            may start runs would choose what is run here.
         debug: show tracebacks.
     """
 
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     runner: str = "threads"
     workers: int = os.cpu_count() or 1
     accelerator: str = "auto"
+    notify: str = ""
     debug: bool = False
 
     @model_validator(mode="wrap")
@@ -323,7 +325,7 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         typed = {
             key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }
-        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        with prefect_server() as server, server.connected(), server.needed(stage):
             done = flow.with_options(task_runner=runner())(*arguments, **typed)
         check_code(stage, families)
     except KeyboardInterrupt:

@@ -8,9 +8,11 @@ next one knows whose RUNNING is not true, and says so to Prefect.
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,11 +30,10 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import get_run_context
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.run import STATE, one_at_a_time
+from flows.run import STATE, Settings, one_at_a_time
 from flows.server import is_healthy, prefect_server
 from tasks.add import add_takes
 from tasks.compare import CompareParams, Comparison, advice, compare_versions, markdown_of
@@ -64,6 +65,8 @@ RUNS_AT_ONCE = 200  # that are looked at; what is left, the next run looks at
 CHECK_S = 5.0
 NOTIFY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+STAGE_ENDS_S = 40.0  # after its server died; then the pass can tell what became of it
+NOTIFY = "AUDIATE_NOTIFY"
 
 
 @flow(name=NAME, flow_run_name="watch {inbox}", persist_result=False)
@@ -72,17 +75,17 @@ def watch(
     settle_s: float = 60.0,
     commit: bool = True,
     push_data: bool = True,
-    notify: list[str] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Take in what has settled in the inbox, reproduce, compare with the last data version, commit, push, tell.
+
+    The command that is told is a setting of this machine (`Settings.notify`), not a parameter.
 
     Args:
         inbox: folder that recordings arrive in; read, never written to.
         settle_s: how long nothing of a folder may have changed before it is taken in.
         commit: make one git commit of each new data version.
         push_data: ``dvc push`` it where a default remote is configured.
-        notify: a command and its arguments, given what happened as JSON on its standard input.
         quiet: keep what the stages print away from standard output.
 
     Raises:
@@ -106,7 +109,7 @@ def watch(
             _say(f"failed: {record.failed}")
             raise
         finally:
-            _tell(record, comparison, notify or [])
+            _tell(record, comparison, shlex.split(Settings().notify))
     return record.as_json()
 
 
@@ -250,9 +253,14 @@ def watch_once(
     Raises:
         PipelineError: as `watch` does.
     """
-    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
-        os.environ["PREFECT_API_URL"] = url  # for the stages, which are processes of their own
-        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, list(notify), quiet)
+    with (
+        prefect_server() as server,
+        server.connected(),
+        server.inherited(),  # by the stages, which are processes of their own
+        server.needed(NAME, patience_s=STAGE_ENDS_S),
+        _notifying(notify),
+    ):
+        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, quiet)
     return done
 
 
@@ -279,12 +287,15 @@ def watch_forever(
         "settle_s": settle_s,
         "commit": commit,
         "push_data": push_data,
-        "notify": list(notify),
     }
+    when = f"every {interval_s:g} s" if cron is None else f"at {cron!r}"
     arguments = [sys.executable, "-c", SERVE, json.dumps({**schedule, "parameters": parameters})]
+    # As systemd and containers end a service.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
-            _serve_until_it_ends(arguments, f"{inbox} {f'every {interval_s:g} s' if cron is None else f'at {cron!r}'}")
+            with _notifying(notify):
+                _serve_until_it_ends(arguments, f"{inbox} {when}")
             _say("the server or the runner ended: starting again")
             time.sleep(CHECK_S)
     except KeyboardInterrupt:
@@ -300,6 +311,7 @@ def serve(text: str) -> None:
     Args:
         text: JSON of ``parameters``, and ``interval`` in seconds or ``cron``.
     """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     deployment = RunnerDeployment.from_flow(watch, NAME, entrypoint_type=EntrypointType.MODULE_PATH, **json.loads(text))
     serve_deployments(deployment, limit=1, print_starting_message=False)
 
@@ -353,13 +365,32 @@ def _tell(record: Record, comparison: Comparison | None, notify: Sequence[str]) 
     WATCH.mkdir(parents=True, exist_ok=True)
     if notify:
         given = json.dumps(record.as_json())
-        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given)
+        # Whoever writes that command need not be trusted with the server.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given, environment=environment)
         if code:
             record.notes.append(f"the notification {notify[0]!r} failed ({code}): {words}")
             _say(record.notes[-1])
     write_whole(WATCH / f"{record.run}.json", json.dumps(record.as_json(), indent=1) + "\n")
     if comparison is not None:
         write_whole(WATCH / f"{record.run}.md", markdown_of(comparison))
+
+
+@contextmanager
+def _notifying(command: Sequence[str]) -> Iterator[None]:
+    """Have this process and those that it starts tell a command, or the one of the settings where none is given."""
+    if not command:
+        yield
+        return
+    before = os.environ.get(NOTIFY)
+    os.environ[NOTIFY] = shlex.join(command)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NOTIFY]
+        else:
+            os.environ[NOTIFY] = before
 
 
 def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
@@ -371,14 +402,23 @@ def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _serve_until_it_ends(arguments: Sequence[str], what: str) -> None:
-    with prefect_server() as url:
+    with prefect_server() as server:
         _say(f"serving {what}; Ctrl-C ends it")
         # In a session of its own: it is stopped by this process, which waits for it.
-        runner = subprocess.Popen(arguments, env={**os.environ, "PREFECT_API_URL": url}, start_new_session=True)
+        runner = subprocess.Popen(arguments, env={**os.environ, **server.environment}, start_new_session=True)
         try:
-            _wait_while_healthy(runner, url)
+            _wait_while_healthy(runner, server.url)
         finally:
             _stop(runner)
+
+
+def _end_with(supervisor: int) -> None:
+    """End this process, and all that it started, once the one that started it has died: nobody else would."""
+    while os.getppid() == supervisor:
+        time.sleep(1.0)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        os.killpg(os.getpgrp(), sign)
+        time.sleep(STOP_TIMEOUT_S)
 
 
 def _stop(runner: subprocess.Popen[bytes]) -> None:
