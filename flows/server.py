@@ -83,16 +83,8 @@ class Server:
     @contextmanager
     def inherited(self) -> Iterator[None]:
         """Have the processes that this one starts use this server."""
-        before = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
-        try:
+        with environment(**self.environment):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
     @property
     def is_gone(self) -> bool:
@@ -152,6 +144,21 @@ class Server:
             for child in multiprocessing.active_children():
                 child.kill()
             os._exit(1)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set variables for this process and those that it starts, and set them back afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -21,24 +21,26 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, tags
 from prefect import serve as serve_deployments
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.context import get_run_context
+from prefect.context import FlowRunContext, get_run_context
 from prefect.deployments.runner import RunnerDeployment
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.run import STATE, Settings, one_at_a_time
-from flows.server import is_healthy, prefect_server
+from flows.run import PROJECT, STATE, Settings, one_at_a_time, stage_that_failed
+from flows.server import environment, is_healthy, prefect_server
 from tasks.add import add_takes
-from tasks.compare import CompareParams, Comparison, advice, compare_versions, markdown_of
+from tasks.compare import CompareParams, Comparison, advice, compare_versions
 from tasks.errors import ParamsError, PipelineError
-from tasks.ingest import IngestParams
+from tasks.ingest import RAW, IngestParams
+from tasks.night import Failure, Record, clocks_of, commit_message, flags_of, markdown_of_night, stages_since
 from tasks.params import read_params, section_values
 from tasks.step import Verified, json_sha256, write_whole
 from tasks.takes import data_version, read_catalog
@@ -47,8 +49,6 @@ from tasks.versions.publish import commit_version, default_remote, dirty_inputs,
 from tasks.versions.repro import repro
 from tasks.watch import (
     Memory,
-    Record,
-    commit_message,
     find_entries,
     first_reported,
     is_handled,
@@ -66,7 +66,6 @@ CHECK_S = 5.0
 NOTIFY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 STAGE_ENDS_S = 40.0  # after its server died; then the pass can tell what became of it
-NOTIFY = "AUDIATE_NOTIFY"
 
 
 @flow(name=NAME, flow_run_name="watch {inbox}", persist_result=False)
@@ -92,7 +91,8 @@ def watch(
         PipelineError: a stage, git or the remote failed; what was done is kept, and the next run goes on from there.
     """
     run_id = get_run_context().flow_run.id  # type: ignore[union-attr]  # a flow's context has its run
-    with _alive(run_id), one_at_a_time(NAME):
+    with _alive(run_id), one_at_a_time(NAME), environment(AUDIATE_PARENT_RUN=str(run_id)):
+        began_s = time.time()
         record = Record(run=_run_name(run_id), inbox=inbox)
         comparison: Comparison | None = None
         try:
@@ -100,15 +100,20 @@ def watch(
             take_in(Path(inbox), settle_s, record)
             reproduce(record, quiet=quiet)
             comparison = compare_with_last(record)
+            look_at_what_came(record, comparison, commit=commit)
+            record.stages = stages_since(began_s, STATE / "runs")
             if commit:
                 commit_new(record, comparison)
             if push_data:
                 push_new(record)
         except Exception as error:
-            record.failed = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+            line = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+            record.failure = _failure(line, began_s)
+            record.failed = record.failure.line
             _say(f"failed: {record.failed}")
             raise
         finally:
+            record.stages = stages_since(began_s, STATE / "runs")
             _tell(record, comparison, shlex.split(Settings().notify))
     return record.as_json()
 
@@ -171,10 +176,24 @@ def compare_with_last(record: Record) -> Comparison | None:
     names = {str(row["take"]) for row in refused}
     record.added = [take for take in record.added if take not in names]
     if comparison is not None and record.old_version != record.new_version:
-        record.comparison = comparison.as_json()
-        _say(f"data version {record.old_version} -> {record.new_version}: {advice(comparison)}")
+        record.comparison, record.verdict = comparison.as_json(), advice(comparison)
+        _say(f"data version {record.old_version} -> {record.new_version}: {record.verdict}")
         return comparison
     return None
+
+
+def look_at_what_came(record: Record, comparison: Comparison | None, *, commit: bool) -> None:
+    """Add to the record what is wrong with the takes that came in, and how their devices were synchronized.
+
+    With commits these are all takes that the last one lacks: a run that died has told of none.
+    """
+    if commit and comparison is not None:
+        record.added = sorted({*record.added, *comparison.added})
+    elif commit and record.old_version is None:
+        record.added = sorted(take.name for take in read_catalog() if (RAW / take.name).is_dir())
+    record.flags, record.clocks = flags_of(record.added), clocks_of(record.added)
+    for flag in record.flags:
+        _say(f"flagged {flag.take}/{flag.device}: {flag.flag}")
 
 
 def commit_new(record: Record, comparison: Comparison | None) -> None:
@@ -258,7 +277,8 @@ def watch_once(
         server.connected(),
         server.inherited(),  # by the stages, which are processes of their own
         server.needed(NAME, patience_s=STAGE_ENDS_S),
-        _notifying(notify),
+        environment(**_told(notify)),
+        tags(PROJECT, NAME),
     ):
         done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, quiet)
     return done
@@ -289,12 +309,17 @@ def watch_forever(
         "push_data": push_data,
     }
     when = f"every {interval_s:g} s" if cron is None else f"at {cron!r}"
-    arguments = [sys.executable, "-c", SERVE, json.dumps({**schedule, "parameters": parameters})]
+    arguments = [
+        sys.executable,
+        "-c",
+        SERVE,
+        json.dumps({"supervisor": os.getpid(), **schedule, "parameters": parameters}),
+    ]
     # As systemd and containers end a service.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
-            with _notifying(notify):
+            with environment(**_told(notify)):
                 _serve_until_it_ends(arguments, f"{inbox} {when}")
             _say("the server or the runner ended: starting again")
             time.sleep(CHECK_S)
@@ -309,10 +334,14 @@ def serve(text: str) -> None:
     the code would meet modules that are not those it was pickled with.
 
     Args:
-        text: JSON of ``parameters``, and ``interval`` in seconds or ``cron``.
+        text: JSON of ``supervisor``, the process that this one ends with, ``parameters``, and ``interval`` in seconds
+            or ``cron``.
     """
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    deployment = RunnerDeployment.from_flow(watch, NAME, entrypoint_type=EntrypointType.MODULE_PATH, **json.loads(text))
+    given = json.loads(text)
+    threading.Thread(target=_end_with, args=(given.pop("supervisor"),), daemon=True).start()
+    deployment = RunnerDeployment.from_flow(
+        watch, NAME, tags=[PROJECT, NAME], entrypoint_type=EntrypointType.MODULE_PATH, **given
+    )
     serve_deployments(deployment, limit=1, print_starting_message=False)
 
 
@@ -366,31 +395,26 @@ def _tell(record: Record, comparison: Comparison | None, notify: Sequence[str]) 
     if notify:
         given = json.dumps(record.as_json())
         # Whoever writes that command need not be trusted with the server.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given, environment=environment)
+        bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given, environment=bare)
         if code:
             record.notes.append(f"the notification {notify[0]!r} failed ({code}): {words}")
             _say(record.notes[-1])
     write_whole(WATCH / f"{record.run}.json", json.dumps(record.as_json(), indent=1) + "\n")
-    if comparison is not None:
-        write_whole(WATCH / f"{record.run}.md", markdown_of(comparison))
-
-
-@contextmanager
-def _notifying(command: Sequence[str]) -> Iterator[None]:
-    """Have this process and those that it starts tell a command, or the one of the settings where none is given."""
-    if not command:
-        yield
+    text = markdown_of_night(record, comparison)
+    write_whole(WATCH / f"{record.run}.md", text)
+    if FlowRunContext.get() is None:
         return
-    before = os.environ.get(NOTIFY)
-    os.environ[NOTIFY] = shlex.join(command)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[NOTIFY]
-        else:
-            os.environ[NOTIFY] = before
+    with suppress(Exception):  # the server may be what failed; the record stands in two files beside
+        create_markdown_artifact(text, key=NAME, description=f"Night {record.run}")
+
+
+def _failure(line: str, began_s: float) -> Failure:
+    found = stage_that_failed(began_s)
+    if found is None:
+        return Failure(stage=None, take=None, line=line)
+    words = found["line"] or f"{found['stage']}: it was killed; {line}"
+    return Failure(stage=found["stage"], take=found["take"], line=words)
 
 
 def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
@@ -419,6 +443,11 @@ def _end_with(supervisor: int) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         os.killpg(os.getpgrp(), sign)
         time.sleep(STOP_TIMEOUT_S)
+
+
+def _told(command: Sequence[str]) -> dict[str, str]:
+    """Return the setting that has a command told; without one, the settings of this machine stand."""
+    return {"AUDIATE_NOTIFY": shlex.join(command)} if command else {}
 
 
 def _stop(runner: subprocess.Popen[bytes]) -> None:

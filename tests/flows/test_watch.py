@@ -20,8 +20,8 @@ from flows import watch as watching
 from flows.server import is_healthy, prefect_server
 from tasks.add import AddRow, AddSummary
 from tasks.errors import ParamsError
+from tasks.night import Record
 from tasks.versions.publish import PushError
-from tasks.watch import Record
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -286,7 +286,7 @@ class Served:
 
     def start_watch(self):
         parameters = {"inbox": "inbox", "settle_s": 0, "commit": False, "push_data": False}
-        given = json.dumps({"interval": self.interval_s, "parameters": parameters})
+        given = json.dumps({"supervisor": os.getpid(), "interval": self.interval_s, "parameters": parameters})
         return self.start(sys.executable, "-c", watching.SERVE, given)
 
     def runs(self):
