@@ -461,7 +461,7 @@ def _stop(runner: subprocess.Popen[bytes]) -> None:
 
 
 def _run_name(run_id: UUID) -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{run_id.hex[:6]}"
+    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{run_id.hex[-6:]}"
 
 
 def _now() -> str:

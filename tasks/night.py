@@ -124,8 +124,10 @@ def flags_of(takes: Iterable[str], ingested: Path = INGESTED) -> list[Flag]:
     for take in sorted(takes):
         about = json.loads((ingested / take / "take.json").read_text(encoding="utf-8"))
         for row in about.get("media", []):
-            refused = [str(row["kind"])] if row["state"] == "refused" else []
-            found += [Flag(take=take, device=str(row["device"]), flag=flag) for flag in (*refused, *row["flags"])]
+            # A score's row has neither; its kind of fault is in its counts.
+            refused = [str(row["kind"])] if row.get("state") == "refused" else []
+            flags = (*refused, *row.get("flags", []))
+            found += [Flag(take=take, device=str(row["device"]), flag=flag) for flag in flags]
     return found
 
 
