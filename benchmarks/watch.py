@@ -15,6 +15,7 @@ that says ok or FAILED, and the exit code is 1 when one failed:
 """
 
 import argparse
+import base64
 import json
 import os
 import resource
@@ -34,6 +35,7 @@ import numpy as np
 import soundfile
 import yaml
 
+from flows.server import running_server
 from tasks.instruments.midi import write_midi
 from tasks.instruments.notes import sorted_notes
 
@@ -195,9 +197,12 @@ class Shift:
 
     def runs(self) -> list[dict[str, object]]:
         """Return the flow runs that Prefect knows of, subruns and stages left out."""
-        url = json.loads((self.folder / "prefect" / "server.json").read_text())["url"]
+        server = running_server(self.folder / "prefect")
+        if server is None:
+            raise OSError("no server runs")
+        bearer = base64.b64encode(str(server.secret).encode()).decode()
         asked = urllib.request.Request(  # noqa: S310 - loopback
-            f"{url}/flow_runs/filter",
+            f"{server.url}/flow_runs/filter",
             data=json.dumps(
                 {
                     "flows": {"name": {"any_": ["watch"]}},
@@ -205,7 +210,7 @@ class Shift:
                     "limit": 200,
                 }
             ).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Authorization": f"Basic {bearer}"},
         )
         with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310
             return list(json.loads(answer.read()))
@@ -224,7 +229,7 @@ class Shift:
     def catalog(self) -> list[str]:
         return [row["take"] for row in json.loads((self.project / "data/ingested/catalog.json").read_text())]
 
-    def rebuild(self, commit: str, number: int, url: str) -> bool:
+    def rebuild(self, commit: str, number: int) -> bool:
         """Clone a commit, pull its raw takes, compute everything, and compare the lock files."""
         clone = self.folder / f"clone_{number}"
         self.run("git", "clone", "-q", str(self.project), str(clone), cwd=self.folder)
@@ -233,7 +238,7 @@ class Shift:
             self.run("dvc", "pull", "-q", "data/raw.dvc", cwd=clone)
         shutil.copy(ROOT / "data" / "tools.json", clone / "data")
         committed = (clone / "dvc.lock").read_bytes()
-        self.run("dvc", "repro", "-q", "--force", cwd=clone, PREFECT_API_URL=url)
+        self.run("dvc", "repro", "-q", "--force", cwd=clone)
         same = (clone / "dvc.lock").read_bytes() == committed
         shutil.rmtree(clone)
         return same
@@ -282,10 +287,9 @@ def night(shift: Shift, arguments: argparse.Namespace) -> int:
         wait(lambda: len(shift.ended()) > n_before + 1 and shift.good <= set(shift.catalog()), served, log.name)
         inbox = shift.snapshot()
         wall_s = time.perf_counter() - started
-        url = json.loads((shift.folder / "prefect" / "server.json").read_text())["url"]
         commits = shift.run("git", "log", "--reverse", "--format=%H", "HEAD").split()[1:]
         chosen = commits if arguments.rebuild == "all" else commits[-1:]
-        same = [shift.rebuild(commit, number, url) for number, commit in enumerate(chosen)]
+        same = [shift.rebuild(commit, number) for number, commit in enumerate(chosen)]
         runs = shift.runs()
     finally:
         os.killpg(served.pid, signal.SIGINT)

@@ -11,13 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID, uuid4
 
-from prefect import Flow, task
+from prefect import Flow, Task, tags, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import get_client
+from prefect.context import TagsContext
+from prefect.flow_engine import run_flow
+from prefect.states import Pending
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.callables import get_call_parameters
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
@@ -45,7 +52,9 @@ from tasks.step import (
 )
 from tasks.tools import check_tools
 
+PROJECT = "audiate"
 STATE = Path(".audiate")
+UNDERWAY = STATE / "stage.json"
 EXIT_INTERRUPTED = 130  # as shells say it
 
 
@@ -61,6 +70,9 @@ class Settings(BaseSettings):
         runner: ``threads``, or ``dask://host:port`` of an existing cluster whose workers see this folder.
         workers: takes worked on at once by threads.
         accelerator: what Lightning trains on: ``auto``, ``cpu``, ``gpu``.
+        notify: command, as a shell splits it, that a watch gives what happened. Never a parameter of a run: whoever
+            may start runs would choose what is run here.
+        parent_run: Prefect's id of the run that this one is part of; a watch gives it to its stages.
         debug: show tracebacks.
     """
 
@@ -69,6 +81,8 @@ class Settings(BaseSettings):
     runner: str = "threads"
     workers: int = os.cpu_count() or 1
     accelerator: str = "auto"
+    notify: str = ""
+    parent_run: str = ""
     debug: bool = False
 
     @model_validator(mode="wrap")
@@ -133,6 +147,16 @@ class Summary:
             "pruned": len(self.pruned),
         }
 
+    def markdown(self) -> str:
+        """Return the counts and what was quarantined, for Prefect."""
+        counts = [f"- {count} {state}" for state, count in self.counts().items()]
+        refused = [
+            f"- quarantined `{outcome.name}`: {outcome.kind}: {escape(' '.join(outcome.reason.split()))}"
+            for outcome in self.outcomes
+            if outcome.state == "quarantined"
+        ]
+        return "\n".join([*counts, *refused]) + "\n"
+
 
 def runner() -> TaskRunner[Any]:
     """Return the runner that the settings name.
@@ -149,6 +173,18 @@ def runner() -> TaskRunner[Any]:
         dask_runner: TaskRunner[Any] = DaskTaskRunner(address=settings.runner.replace("dask://", "tcp://", 1))
         return dask_runner
     raise ParamsError(f"AUDIATE_RUNNER is {settings.runner!r}, expected threads or dask://host:port")
+
+
+class TakeFailedError(PipelineError):
+    """The work on a take failed.
+
+    Attributes:
+        take: its name.
+    """
+
+    def __init__(self, message: str, *, take: str) -> None:
+        super().__init__(message)
+        self.take = take
 
 
 @contextmanager
@@ -247,7 +283,9 @@ def for_each_take(
     ]
     write_whole(out_dir / "quarantine.json", json.dumps(quarantine, indent=1) + "\n")
     verified.save()
-    return Summary(stage=stage, outcomes=tuple(outcomes), pruned=tuple(pruned))
+    summary = Summary(stage=stage, outcomes=tuple(outcomes), pruned=tuple(pruned))
+    create_markdown_artifact(summary.markdown(), key=stage, description=f"What {stage} did")
+    return summary
 
 
 def _compute_all(stage: str, stale: Sequence[tuple[Job, str]]) -> list[Outcome]:
@@ -266,7 +304,7 @@ def _compute_all(stage: str, stale: Sequence[tuple[Job, str]]) -> list[Outcome]:
         job, cause = failures[0]
         others = f" ({len(failures) - 1} more takes failed)" if len(failures) > 1 else ""
         what = str(cause) if isinstance(cause, PipelineError) else f"{type(cause).__name__}: {cause}"
-        raise PipelineError(f"{stage}: take {job.item.name}: {what}{others}") from cause
+        raise TakeFailedError(f"{stage}: take {job.item.name}: {what}{others}", take=job.item.name) from cause
     return outcomes
 
 
@@ -311,6 +349,9 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         The exit code: 0, or 1 after one line on what went wrong, or 130 when it was interrupted.
     """
     started, cpu = time.perf_counter(), time.process_time()
+    underway = {"stage": stage, "began_at": time.time(), "take": None, "line": None}
+    UNDERWAY.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(UNDERWAY, json.dumps(underway) + "\n")
     try:
         params = read_params()
         families = families_of(params)
@@ -323,20 +364,57 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
         typed = {
             key: _section_class(of).parse(section_values(params, name), name) for key, (name, of) in sections.items()
         }
-        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
-            done = flow.with_options(task_runner=runner())(*arguments, **typed)
+        with prefect_server() as server, server.connected(), server.needed(stage):
+            done = _run_flow(flow.with_options(task_runner=runner()), stage, arguments, typed)
         check_code(stage, families)
     except KeyboardInterrupt:
         print(f"{stage}: stopped; what was finished is kept, run it again to go on", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
     except (PipelineError, OSError) as error:
         named = named_error(error, STATE) if isinstance(error, OSError) else error
+        line = str(named) if str(named).startswith(f"{stage}:") else f"{stage}: {named}"
+        write_whole(UNDERWAY, json.dumps({**underway, "take": getattr(named, "take", None), "line": line}) + "\n")
         if Settings().debug or not isinstance(named, PipelineError):
             raise
-        print(f"{stage}: {named}" if not str(named).startswith(f"{stage}:") else named, file=sys.stderr)  # noqa: T201
+        print(line, file=sys.stderr)  # noqa: T201
         return 1
+    UNDERWAY.unlink(missing_ok=True)
     _report(stage, done, wall_s=time.perf_counter() - started, cpu_s=time.process_time() - cpu)
     return 0
+
+
+def stage_that_failed(since_s: float) -> dict[str, Any] | None:
+    """Return the stage that began since then and did not come to its end: ``stage``, ``take`` and ``line``.
+
+    One that was killed has no line; one that does not run here by `run_stage` is not known.
+    """
+    try:
+        found: dict[str, Any] = json.loads(UNDERWAY.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found if found["began_at"] >= since_s else None
+
+
+def _run_flow(flow: Flow[..., Any], stage: str, arguments: Sequence[str], typed: Mapping[str, Any]) -> Any:
+    """Run a stage's flow, tagged; under the run that started it, where there is one (`Settings.parent_run`)."""
+    with tags(PROJECT, *stage.split("@")):
+        parent = Settings().parent_run
+        if not parent:
+            return flow(*arguments, **typed)
+        parameters = get_call_parameters(flow.fn, tuple(arguments), dict(typed))
+        with get_client(sync_client=True) as client:
+            # Prefect's own way for a flow within a flow; this one is in another process.
+            stands_for = client.create_task_run(
+                task=Task(fn=flow.fn, name=stage), flow_run_id=UUID(parent), dynamic_key=f"{stage}-{uuid4().hex[:8]}"
+            )
+            run = client.create_flow_run(
+                flow,
+                parameters=flow.serialize_parameters(parameters),
+                parent_task_run_id=stands_for.id,
+                state=Pending(),
+                tags=TagsContext.get().current_tags,
+            )
+        return run_flow(flow, flow_run=run, parameters=parameters)
 
 
 def _report(stage: str, done: object, *, wall_s: float, cpu_s: float) -> None:

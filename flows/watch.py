@@ -8,9 +8,11 @@ next one knows whose RUNNING is not true, and says so to Prefect.
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,25 +21,26 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, tags
 from prefect import serve as serve_deployments
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.context import get_run_context
+from prefect.context import FlowRunContext, get_run_context
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.run import STATE, one_at_a_time
-from flows.server import is_healthy, prefect_server
+from flows.run import PROJECT, STATE, Settings, one_at_a_time, stage_that_failed
+from flows.server import environment, is_healthy, prefect_server
 from tasks.add import add_takes
-from tasks.compare import CompareParams, Comparison, advice, compare_versions, markdown_of
+from tasks.compare import CompareParams, Comparison, advice, compare_versions
 from tasks.errors import ParamsError, PipelineError
-from tasks.ingest import IngestParams
+from tasks.ingest import RAW, IngestParams
+from tasks.night import Failure, Record, clocks_of, commit_message, flags_of, markdown_of_night, stages_since
 from tasks.params import read_params, section_values
 from tasks.step import Verified, json_sha256, write_whole
 from tasks.takes import data_version, read_catalog
@@ -46,8 +49,6 @@ from tasks.versions.publish import commit_version, default_remote, dirty_inputs,
 from tasks.versions.repro import repro
 from tasks.watch import (
     Memory,
-    Record,
-    commit_message,
     find_entries,
     first_reported,
     is_handled,
@@ -64,6 +65,7 @@ RUNS_AT_ONCE = 200  # that are looked at; what is left, the next run looks at
 CHECK_S = 5.0
 NOTIFY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+STAGE_ENDS_S = 40.0  # after its server died; then the pass can tell what became of it
 
 
 @flow(name=NAME, flow_run_name="watch {inbox}", persist_result=False)
@@ -72,24 +74,25 @@ def watch(
     settle_s: float = 60.0,
     commit: bool = True,
     push_data: bool = True,
-    notify: list[str] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Take in what has settled in the inbox, reproduce, compare with the last data version, commit, push, tell.
+
+    The command that is told is a setting of this machine (`Settings.notify`), not a parameter.
 
     Args:
         inbox: folder that recordings arrive in; read, never written to.
         settle_s: how long nothing of a folder may have changed before it is taken in.
         commit: make one git commit of each new data version.
         push_data: ``dvc push`` it where a default remote is configured.
-        notify: a command and its arguments, given what happened as JSON on its standard input.
         quiet: keep what the stages print away from standard output.
 
     Raises:
         PipelineError: a stage, git or the remote failed; what was done is kept, and the next run goes on from there.
     """
     run_id = get_run_context().flow_run.id  # type: ignore[union-attr]  # a flow's context has its run
-    with _alive(run_id), one_at_a_time(NAME):
+    with _alive(run_id), one_at_a_time(NAME), environment(AUDIATE_PARENT_RUN=str(run_id)):
+        began_s = time.time()
         record = Record(run=_run_name(run_id), inbox=inbox)
         comparison: Comparison | None = None
         try:
@@ -97,16 +100,21 @@ def watch(
             take_in(Path(inbox), settle_s, record)
             reproduce(record, quiet=quiet)
             comparison = compare_with_last(record)
+            look_at_what_came(record, comparison, commit=commit)
+            record.stages = stages_since(began_s, STATE / "runs")
             if commit:
                 commit_new(record, comparison)
             if push_data:
                 push_new(record)
         except Exception as error:
-            record.failed = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+            line = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+            record.failure = _failure(line, began_s)
+            record.failed = record.failure.line
             _say(f"failed: {record.failed}")
             raise
         finally:
-            _tell(record, comparison, notify or [])
+            record.stages = stages_since(began_s, STATE / "runs")
+            _tell(record, comparison, shlex.split(Settings().notify))
     return record.as_json()
 
 
@@ -168,10 +176,24 @@ def compare_with_last(record: Record) -> Comparison | None:
     names = {str(row["take"]) for row in refused}
     record.added = [take for take in record.added if take not in names]
     if comparison is not None and record.old_version != record.new_version:
-        record.comparison = comparison.as_json()
-        _say(f"data version {record.old_version} -> {record.new_version}: {advice(comparison)}")
+        record.comparison, record.verdict = comparison.as_json(), advice(comparison)
+        _say(f"data version {record.old_version} -> {record.new_version}: {record.verdict}")
         return comparison
     return None
+
+
+def look_at_what_came(record: Record, comparison: Comparison | None, *, commit: bool) -> None:
+    """Add to the record what is wrong with the takes that came in, and how their devices were synchronized.
+
+    With commits these are all takes that the last one lacks: a run that died has told of none.
+    """
+    if commit and comparison is not None:
+        record.added = sorted({*record.added, *comparison.added})
+    elif commit and record.old_version is None:
+        record.added = sorted(take.name for take in read_catalog() if (RAW / take.name).is_dir())
+    record.flags, record.clocks = flags_of(record.added), clocks_of(record.added)
+    for flag in record.flags:
+        _say(f"flagged {flag.take}/{flag.device}: {flag.flag}")
 
 
 def commit_new(record: Record, comparison: Comparison | None) -> None:
@@ -250,9 +272,15 @@ def watch_once(
     Raises:
         PipelineError: as `watch` does.
     """
-    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
-        os.environ["PREFECT_API_URL"] = url  # for the stages, which are processes of their own
-        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, list(notify), quiet)
+    with (
+        prefect_server() as server,
+        server.connected(),
+        server.inherited(),  # by the stages, which are processes of their own
+        server.needed(NAME, patience_s=STAGE_ENDS_S),
+        environment(**_told(notify)),
+        tags(PROJECT, NAME),
+    ):
+        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, quiet)
     return done
 
 
@@ -279,12 +307,20 @@ def watch_forever(
         "settle_s": settle_s,
         "commit": commit,
         "push_data": push_data,
-        "notify": list(notify),
     }
-    arguments = [sys.executable, "-c", SERVE, json.dumps({**schedule, "parameters": parameters})]
+    when = f"every {interval_s:g} s" if cron is None else f"at {cron!r}"
+    arguments = [
+        sys.executable,
+        "-c",
+        SERVE,
+        json.dumps({"supervisor": os.getpid(), **schedule, "parameters": parameters}),
+    ]
+    # As systemd and containers end a service.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
-            _serve_until_it_ends(arguments, f"{inbox} {f'every {interval_s:g} s' if cron is None else f'at {cron!r}'}")
+            with environment(**_told(notify)):
+                _serve_until_it_ends(arguments, f"{inbox} {when}")
             _say("the server or the runner ended: starting again")
             time.sleep(CHECK_S)
     except KeyboardInterrupt:
@@ -298,9 +334,14 @@ def serve(text: str) -> None:
     the code would meet modules that are not those it was pickled with.
 
     Args:
-        text: JSON of ``parameters``, and ``interval`` in seconds or ``cron``.
+        text: JSON of ``supervisor``, the process that this one ends with, ``parameters``, and ``interval`` in seconds
+            or ``cron``.
     """
-    deployment = RunnerDeployment.from_flow(watch, NAME, entrypoint_type=EntrypointType.MODULE_PATH, **json.loads(text))
+    given = json.loads(text)
+    threading.Thread(target=_end_with, args=(given.pop("supervisor"),), daemon=True).start()
+    deployment = RunnerDeployment.from_flow(
+        watch, NAME, tags=[PROJECT, NAME], entrypoint_type=EntrypointType.MODULE_PATH, **given
+    )
     serve_deployments(deployment, limit=1, print_starting_message=False)
 
 
@@ -353,13 +394,27 @@ def _tell(record: Record, comparison: Comparison | None, notify: Sequence[str]) 
     WATCH.mkdir(parents=True, exist_ok=True)
     if notify:
         given = json.dumps(record.as_json())
-        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given)
+        # Whoever writes that command need not be trusted with the server.
+        bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        code, words = run_briefly(notify, timeout_s=NOTIFY_TIMEOUT_S, given=given, environment=bare)
         if code:
             record.notes.append(f"the notification {notify[0]!r} failed ({code}): {words}")
             _say(record.notes[-1])
     write_whole(WATCH / f"{record.run}.json", json.dumps(record.as_json(), indent=1) + "\n")
-    if comparison is not None:
-        write_whole(WATCH / f"{record.run}.md", markdown_of(comparison))
+    text = markdown_of_night(record, comparison)
+    write_whole(WATCH / f"{record.run}.md", text)
+    if FlowRunContext.get() is None:
+        return
+    with suppress(Exception):  # the server may be what failed; the record stands in two files beside
+        create_markdown_artifact(text, key=NAME, description=f"Night {record.run}")
+
+
+def _failure(line: str, began_s: float) -> Failure:
+    found = stage_that_failed(began_s)
+    if found is None:
+        return Failure(stage=None, take=None, line=line)
+    words = found["line"] or f"{found['stage']}: it was killed; {line}"
+    return Failure(stage=found["stage"], take=found["take"], line=words)
 
 
 def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
@@ -371,14 +426,28 @@ def _wait_while_healthy(runner: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _serve_until_it_ends(arguments: Sequence[str], what: str) -> None:
-    with prefect_server() as url:
+    with prefect_server() as server:
         _say(f"serving {what}; Ctrl-C ends it")
         # In a session of its own: it is stopped by this process, which waits for it.
-        runner = subprocess.Popen(arguments, env={**os.environ, "PREFECT_API_URL": url}, start_new_session=True)
+        runner = subprocess.Popen(arguments, env={**os.environ, **server.environment}, start_new_session=True)
         try:
-            _wait_while_healthy(runner, url)
+            _wait_while_healthy(runner, server.url)
         finally:
             _stop(runner)
+
+
+def _end_with(supervisor: int) -> None:
+    """End this process, and all that it started, once the one that started it has died: nobody else would."""
+    while os.getppid() == supervisor:
+        time.sleep(1.0)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        os.killpg(os.getpgrp(), sign)
+        time.sleep(STOP_TIMEOUT_S)
+
+
+def _told(command: Sequence[str]) -> dict[str, str]:
+    """Return the setting that has a command told; without one, the settings of this machine stand."""
+    return {"AUDIATE_NOTIFY": shlex.join(command)} if command else {}
 
 
 def _stop(runner: subprocess.Popen[bytes]) -> None:
@@ -392,7 +461,7 @@ def _stop(runner: subprocess.Popen[bytes]) -> None:
 
 
 def _run_name(run_id: UUID) -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{run_id.hex[:6]}"
+    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{run_id.hex[-6:]}"
 
 
 def _now() -> str:

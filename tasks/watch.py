@@ -9,12 +9,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.add import AddRow
-from tasks.compare import Comparison
 from tasks.errors import PipelineError
 from tasks.intake.folder import shown
 from tasks.step import Verified, json_sha256, write_whole
@@ -22,7 +21,6 @@ from tasks.step import Verified, json_sha256, write_whole
 HALF_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".!ut")
 # rsync writes `.NAME.XXXXXX` and renames it once it is whole.
 RSYNC_HALF = re.compile(r"\..+\.[A-Za-z0-9]{6}")
-NAMED_IN_SUBJECT = 3
 
 
 class InboxError(PipelineError):
@@ -129,50 +127,6 @@ class Memory:
         return ready, waiting
 
 
-@dataclass(kw_only=True)
-class Record:
-    """What one run found and did; written beside the memory and given to the notification.
-
-    Attributes:
-        run: its name.
-        inbox: that was looked into.
-        added: takes that were taken in.
-        quarantined: what was refused for the first time: take, kind, reason, source.
-        waiting: what is left for the next run.
-        old_version: data version of the last commit, if it has one.
-        new_version: data version after this run.
-        n_takes: that it has.
-        commit: hash of the commit that was made.
-        pushed: whether the remote has it; None where there is no remote or nothing to push.
-        comparison: with the last data version.
-        notes: lines for people.
-        failed: why the run did not come to its end.
-    """
-
-    run: str
-    inbox: str
-    added: list[str] = field(default_factory=list)
-    quarantined: list[dict[str, str]] = field(default_factory=list)
-    waiting: list[dict[str, str]] = field(default_factory=list)
-    old_version: str | None = None
-    new_version: str | None = None
-    n_takes: int = 0
-    commit: str | None = None
-    pushed: bool | None = None
-    comparison: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
-    failed: str | None = None
-
-    @property
-    def is_news(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self.added or self.quarantined or self.commit or self.pushed or self.notes or self.failed)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON's own types."""
-        return asdict(self)
-
-
 def find_entries(inbox: Path) -> list[Entry]:
     """List what may be taken in, in order of name.
 
@@ -228,30 +182,6 @@ def first_reported(memory: Memory, refused: Sequence[Mapping[str, str]], *, at: 
             memory.quarantined[digest] = {"entry": kept["take"], "rows": [kept], "at": at}
             new.append(kept)
     return new
-
-
-def commit_message(record: Record, comparison: Comparison | None) -> str:
-    """Say what came in: the subject names the takes, the body lists all that the data version changed by."""
-    added = list(comparison.added) if comparison else record.added
-    removed = list(comparison.removed) if comparison else []
-    changed = [row.name for row in comparison.changed] if comparison else []
-    words = [
-        f"{verb} {_some(names)}"
-        for verb, names in (("Take in", added), ("remove", removed), ("change", changed))
-        if names
-    ]
-    if comparison is None and record.old_version is None:
-        words = [f"First data version: {record.n_takes} takes"]
-    subject = "; ".join(words) or f"Data version {record.new_version}"
-    lines = [f"{sign} {name}" for sign, names in (("+", added), ("-", removed), ("~", changed)) for name in names]
-    lines += [f"quarantined {row['take']}: {row['kind']}" for row in record.quarantined]
-    lines.append(f"data version {record.old_version or 'none'} -> {record.new_version}")
-    return "\n".join([subject[:1].upper() + subject[1:], "", *lines])
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - NAMED_IN_SUBJECT
-    return ", ".join(names[:NAMED_IN_SUBJECT]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _row_of(row: AddRow) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A new data version leaves the working tree: a git commit of what DVC and the stages wrote, and dvc push."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -128,6 +127,13 @@ def run_briefly(
     """Run a command with a limit, and return its exit code and the last line of what it said in error.
 
     A command that is missing or too slow has code 127 or 124, as in a shell.
+
+    Args:
+        command: and its arguments.
+        timeout_s: how long it may take.
+        root: folder that it runs in.
+        given: on its standard input.
+        environment: all of it; None is this process's.
     """
     try:
         done = subprocess.run(
@@ -140,7 +146,7 @@ def run_briefly(
             encoding="utf-8",
             errors="replace",
             timeout=timeout_s,
-            env={**os.environ, **(environment or {})},
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return 124, f"did not end within {timeout_s:.0f} s"

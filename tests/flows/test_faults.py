@@ -320,3 +320,39 @@ def test_a_stage_that_is_told_to_stop_does_so_soon_and_leaves_nothing_half_made(
     made = contents(rendered)
     assert run("render") == 0
     assert made.items() <= contents(rendered).items()
+
+
+@pytest.mark.slow
+def test_a_stage_whose_server_dies_ends_within_a_minute_in_one_line_and_the_rerun_completes(
+    make_project, add_take, run, contents, tmp_path
+):
+    project = make_project()
+    for number in range(60):
+        add_take(project, f"raw-{number}", number)
+    assert run("ingest") == 0
+    home = tmp_path / "own_prefect"
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "flows.render"],
+        cwd=project,
+        env={**environment, "PREFECT_HOME": str(home), "AUDIATE_WORKERS": "1"},
+        stdout=-1,
+        stderr=-1,
+        text=True,
+    )
+    rendered = project / "data/rendered"
+    deadline = time.monotonic() + 120
+    while not (rendered.is_dir() and any(rendered.glob("[a-z]*"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert stage.poll() is None
+    os.kill(json.loads((home / "server.json").read_text())["pid"], signal.SIGKILL)
+    began = time.monotonic()
+    out, error = stage.communicate(timeout=120)
+    assert time.monotonic() - began < 60
+    assert (stage.returncode, out) == (1, "")
+    assert re.fullmatch(r"render: the Prefect server at \S+ died; what was finished is kept, run it again\n", error)
+    made = {name: content for name, content in contents(rendered).items() if not name.startswith(".")}
+    assert made
+    assert run("render") == 0
+    assert made.items() <= contents(rendered).items()
+    assert half_made(rendered) == []

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.run import Settings, TakeWork, for_each_take, run_stage, runner
 from flows.server import prefect_server
@@ -57,7 +56,7 @@ def run(tmp_path, monkeypatch):
     ATTEMPTS.clear()
 
     def run(**params):
-        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        with prefect_server() as server, server.connected():
             return a_stage.with_options(task_runner=runner())(Params(**params))
 
     return run

@@ -79,3 +79,45 @@ def test_ingest_runs_on_a_schedule_and_takes_in_what_arrived_between_two_runs(ma
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
         log.close()
+
+
+def processes_in(folder):
+    """Return the command lines of the processes that work in a folder, by process id."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder:
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_a_watch_that_is_ended_ends_its_runner_and_its_server(tmp_path, kind):
+    (tmp_path / "inbox").mkdir()
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home")}
+    environment.pop("PREFECT_API_URL", None)
+    with (tmp_path / "log").open("wb") as log:
+        watch = subprocess.Popen(
+            [Path(sys.executable).with_name("audiate"), "watch", "inbox", "--serve", "--cron", "0 0 29 2 *"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + 120
+    while len(processes_in(tmp_path)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    try:
+        assert len(processes_in(tmp_path)) == 3, (tmp_path / "log").read_text()
+        watch.send_signal(kind)
+        assert watch.wait(timeout=60) == (0 if kind == signal.SIGTERM else -kind)
+        deadline = time.monotonic() + 60
+        while processes_in(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert processes_in(tmp_path) == {}
+    finally:
+        for process in processes_in(tmp_path):
+            os.kill(process, signal.SIGKILL)

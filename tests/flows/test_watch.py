@@ -20,8 +20,8 @@ from flows import watch as watching
 from flows.server import is_healthy, prefect_server
 from tasks.add import AddRow, AddSummary
 from tasks.errors import ParamsError
+from tasks.night import Record
 from tasks.versions.publish import PushError
-from tasks.watch import Record
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -160,6 +160,21 @@ def test_the_notification_gets_all_of_it_and_its_failure_is_told_and_not_fatal(p
     assert json.loads(Path(".audiate/watch/run.json").read_text())["notes"] == record.notes
 
 
+def test_the_notification_gets_no_key_to_the_server(project, record, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "audiate:key")
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "audiate:key")
+    record.added = ["a"]
+    keep = "import json, os, pathlib; pathlib.Path('got.json').write_text(json.dumps(dict(os.environ)))"
+    watching._tell(record, None, [sys.executable, "-c", keep])
+    got = json.loads(Path("got.json").read_text())
+    assert got["PATH"] == os.environ["PATH"]
+    assert [name for name in got if name.startswith("PREFECT_") or "audiate:key" in got[name]] == []
+
+
+def test_a_run_cannot_choose_the_command_that_is_told():
+    assert "notify" not in watching.watch.parameters.properties
+
+
 def test_a_run_in_which_nothing_happened_tells_nobody(project, record):
     watching._tell(record, None, [sys.executable, "-c", "raise SystemExit(1)"])
     assert not Path(".audiate/watch").exists()
@@ -193,11 +208,10 @@ def test_prefect_yaml_names_this_flow_and_its_own_parameters():
 @pytest.mark.slow
 def test_runs_that_died_are_marked_and_missed_ones_dropped(project):
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Pending, Running, Scheduled
 
     now = datetime.now(UTC)
-    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    with prefect_server() as server, server.connected(), get_client(sync_client=True) as client:
         flow_id = client.create_flow(watching.watch)
         deployment = client.create_deployment(flow_id, name=f"watch-{uuid4()}")
         made = {}
@@ -271,8 +285,8 @@ class Served:
         return process
 
     def start_watch(self):
-        parameters = {"inbox": "inbox", "settle_s": 0, "commit": False, "push_data": False, "notify": []}
-        given = json.dumps({"interval": self.interval_s, "parameters": parameters})
+        parameters = {"inbox": "inbox", "settle_s": 0, "commit": False, "push_data": False}
+        given = json.dumps({"supervisor": os.getpid(), "interval": self.interval_s, "parameters": parameters})
         return self.start(sys.executable, "-c", watching.SERVE, given)
 
     def runs(self):

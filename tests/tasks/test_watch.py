@@ -11,8 +11,6 @@ from tasks.step import Verified
 from tasks.watch import (
     InboxError,
     Memory,
-    Record,
-    commit_message,
     find_entries,
     first_reported,
     is_handled,
@@ -195,24 +193,3 @@ def test_a_memory_that_was_cut_short_counts_as_empty(memory):
     path = memory.folder / "handled.json"
     path.write_text(path.read_text()[:-5])
     assert Memory.read(memory.folder).handled == {}
-
-
-def test_the_message_names_what_came_in_and_both_versions():
-    record = Record(run="r", inbox="i", added=list("abcde"), old_version="1", new_version="2")
-    record.quarantined = [{"take": "x", "kind": "TRUNCATED", "reason": "why"}]
-    assert commit_message(record, None).splitlines() == [
-        "Take in a, b, c and 2 more",
-        "",
-        "+ a",
-        "+ b",
-        "+ c",
-        "+ d",
-        "+ e",
-        "quarantined x: TRUNCATED",
-        "data version 1 -> 2",
-    ]
-
-
-def test_the_first_version_says_that_it_is_the_first():
-    record = Record(run="r", inbox="i", new_version="2", n_takes=17)
-    assert commit_message(record, None).splitlines() == ["First data version: 17 takes", "", "data version none -> 2"]
