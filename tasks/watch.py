@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.add import AddRow
-from tasks.compare import Comparison
 from tasks.errors import PipelineError
 from tasks.intake.folder import shown
 from tasks.step import Verified, json_sha256, write_whole
+from tasks.versions.comparison import Comparison
 
 HALF_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".!ut")
 # rsync writes `.NAME.XXXXXX` and renames it once it is whole.
