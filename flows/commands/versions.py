@@ -8,6 +8,41 @@ from flows.commands import EXIT_FAILED, Json, app, print_json, print_table, sect
 
 
 @app.command()
+def replicate(
+    family: Annotated[str, typer.Argument(help="A family of params.yaml.")],
+    seeds: Annotated[int, typer.Option("--seeds", help="How many, after the seed of params.yaml.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Measure what seeds move in a family's figures: data/replicates/FAMILY.json, which compare uses."""
+    import json
+    from pathlib import Path
+
+    from flows.run import Settings
+    from tasks.families import load_family
+    from tasks.params import read_params, section_values
+    from tasks.replicate import Stages
+    from tasks.replicate import replicate as work
+
+    values = read_params()
+    adapter, settings = load_family(family), Settings()
+    named = {name: section_values(values, name) for name in ("synthesize", "evaluate", "notes")}
+    path = work(
+        family,
+        seeds,
+        params=adapter.params_class.parse(section_values(values, f"train.{family}"), f"train.{family}"),
+        stages=Stages.parse({**named, "networks": section_values(values, "numerics.networks")}, "params.yaml"),
+        data=Path("data/chunked") / adapter.data,
+        accelerator=settings.accelerator,
+        workers=settings.workers,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        print_json(json.loads(path.read_text(encoding="utf-8")))
+    else:
+        typer.echo(f"wrote {path}: commit it, and compare tells what seeds move from what changed")
+
+
+@app.command()
 def compare(
     old: Annotated[
         str,

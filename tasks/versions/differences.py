@@ -213,6 +213,15 @@ def _compare(
         yield keys[column], found[column]
 
 
+def mean_figures(table: Rows) -> dict[str, dict[str, float]]:
+    """Return each system's figures over its rows, absolute where the best is 0; those without any value are left out."""
+    found: dict[str, dict[str, float]] = {}
+    for system in dict.fromkeys(table["system"].tolist()):
+        values = {key: _read(key)(table[key][table["system"] == system]) for key in _figures(table)}
+        found[system] = {key: float(np.nanmean(row)) for key, row in values.items() if np.isfinite(row).any()}
+    return found
+
+
 def figures_of_git(
     family: str, old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
 ) -> list[Difference]:

@@ -1,4 +1,4 @@
-"""What seeds move: figures of a family trained with several seeds, kept in git beside the other figures."""
+"""What seeds move: figures of a family trained with several seeds, kept in git."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from tasks.errors import DamagedData
 from tasks.versions.differences import Noise
 from tasks.versions.history import Version
 
-REPLICATES = "data/metrics/replicates"
+REPLICATES = "data/replicates"  # not in data/metrics, which the report depends on
 
 
 def read_noise(version: Version, families: Iterable[str]) -> dict[tuple[str, str, str], Noise]:

@@ -484,7 +484,7 @@ def test_what_seeds_or_machines_move_is_no_difference(project, rates, onset_f1, 
             machines={"f": {"cpu": values[0]}},
             read={"f": {"params.yaml": {"train.f": {"rate": rate}}}},
         )
-    replicates = project.folder / "data/metrics/replicates"
+    replicates = project.folder / "data/replicates"
     replicates.mkdir(parents=True)
     systems = {"s": {"onset_f1": [0.4, 0.45, 0.5, 0.42, 0.48], "offset_f1": [0.45, 0.4501, 0.4502, 0.4501, 0.45]}}
     (replicates / "f.json").write_text(replicates_text(range(5), systems))
@@ -499,7 +499,7 @@ def test_what_seeds_or_machines_move_is_no_difference(project, rates, onset_f1, 
 def test_replicates_that_are_none_are_damage(project):
     for _ in range(2):
         project.commit(takes=[take("a")], tables={"f": table("a", mr_stft=[1])}, machines={"f": {"cpu": "a"}})
-    replicates = project.folder / "data/metrics/replicates"
+    replicates = project.folder / "data/replicates"
     replicates.mkdir(parents=True)
     (replicates / "f.json").write_text('{"seeds": [0], "systems": {"s": {"mr_stft": [1.0]}}}')
     (project.folder / "data/trained/f/computed_by.json").write_text("{}")
