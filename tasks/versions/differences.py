@@ -179,24 +179,27 @@ def _compare(
         if not chosen.any():
             continue
         a, b = old[chosen][:, columns], new[chosen][:, columns]
-        test = paired_test(b - a, pieces[chosen], n_resamples=n_resamples, rng=np.random.default_rng(seed))
-        p_values = test.p_values()
+        own = pieces[chosen]
+        test = paired_test(b - a, own, n_resamples=n_resamples, rng=np.random.default_rng(seed))
+        p_values, gaps = test.p_values(), np.abs(b - a)
+        # Rows are in order of their names: so are those that moved equally far.
+        largest = np.argsort(-gaps, axis=0, kind="stable")[:n_moved]
+        means, spreads, kept = (a.mean(axis=0), b.mean(axis=0)), a.std(axis=0), names[chosen]
         for place, column in enumerate(columns):
             direction = _direction(keys[column])
             known = test.n_groups > 1
             low, high = _within(keys[column], float(test.low[place]), float(test.high[place]))
-            moves = [
-                Move(take=str(names[chosen][row]), piece=str(pieces[chosen][row]), old=float(x), new=float(y))
-                for row, (x, y) in enumerate(zip(a[:, place], b[:, place], strict=True))
-                if x != y
-            ]
-            moves.sort(key=lambda move: (-abs(move.new - move.old), move.take))
+            moves = tuple(
+                Move(take=str(kept[row]), piece=str(own[row]), old=float(a[row, place]), new=float(b[row, place]))
+                for row in largest[:, place]
+                if gaps[row, place]
+            )
             found[column] = {
                 "direction": direction,
                 "n_takes": int(chosen.sum()),
                 "n_pieces": test.n_groups,
-                "old": float(a[:, place].mean()),
-                "new": float(b[:, place].mean()),
+                "old": float(means[0][place]),
+                "new": float(means[1][place]),
                 "difference": float(test.mean[place]),
                 "low": low if known else None,
                 "high": high if known else None,
@@ -204,17 +207,17 @@ def _compare(
                 "p": float(p_values[place]) if direction != "none" else None,
                 "p_joint": None,
                 "seen_above": None,
-                "spread": float(a[:, place].std()),
-                "verdict": "open" if moves else "same",
+                "spread": float(spreads[place]),
+                "verdict": "open" if gaps[:, place].any() else "same",
                 "reason": "",
-                "moved": tuple(moves[:n_moved]),
+                "moved": moves,
             }
     for column in sorted(found):
         yield keys[column], found[column]
 
 
 def mean_figures(table: Rows) -> dict[str, dict[str, float]]:
-    """Return each system's figures over its rows, absolute where the best is 0; those without any value are left out."""
+    """Return each system's mean figures, absolute where the best is 0; one without any value is left out."""
     found: dict[str, dict[str, float]] = {}
     for system in dict.fromkeys(table["system"].tolist()):
         values = {key: _read(key)(table[key][table["system"] == system]) for key in _figures(table)}
