@@ -74,7 +74,7 @@ class Difference:
         p_joint: the same beside all the other figures of the comparison, and beyond what seeds move.
         seen_above: size of a difference that this number of pieces can show beside the other figures; None where it is
             larger than the metric can differ by: nothing can be shown.
-        spread: standard deviation of the old figures over the takes: what a move is large or small beside.
+        spread: standard deviation of both versions' figures over the takes: what a move is large or small beside.
         verdict: ``same`` when no take differs; ``better`` or ``worse`` where `p_joint` is at most 0.05.
         reason: why a verdict is open where that is not for want of pieces, or what the figures lack.
         moved: the takes that differ most.
@@ -184,7 +184,7 @@ def _compare(
         p_values, gaps = test.p_values(), np.abs(b - a)
         # Rows are in order of their names: so are those that moved equally far.
         largest = np.argsort(-gaps, axis=0, kind="stable")[:n_moved]
-        means, spreads, kept = (a.mean(axis=0), b.mean(axis=0)), a.std(axis=0), names[chosen]
+        means, spreads, kept = (a.mean(axis=0), b.mean(axis=0)), np.concatenate([a, b]).std(axis=0), names[chosen]
         for place, column in enumerate(columns):
             direction = _direction(keys[column])
             known = test.n_groups > 1
