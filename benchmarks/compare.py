@@ -28,8 +28,9 @@ GOAL_S = 3.0
 OTHER_FIGURES = tuple(f"figure_{number}" for number in range(12))
 COMPARE = """
 import json, sys
-from tasks.compare import CompareParams, advice, compare_versions, tables_of
+from tasks.compare import CompareParams, compare_versions
 from tasks.versions.history import read_version
+from tasks.versions.show import advice, tables_of
 from rich.console import Console
 from rich.table import Table
 params = CompareParams(n_resamples=2000, seed=1, n_moved=5)

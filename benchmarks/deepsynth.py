@@ -39,7 +39,7 @@ from tasks.instruments.notes import Notes
 from tasks.intake.notes import read_notes
 from tasks.metrics.amplitudes import correlation_scores
 from tasks.metrics.controls import takes_of_other_pieces
-from tasks.metrics.intervals import paired_intervals
+from tasks.metrics.intervals import paired_test
 from tasks.metrics.notes import fundamental_hz, note_scores
 from tasks.metrics.performances import transcribed_notes
 from tasks.metrics.sound import scores_of_sounds
@@ -135,8 +135,8 @@ class Study:
             return "–"
         pieces = [self.scores.piece(take) for take in self.scores.takes("test")]
         difference = self.nats[name] - self.nats[first]
-        mean, low, high = paired_intervals(difference, pieces, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0))
-        return f"{mean[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}]"
+        test = paired_test(difference, pieces, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0))
+        return f"{test.mean[0]:.3f} [{test.low[0]:.3f}, {test.high[0]:.3f}]"
 
     def scored(self, take: str, sound: NDArray[np.float32]) -> dict[str, float]:
         """Return the figures of one sound."""

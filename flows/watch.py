@@ -37,16 +37,18 @@ from prefect.types.entrypoint import EntrypointType
 from flows.run import PROJECT, STATE, Settings, one_at_a_time, stage_that_failed
 from flows.server import environment, is_healthy, prefect_server
 from tasks.add import add_takes
-from tasks.compare import CompareParams, Comparison, advice, compare_versions
+from tasks.compare import CompareParams, compare_versions
 from tasks.errors import ParamsError, PipelineError
 from tasks.ingest import RAW, IngestParams
 from tasks.night import Failure, Record, clocks_of, commit_message, flags_of, markdown_of_night, stages_since
 from tasks.params import read_params, section_values
 from tasks.step import Verified, json_sha256, write_whole
 from tasks.takes import data_version, read_catalog
+from tasks.versions.comparison import Comparison
 from tasks.versions.history import WORKSPACE, HistoryError, read_version
 from tasks.versions.publish import commit_version, default_remote, dirty_inputs, push, run_briefly
 from tasks.versions.repro import repro
+from tasks.versions.show import advice
 from tasks.watch import (
     Memory,
     find_entries,

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.compare import Comparison
 from tasks.errors import ParamsError
 from tasks.metrics.metric import Metric
 from tasks.metrics.table import METRICS
 from tasks.params import Section
 from tasks.score import Score
+from tasks.versions.comparison import Comparison
 from tasks.versions.differences import Difference, take_of
 
 State = Literal["held", "fell", "unsure", "missing"]

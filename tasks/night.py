@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.compare import Comparison, markdown_of
 from tasks.store.tables import read_table
+from tasks.versions.comparison import Comparison
+from tasks.versions.show import markdown_of
 
 NAMED_IN_SUBJECT = 3
 INGESTED = Path("data/ingested")

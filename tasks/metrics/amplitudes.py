@@ -6,6 +6,7 @@ notes that do not would be those of noise. **A figure that has no value is left 
 Shapes: F rows, N notes.
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
@@ -29,9 +30,18 @@ def onset_f1_key(tolerance_s: float) -> str:
     return f"onset_f1_{round(1000 * tolerance_s)}_ms"
 
 
-_filmed = partial(Metric, unit="", direction="higher", digits=3, kinds=("captures",), source="Pearson's correlation")
+_filmed = partial(
+    Metric,
+    unit="",
+    direction="higher",
+    digits=3,
+    kinds=("captures",),
+    source="Pearson's correlation",
+    low=-1.0,
+    high=1.0,
+)
 _correlation = partial(_filmed, kinds=PERFORMED)
-_frame = partial(_filmed, source="Poliner & Ellis 2007")
+_frame = partial(_filmed, source="Poliner & Ellis 2007", low=0.0)
 _detail = partial(_filmed, group="Amplitudes and onsets")
 _COINCIDENCE = "the authors' FC-LSTM, which played all notes together"
 METRICS = (
@@ -55,6 +65,7 @@ METRICS = (
             meaning=f"notes with the right pitch and an onset within {round(1000 * tolerance_s)} ms",
             source="mir_eval's matching",
             group="Onset F1 by tolerance",
+            low=0.0,
         )
         for tolerance_s in SWEEP_TOLERANCES_S
     ),
@@ -65,6 +76,8 @@ METRICS = (
         digits=5,
         meaning="root of the mean squared error of the note amplitudes, on their own scale",
         source="the marimba project's callback",
+        low=0.0,
+        high=math.inf,
     ),
     _detail(
         kinds=PERFORMED,
@@ -86,6 +99,8 @@ METRICS = (
         digits=1,
         meaning="how late the amplitudes' onset vectors are, all notes together",
         source="largest cross-correlation",
+        low=-math.inf,
+        high=math.inf,
     ),
     _detail(
         key="true_onset_coincidence",

@@ -23,6 +23,8 @@ _control = partial(
     kinds=("scores",),
     group="Controls and ceiling",
     source="Bay, Ehmann & Downie 2009; mir_eval",
+    low=0.0,
+    high=1.0,
 )
 METRICS = (
     _control(
@@ -40,6 +42,7 @@ METRICS = (
         label="Note correlation, other take",
         meaning="correlation of a note's amplitudes with those of another piece, mean over its notes: the control",
         source="Pearson's correlation",
+        low=-1.0,
     ),
 )
 

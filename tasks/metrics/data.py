@@ -8,7 +8,7 @@ from functools import partial
 from tasks.metrics.metric import Metric
 
 _ALL = ("scores", "captures", "ensembles")
-_data = partial(Metric, unit="", direction="none", digits=0, kinds=_ALL, source="the catalog", group="Data")
+_data = partial(Metric, unit="", direction="none", digits=0, kinds=_ALL, source="the catalog", group="Data", low=0.0)
 _hours = partial(_data, unit="h", digits=2, source="the chunked takes")
 METRICS = (
     _data(key="n_takes", label="Takes", meaning="takes that were accepted"),

@@ -27,7 +27,15 @@ _level = partial(
     Metric, unit="dBFS", direction="none", digits=1, kinds=("scores",), group="Sound", source="RMS against full scale"
 )
 _flatness = partial(
-    Metric, unit="", direction="none", digits=3, kinds=("scores",), group="Sound", source="Gray & Markel 1974"
+    Metric,
+    unit="",
+    direction="none",
+    digits=3,
+    kinds=("scores",),
+    group="Sound",
+    source="Gray & Markel 1974",
+    low=0.0,
+    high=1.0,
 )
 METRICS = (
     _level(key="rest_level_dbfs", label="In rests", meaning="level of the sound while the reference rests: its hiss"),

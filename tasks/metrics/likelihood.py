@@ -21,6 +21,7 @@ METRICS = (
         key="nats_per_sample",
         label="NLL",
         direction="lower",
+        low=0.0,
         meaning="negative log likelihood of a test sample, given the true samples before it",
     ),
     _above(
@@ -34,6 +35,7 @@ METRICS = (
         key="nats_other_pictures",
         label="NLL, other pictures",
         meaning="negative log likelihood of a test sample while the pictures of another piece are shown",
+        low=0.0,
     ),
     _worth(
         key="picture_worth",

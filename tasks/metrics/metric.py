@@ -4,6 +4,7 @@ Each metric is declared beside the function that computes it; ``tasks.metrics.ta
 ``evaluate`` compute figures and never import the table: a new metric, or other words for one, makes no take stale.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,8 @@ class Metric:
         source: the paper, standard or library that defines it.
         kinds: of data that it is measured on.
         group: title of the table it stands in; "" is the main one.
+        low: the smallest value that it can have; minus infinity where there is none.
+        high: the largest.
     """
 
     key: str
@@ -38,6 +41,14 @@ class Metric:
     source: str
     kinds: tuple[str, ...]
     group: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+
+    def range(self) -> tuple[float, float]:
+        """Return the smallest and the largest value that is compared: the absolute one where the best is 0."""
+        if self.direction != "nearest 0":
+            return self.low, self.high
+        return max(0.0, self.low, -self.high), max(abs(self.low), abs(self.high))
 
     def cost(self, value: float) -> float:
         """Return what is smaller for a better value; 0 where no value is better."""

@@ -23,11 +23,18 @@ VELOCITY_TOLERANCE = 0.1
 """An estimated velocity may differ by this share of the reference's range, once scaled to it."""
 
 _rate = partial(
-    Metric, unit="", direction="higher", digits=3, kinds=PERFORMED, source="Bay, Ehmann & Downie 2009; mir_eval"
+    Metric,
+    unit="",
+    direction="higher",
+    digits=3,
+    kinds=PERFORMED,
+    source="Bay, Ehmann & Downie 2009; mir_eval",
+    low=0.0,
+    high=1.0,
 )
 _part = partial(_rate, group="Precision and recall of notes")
 _count = partial(
-    Metric, unit="", direction="none", digits=0, kinds=PERFORMED, source="a count", group="Numbers of notes"
+    Metric, unit="", direction="none", digits=0, kinds=PERFORMED, source="a count", group="Numbers of notes", low=0.0
 )
 _VELOCITY = "Hawthorne et al. 2018, section 5; mir_eval"
 METRICS = (
@@ -50,6 +57,8 @@ METRICS = (
         meaning="mean absolute error of MIDI velocity over matched notes",
         source="mean absolute error",
         kinds=PERFORMED,
+        low=0.0,
+        high=127.0,
     ),
     Metric(
         key="onset_lag_ms",

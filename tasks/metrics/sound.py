@@ -27,7 +27,7 @@ LEVEL_FLOOR_DBFS = -120.0
 BLOCK_BINS = 1 << 16  # of spectra at a time: half a megabyte
 
 _distance = partial(
-    Metric, unit="", direction="lower", kinds=PERFORMED, source="Yamamoto, Song & Kim 2020, equations 4 to 6"
+    Metric, unit="", direction="lower", kinds=PERFORMED, source="Yamamoto, Song & Kim 2020, equations 4 to 6", low=0.0
 )
 _level = partial(
     Metric, unit="dBFS", direction="none", digits=1, kinds=PERFORMED, group="Sound", source="RMS against full scale"

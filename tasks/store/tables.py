@@ -54,6 +54,19 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> dict[str, ND
     return {name: _to_numpy(table.column(name)) for name in columns or table.column_names}
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the names of a table's columns, reading none of them.
+
+    Raises:
+        DamagedData: the file is missing or is no Parquet file.
+    """
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedData(_damage(path, error)) from error
+    return names
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Read the words that ``write_table`` kept in the footer.
 

@@ -19,7 +19,7 @@ TRAINED = "data/trained"
 CODE = "data/code.json"
 TOOLS = "data/tools.json"
 COMPUTED_BY = "computed_by.json"
-_PROJECT = ("flows/", "tasks/", "models/")
+PROJECT = ("flows/", "tasks/", "models/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,13 @@ def changed_takes(old: Mapping[str, Take], new: Mapping[str, Take]) -> tuple[Cha
     return tuple(changed)
 
 
+def made_takes(version: Version) -> set[str]:
+    """Return the accepted takes whose files a stage of the project made, such as the filmed ones."""
+    made = tuple(f"{path}/" for path in version.hashes("outs"))
+    rows = json.loads(version.result(INGESTED, "catalog.json").read_bytes())
+    return {row["take"] for row in rows if any(one["path"].startswith(made) for one in row.get("media", ()))}
+
+
 def newly_quarantined(old: Version, new: Version) -> tuple[Mapping[str, str], ...]:
     """Return what the new version refuses and the old one did not: take, kind and reason."""
     tables = []
@@ -88,7 +95,7 @@ def read_params_of(version: Version) -> dict[str, Any]:
 
 def changed_params(old: Version, new: Version) -> tuple[Changed, ...]:
     """Return the parameters that differ, by dotted name."""
-    return _changes(_flat(read_params_of(old)), _flat(read_params_of(new)))
+    return _changes(flat(read_params_of(old)), flat(read_params_of(new)))
 
 
 def changed_packages(old: Version, new: Version) -> tuple[Changed, ...]:
@@ -115,10 +122,10 @@ def changed_code(old: Version, new: Version) -> tuple[str, ...]:
 
 
 def changed_machines(old: Version, new: Version, families: Iterable[str]) -> tuple[Changed, ...]:
-    """Return what differs in the machines and libraries that computed the families' weights.
+    """Return what differs in the machines and libraries that computed the families' weights, by family.
 
-    Families with the same difference share a row. A family is left out where a version does not say: it is from before
-    that was recorded, its results do not depend on the machine, or its weights are not in DVC's cache.
+    A family is left out where a version does not say: it is from before that was recorded, its results do not depend on
+    the machine, or its weights are not in DVC's cache.
     """
     rows = []
     for family in families:
@@ -126,7 +133,14 @@ def changed_machines(old: Version, new: Version, families: Iterable[str]) -> tup
         if was and now:
             differ = {key: None for key in [*now, *was] if was.get(key) != now.get(key)}
             rows += [Changed(name=family, old=_chosen(was, differ), new=_chosen(now, differ))] if differ else []
-    return grouped(rows)
+    return tuple(rows)
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested sections by dotted name."""
+    if not isinstance(values, dict):
+        return {prefix.rstrip("."): values}
+    return {name: value for key, inner in values.items() for name, value in flat(inner, f"{prefix}{key}.").items()}
 
 
 def grouped(rows: Iterable[Changed]) -> tuple[Changed, ...]:
@@ -139,12 +153,6 @@ def grouped(rows: Iterable[Changed]) -> tuple[Changed, ...]:
     )
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix.rstrip("."): values}
-    return {name: value for key, inner in values.items() for name, value in _flat(inner, f"{prefix}{key}.").items()}
-
-
 def _packages(version: Version) -> dict[str, Any]:
     lines = (line.partition("#")[0].strip() for line in (version.text("constraints.txt") or "").splitlines())
     pairs = (line.partition("==") for line in lines if line)
@@ -154,7 +162,7 @@ def _packages(version: Version) -> dict[str, Any]:
 def _code(version: Version) -> dict[str, str]:
     text = version.text(CODE)
     if text is None:
-        return {path: md5 for path, md5 in version.hashes("deps").items() if path.startswith(_PROJECT)}
+        return {path: md5 for path, md5 in version.hashes("deps").items() if path.startswith(PROJECT)}
     try:
         return {str(path): str(digest) for path, digest in json.loads(text)["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -167,7 +175,7 @@ def _computed_by(version: Version, family: str) -> dict[str, Any]:
     except HistoryError:
         return {}
     try:
-        return _flat(json.loads(path.read_bytes()))
+        return flat(json.loads(path.read_bytes()))
     except ValueError:
         raise DamagedData(f"{COMPUTED_BY} of {family} in {version.name} is not JSON") from None
 

@@ -3,23 +3,43 @@
 A row is a system on a take, or on a view of one (``TAKE/CAMERA``). A table is the columns of ``takes.parquet``.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.intervals import paired_intervals
+from tasks.metrics.intervals import CONFIDENCE, holm, least_difference, p_value, paired_test
 from tasks.metrics.metric import Direction
 from tasks.metrics.table import METRICS
 from tasks.versions.causes import Changed
 
 _METRICS = {metric.key: metric for metric in METRICS}
 
+FROM_GIT = "figures from git: no interval, no takes"
+WITHIN_SEEDS = "within what seeds move"
+ONE_PIECE = "one piece"
+
 Rows = Mapping[str, NDArray[Any]]
 Verdict = Literal["better", "worse", "same", "open"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What seeds move in a figure: the spread of its values over trainings that differ in their seed alone.
+
+    Attributes:
+        error: standard error of the difference of two trainings.
+        n_seeds: trainings behind it.
+    """
+
+    error: float
+    n_seeds: int
+
+    def p_value(self, difference: float) -> float:
+        """Return how likely two seeds differ so much."""
+        return p_value(difference, self.error, self.n_seeds - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +67,16 @@ class Difference:
         old: mean over these takes.
         new: the same.
         difference: new minus old.
-        low: lower end of its 95 % interval; None with a single piece.
+        low: lower end of its 95 % interval by itself, within what the metric can be; None with a single piece.
         high: upper end.
-        spread: standard deviation of the old figures over the takes: what a move is large or small beside.
-        verdict: ``same`` when no take differs, ``open`` while the interval holds 0 or no value is better.
+        error: standard error over pieces; None with a single piece.
+        p: how likely a difference so large is where there is none, by itself; None where no value is better.
+        p_joint: the same beside all the other figures of the comparison, and beyond what seeds move.
+        seen_above: size of a difference that this number of pieces can show beside the other figures; None where it is
+            larger than the metric can differ by: nothing can be shown.
+        spread: standard deviation of both versions' figures over the takes: what a move is large or small beside.
+        verdict: ``same`` when no take differs; ``better`` or ``worse`` where `p_joint` is at most 0.05.
+        reason: why a verdict is open where that is not for want of pieces, or what the figures lack.
         moved: the takes that differ most.
     """
 
@@ -66,8 +92,13 @@ class Difference:
     difference: float
     low: float | None
     high: float | None
+    error: float | None
+    p: float | None
+    p_joint: float | None
+    seen_above: float | None
     spread: float
     verdict: Verdict
+    reason: str
     moved: tuple[Move, ...]
 
 
@@ -148,41 +179,159 @@ def _compare(
         if not chosen.any():
             continue
         a, b = old[chosen][:, columns], new[chosen][:, columns]
-        mean, low, high = paired_intervals(
-            b - a, pieces[chosen], n_resamples=n_resamples, rng=np.random.default_rng(seed)
-        )
+        own = pieces[chosen]
+        test = paired_test(b - a, own, n_resamples=n_resamples, rng=np.random.default_rng(seed))
+        p_values, gaps = test.p_values(), np.abs(b - a)
+        # Rows are in order of their names: so are those that moved equally far.
+        largest = np.argsort(-gaps, axis=0, kind="stable")[:n_moved]
+        means, spreads, kept = (a.mean(axis=0), b.mean(axis=0)), np.concatenate([a, b]).std(axis=0), names[chosen]
         for place, column in enumerate(columns):
             direction = _direction(keys[column])
-            ends = float(low[place]), float(high[place])
-            moves = [
-                Move(take=str(names[chosen][row]), piece=str(pieces[chosen][row]), old=float(x), new=float(y))
-                for row, (x, y) in enumerate(zip(a[:, place], b[:, place], strict=True))
-                if x != y
-            ]
-            moves.sort(key=lambda move: (-abs(move.new - move.old), move.take))
+            known = test.n_groups > 1
+            low, high = _within(keys[column], float(test.low[place]), float(test.high[place]))
+            moves = tuple(
+                Move(take=str(kept[row]), piece=str(own[row]), old=float(a[row, place]), new=float(b[row, place]))
+                for row in largest[:, place]
+                if gaps[row, place]
+            )
             found[column] = {
                 "direction": direction,
                 "n_takes": int(chosen.sum()),
-                "n_pieces": len(set(pieces[chosen])),
-                "old": float(a[:, place].mean()),
-                "new": float(b[:, place].mean()),
-                "difference": float(mean[place]),
-                "low": ends[0] if math.isfinite(ends[0]) else None,
-                "high": ends[1] if math.isfinite(ends[1]) else None,
-                "spread": float(a[:, place].std()),
-                "verdict": _verdict(*ends, direction, is_same=not moves),
-                "moved": tuple(moves[:n_moved]),
+                "n_pieces": test.n_groups,
+                "old": float(means[0][place]),
+                "new": float(means[1][place]),
+                "difference": float(test.mean[place]),
+                "low": low if known else None,
+                "high": high if known else None,
+                "error": float(test.error[place]) if known else None,
+                "p": float(p_values[place]) if direction != "none" else None,
+                "p_joint": None,
+                "seen_above": None,
+                "spread": float(spreads[place]),
+                "verdict": "open" if gaps[:, place].any() else "same",
+                "reason": "",
+                "moved": moves,
             }
     for column in sorted(found):
         yield keys[column], found[column]
 
 
-def _verdict(low: float, high: float, direction: Direction, *, is_same: bool) -> Verdict:
-    if is_same:
-        return "same"
-    if direction == "none" or low <= 0 <= high:
-        return "open"
-    return "worse" if (high < 0) == (direction == "higher") else "better"
+def mean_figures(table: Rows) -> dict[str, dict[str, float]]:
+    """Return each system's mean figures, absolute where the best is 0; one without any value is left out."""
+    found: dict[str, dict[str, float]] = {}
+    for system in dict.fromkeys(table["system"].tolist()):
+        values = {key: _read(key)(table[key][table["system"] == system]) for key in _figures(table)}
+        found[system] = {key: float(np.nanmean(row)) for key, row in values.items() if np.isfinite(row).any()}
+    return found
+
+
+def figures_of_git(
+    family: str, old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
+) -> list[Difference]:
+    """Compare the means that ``data/metrics/FAMILY.json`` of both versions hold: no take, and so no interval, is known.
+
+    Args:
+        family: its name.
+        old: its figures in the old version, by system.
+        new: those in the new one.
+    """
+    found = []
+    for system in [name for name in new if name in old]:
+        for key in [key for key in _METRICS if key in old[system] and key in new[system]]:
+            a, b = (float(_read(key)(np.array(figures[system][key]))) for figures in (old, new))
+            found.append(
+                Difference(
+                    family=family,
+                    system=system,
+                    role="",
+                    metric=key,
+                    direction=_direction(key),
+                    n_takes=0,
+                    n_pieces=0,
+                    old=a,
+                    new=b,
+                    difference=b - a,
+                    low=None,
+                    high=None,
+                    error=None,
+                    p=None,
+                    p_joint=None,
+                    seen_above=None,
+                    spread=0.0,
+                    verdict="same" if a == b else "open",
+                    reason="" if a == b else FROM_GIT,
+                    moved=(),
+                )
+            )
+    return found
+
+
+def judge(
+    rows: Sequence[Difference], noise: Mapping[tuple[str, str, str], Noise], luck: Mapping[str, str]
+) -> list[Difference]:
+    """Return the differences with the verdicts that hold jointly over all of them.
+
+    A difference is called one where neither other pieces nor other seeds would make it so large: its p-value is the
+    larger of the two, and Holm's procedure goes over all figures that moved and have a direction.
+
+    Args:
+        rows: of all families.
+        noise: what seeds move, by family, system and metric, where that was measured.
+        luck: families whose versions differ in nothing but what changes no data, parameter or code, with the reason:
+            no difference of theirs is called one.
+    """
+    tested = [row for row in rows if row.p is not None and row.verdict != "same"]
+    p_seeds = [
+        noise[row.family, row.system, row.metric].p_value(row.difference)
+        if (row.family, row.system, row.metric) in noise
+        else 0.0
+        for row in tested
+    ]
+    singles = [max(row.p or 0.0, seeds) for row, seeds in zip(tested, p_seeds, strict=True)]
+    joint = dict(zip(map(id, tested), zip(p_seeds, holm(singles), strict=True), strict=True))
+    judged = []
+    for row in rows:
+        if id(row) not in joint:
+            judged.append(row)
+            continue
+        seeds, p_joint = joint[id(row)]
+        is_called = p_joint <= 1 - CONFIDENCE and row.family not in luck
+        if is_called:
+            reason = ""
+        elif row.family in luck:
+            reason = luck[row.family]
+        else:
+            reason = WITHIN_SEEDS if seeds > 1 - CONFIDENCE else ONE_PIECE if row.n_pieces < 2 else ""
+        sign = row.difference if row.direction == "higher" else -row.difference
+        judged.append(
+            replace(
+                row,
+                p_joint=float(p_joint),
+                seen_above=_seen_above(row, noise.get((row.family, row.system, row.metric)), len(tested)),
+                verdict=("better" if sign > 0 else "worse") if is_called else "open",
+                reason=reason,
+            )
+        )
+    return judged
+
+
+def _seen_above(row: Difference, noise: Noise | None, n_figures: int) -> float | None:
+    """Return above which size a difference would be called one, or None where the metric cannot differ by so much."""
+    if row.error is None:
+        return None
+    least = least_difference(row.error, row.n_pieces - 1, n_figures)
+    if noise is not None:
+        least = max(least, least_difference(noise.error, noise.n_seeds - 1, n_figures))
+    low, high = _METRICS[row.metric].range()
+    return least if least < high - low else None
+
+
+def _within(key: str, low: float, high: float) -> tuple[float, float]:
+    """Cut an interval to what the difference of two values of a metric can be."""
+    if key not in _METRICS:
+        return low, high
+    least, largest = _METRICS[key].range()
+    return max(low, least - largest), min(high, largest - least)
 
 
 def take_of(row: str) -> str:

@@ -31,6 +31,10 @@ class HistoryError(PipelineError):
     """A version cannot be read: no such revision, no results in it, or its results are not in DVC's cache."""
 
 
+class NotCachedError(HistoryError):
+    """A version has a result, and neither DVC's cache nor the working tree has it."""
+
+
 def git(arguments: Sequence[str], *, root: Path = Path(), environment: Mapping[str, str] | None = None) -> str:
     """Run git without any prompt, and return its output.
 
@@ -110,9 +114,30 @@ class Version:
         """List the names of the results that stages of this version made directly under a folder, sorted."""
         if self.commit is None:
             there = self.root / parent
-            return sorted(path.name for path in there.iterdir() if path.is_dir()) if there.is_dir() else []
+            if there.is_dir():
+                return sorted(path.name for path in there.iterdir() if path.is_dir())
         made = (PurePosixPath(path) for path in self.hashes("outs"))
         return sorted(path.name for path in made if path.parent == PurePosixPath(parent))
+
+    def files(self, folder: str) -> dict[str, Path]:
+        """Return where the files of a stage's result lie, by their names in it: those that the cache or the tree has.
+
+        Raises:
+            DamagedData: what the cache lists is not what its hash says.
+        """
+        if self.commit is None:
+            there = self.root / folder
+            return {path.relative_to(there).as_posix(): path for path in there.rglob("*") if path.is_file()}
+        made = self.hashes("outs").get(folder)
+        if made is None:
+            return {}
+        try:
+            listed = json.loads(self._cached(made, folder).read_bytes())
+        except NotCachedError:
+            return {}
+        cache = _cache(self.root)
+        paths = {str(row["relpath"]): cache / row["md5"][:2] / row["md5"][2:] for row in listed}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def result(self, folder: str, name: str) -> Path:
         """Return where a file of a stage's result lies: in DVC's cache, or in the working tree.
@@ -124,7 +149,9 @@ class Version:
         if self.commit is None:
             file = self.root / folder / name
             if not file.is_file():
-                raise HistoryError(f"{folder}/{name} is missing: run dvc repro, or dvc checkout")
+                # Of a folder that lies here in part, what is missing was never made.
+                kind = HistoryError if file.parent.is_dir() or folder not in self.hashes("outs") else NotCachedError
+                raise kind(f"{folder}/{name} is missing: run dvc repro, or dvc checkout")
             return file
         made = self.hashes("outs").get(folder)
         if made is None:
@@ -174,7 +201,7 @@ class Version:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise HistoryError(
+            raise NotCachedError(
                 f"{folder} of {self.name} is not in DVC's cache: `dvc fetch --all-commits {folder}` gets it from the "
                 "remote"
             ) from None
@@ -187,20 +214,24 @@ def read_version(name: str, *, root: Path = Path()) -> Version:
     """Find a version.
 
     Args:
-        name: a git revision, or `WORKSPACE`.
+        name: `WORKSPACE`, a git revision, the folder of another project, or the name of one of DVC's experiments, in
+            this order.
         root: folder of the project.
 
     Raises:
-        HistoryError: git knows no such revision, or nothing was reproduced in it yet.
+        HistoryError: there is none of these, several experiments have that name, or nothing was reproduced in it yet.
     """
-    if name == WORKSPACE:
-        commit, text = None, (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else None
+    commit = None if name == WORKSPACE else _commit(name, root)
+    if commit is None and name != WORKSPACE:
+        root = root / name
+        if not name or not (root / LOCK).is_file():
+            raise HistoryError(
+                f"{name!r} is no version here, expected a commit, a tag, a branch, an experiment of `dvc exp list "
+                f"--all-commits`, {WORKSPACE}, or the folder of a project with {LOCK}"
+            )
+    if commit is None:
+        text = (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else None
     else:
-        try:
-            found = git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"], root=root)
-        except HistoryError:
-            raise HistoryError(f"{name!r} is no revision of git here, expected a commit, a tag or a branch") from None
-        commit = found.strip()
         text = _show(root, commit, LOCK)
     if text is None:
         raise HistoryError(f"{name} has no {LOCK}: nothing was reproduced and committed there")
@@ -210,6 +241,27 @@ def read_version(name: str, *, root: Path = Path()) -> Version:
     except (yaml.YAMLError, TypeError, KeyError, ValueError):
         raise DamagedData(f"{LOCK} of {name} cannot be read") from None
     return Version(name=name, commit=commit, lock={**lock, "stages": stages}, root=root)
+
+
+def _commit(name: str, root: Path) -> str | None:
+    """Return the commit of a revision or of an experiment; None where git knows neither."""
+    try:
+        return git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"], root=root).strip()
+    except HistoryError:
+        if name and (root / name / LOCK).is_file():
+            return None
+    try:
+        rows = git(["for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"], root=root).splitlines()
+    except HistoryError:
+        return None  # no repository: a folder may still be a project
+    found = {ref: commit for commit, _, ref in (row.partition(" ") for row in rows) if ref.rpartition("/")[2] == name}
+    if len(set(found.values())) > 1:
+        head = git(["rev-parse", "HEAD"], root=root).strip()
+        own = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+        if own not in found:
+            raise HistoryError(f"{len(found)} experiments are called {name!r}: name one by its ref, {min(found)}")
+        return found[own]
+    return next(iter(found.values()), None)
 
 
 def _show(root: Path, commit: str, path: str) -> str | None:

@@ -50,4 +50,4 @@ def test_a_revision_that_is_none_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = RUNNER.invoke(app, ["compare", "absent", "WORKSPACE"])
     assert isinstance(done.exception, PipelineError)
-    assert str(done.exception) == "'absent' is no revision of git here, expected a commit, a tag or a branch"
+    assert str(done.exception).startswith("'absent' is no version here, expected a commit, a tag, a branch, an experi")

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import yaml
 
-from tasks.compare import CompareParams, advice, compare_versions, markdown_of, tables_of
-from tasks.errors import DamagedData
+from tasks.compare import CompareParams, compare_versions, failing
+from tasks.errors import DamagedData, PipelineError
 from tasks.store.tables import write_table
 from tasks.versions.history import WORKSPACE, HistoryError, read_version
+from tasks.versions.noise import replicates_text
+from tasks.versions.show import advice, markdown_of, tables_of
 
 PARAMS = CompareParams(n_resamples=400, seed=1, n_moved=3)
 
@@ -37,11 +42,12 @@ class Project:
         return f"{md5}{suffix}"
 
     def commit(
-        self, *, takes, tables=None, params=None, packages="a==1\n", quarantine=(), deps=None, files=None, machines=None
+        self, *, takes, tables=None, params=None, packages="a==1\n", quarantine=(), deps=None, files=None, **parts
     ):
         """Commit a version: its results as DVC keeps them, and its ``files`` as git does.
 
-        ``machines`` says by family what trained it.
+        ``parts``, by family: ``machines`` that trained it, ``read`` parameters of its evaluation as in dvc.lock, its
+        ``pitches`` and its ``sounds``.
         """
         catalog = [
             {"take": take, "kind": "score", "piece": piece, "part": part, "digest": digest, "duration_s": 1.0}
@@ -57,7 +63,13 @@ class Project:
             write_table(self.folder / "table", columns)
             folders[f"data/evaluated/{family}"] = {"takes.parquet": (self.folder / "table").read_bytes()}
             (self.folder / "table").unlink()
-        for family, said in (machines or {}).items():
+        for family, columns in parts.get("pitches", {}).items():
+            write_table(self.folder / "table", columns)
+            folders[f"data/evaluated/{family}"]["pitches.parquet"] = (self.folder / "table").read_bytes()
+            (self.folder / "table").unlink()
+        for family, sounds in parts.get("sounds", {}).items():
+            folders[f"data/synthesized/{family}"] = {name: text.encode() for name, text in sounds.items()}
+        for family, said in parts.get("machines", {}).items():
             folders[f"data/trained/{family}"] = {"computed_by.json": json.dumps(said).encode()}
         for path, content in (files or {}).items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +81,10 @@ class Project:
             rows = [{"path": name, "md5": md5} for name, md5 in (deps or {}).items()]
             stages[path.replace("data/", "")] = {"deps": rows, "outs": [out]}
             for name, content in files.items():
-                (self.folder / path).mkdir(parents=True, exist_ok=True)
+                (self.folder / path / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / path / name).write_bytes(content)
+        for family, read in parts.get("read", {}).items():
+            stages[f"evaluated/{family}"]["params"] = read
         (self.folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params or {}))
         (self.folder / "constraints.txt").write_text(packages)
@@ -334,7 +348,7 @@ def test_the_same_versions_give_the_same_bytes_and_json_keeps_all_of_it(project)
     assert text == json.dumps(second.as_json(), allow_nan=False)
     assert {row["metric"] for row in json.loads(text)["differences"]} == {"mr_stft", "onset_f1"}
     assert len(first.differences[0].moved) == PARAMS.n_moved
-    assert "0 of 2 figures are the same in every take; 0 of the 2 others leave 0 out" in advice(first)
+    assert "0 of 2 figures are the same in every take; 0 of the 2 others are called better or worse" in advice(first)
 
 
 def test_names_from_outside_cannot_break_the_markdown(project):
@@ -363,3 +377,152 @@ def test_a_catalog_that_is_none_is_damage(project):
     (project.folder / "data/ingested/catalog.json").write_text('[{"take": "a"}]')
     with pytest.raises(DamagedData, match=r"catalog\.json of WORKSPACE is not a catalog"):
         project.compare("HEAD", WORKSPACE)
+
+
+def of_twelve(**figures):
+    """Make a family's table over twelve takes that are their own pieces."""
+    return table([f"t{number}" for number in range(12)], **figures)
+
+
+TWELVE = [take(f"t{number}") for number in range(12)]
+
+
+def test_verdicts_hold_jointly_and_each_says_what_could_have_been_seen(project):
+    rng = np.random.default_rng(4)
+    before = {
+        metric: rng.uniform(0.3, 0.6, 12) for metric in ("onset_f1", "offset_f1", "velocity_f1", "note_correlation")
+    }
+    noise = {metric: values + 0.02 * rng.normal(size=12) for metric, values in before.items()}
+    after = {**noise, "onset_f1": before["onset_f1"] - 0.2 + 0.02 * rng.normal(size=12)}
+    for columns in (before, after):
+        project.commit(takes=TWELVE, tables={"f": of_twelve(**columns)})
+    rows = {row.metric: row for row in project.compare().differences}
+    assert rows.pop("onset_f1").verdict == "worse"
+    for row in rows.values():
+        assert row.verdict == "open"
+        assert row.p <= row.p_joint
+        assert 0.01 < row.seen_above < 0.1
+        assert row.seen_above > (row.high - row.low) / 2  # beside others, more is wanted than alone
+
+
+def test_an_interval_ends_where_the_metric_does_and_two_pieces_can_show_nothing(project):
+    takes = [take("a"), take("b")]
+    project.commit(takes=takes, tables={"f": table("ab", onset_f1=[0.1, 0.5], onset_coincidence=[0.9, -0.1])})
+    project.commit(takes=takes, tables={"f": table("ab", onset_f1=[0.2, 0.9], onset_coincidence=[-0.3, 0.4])})
+    found = project.compare()
+    for row in found.differences:
+        assert (row.low, row.high, row.seen_above, row.verdict) == (-1.0, 1.0, None, "open")
+    assert tables_of(found)[2].rows[0][7] == "nothing"
+    assert "with 2 pieces no difference that these metrics can have would be seen" in advice(found)
+
+
+def test_what_the_cache_lacks_is_compared_by_the_means_that_git_has(project):
+    for number, value in ((1, 0.5), (2, 0.75)):
+        figures = {"s": {"onset_f1": value, "n_estimate": 3.0, "by_players": {"2": {"onset_f1": 1.0}}}}
+        project.commit(takes=[take("a")], tables={"f": table("a", onset_f1=[value])}, params={"n": number})
+        metrics = project.folder / "data/metrics"
+        metrics.mkdir(exist_ok=True)
+        (metrics / "f.json").write_text(json.dumps(figures))
+        (metrics / "data.json").write_text(json.dumps({"data_version": f"v{number}", "n_takes": number}))
+        project.git("add", "--force", "data/metrics")
+        project.git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "figures")
+    shutil.rmtree(project.cache)
+    found = project.compare("HEAD~2", "HEAD")
+    assert (found.from_git, found.takes_known, found.added, found.left_out) == (("f",), False, (), ())
+    assert [(side.data_version, side.n_takes) for side in (found.old, found.new)] == [("v1", 1), ("v2", 2)]
+    rows = {row.metric: row for row in found.differences}
+    assert (rows["onset_f1"].old, rows["onset_f1"].new, rows["onset_f1"].low) == (0.5, 0.75, None)
+    assert (rows["onset_f1"].verdict, rows["n_estimate"].verdict) == ("open", "same")
+    assert rows["onset_f1"].reason == "figures from git: no interval, no takes"
+    assert ("figures", "f", "–", "from git: no interval, no takes") in tables_of(found)[1].rows
+
+
+def test_a_folder_of_another_project_is_a_version(project, tmp_path_factory):
+    project.commit(takes=[take("a")], tables={"f": table("a", onset_f1=[0.5])})
+    other = tmp_path_factory.mktemp("other") / "project"
+    shutil.copytree(project.folder, other)
+    project.commit(takes=[take("a"), take("b")], tables={"f": table("ab", onset_f1=[0.75, 1.0])})
+    found = project.compare(str(other), "HEAD")
+    assert (found.added, found.old.commit) == (("b",), None)
+    assert [(row.old, row.new) for row in found.differences] == [(0.5, 0.75)]
+
+
+def test_fail_on_names_what_a_caller_does_not_want(project):
+    low, high = np.linspace(0.3, 0.4, 12), np.linspace(0.6, 0.71, 12)
+    project.commit(takes=TWELVE, tables={"f": of_twelve(onset_f1=high, offset_f1=low), "gone": of_twelve(mr_stft=low)})
+    project.commit(takes=TWELVE, tables={"f": of_twelve(onset_f1=low, offset_f1=high, velocity_f1=high)})
+    found = project.compare()
+    assert [row.metric for row in failing(found, ["worse"])] == ["onset_f1"]
+    assert {row.metric for row in failing(found, ["different"])} == {"onset_f1", "offset_f1"}
+    assert failing(found, ["f/s/offset_f1"]) == []
+    assert len(failing(found, ["f/s/onset_f1", "worse"])) == 1
+    for rule, words in (
+        ("f", "expected worse, different, or FAMILY/SYSTEM/METRIC"),
+        ("gone/s/mr_stft", "HEAD~1 evaluated gone and HEAD did not"),
+        ("f/s/velocity_f1", "HEAD has velocity_f1 of f and HEAD~1 does not: the figure did not exist then"),
+        ("f/t/onset_f1", "no such system in both versions, expected one of s"),
+        ("f/s/n", "no figure n of f/s in both versions"),
+    ):
+        with pytest.raises(PipelineError, match=words):
+            failing(found, [rule])
+
+
+@pytest.mark.parametrize(
+    ("rates", "onset_f1", "offset_f1"),
+    [
+        ((1, 1), ("open", "only the machine differs"), ("open", "only the machine differs")),
+        ((1, 2), ("open", "within what seeds move"), ("better", "")),
+    ],
+)
+def test_what_seeds_or_machines_move_is_no_difference(project, rates, onset_f1, offset_f1):
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.3, 0.6, 12)
+    for rate, values in zip(rates, (before, before + 0.05 + 0.002 * rng.normal(size=12)), strict=True):
+        project.commit(
+            takes=TWELVE,
+            tables={"f": of_twelve(onset_f1=values, offset_f1=values)},
+            machines={"f": {"cpu": values[0]}},
+            read={"f": {"params.yaml": {"train.f": {"rate": rate}}}},
+        )
+    replicates = project.folder / "data/replicates"
+    replicates.mkdir(parents=True)
+    systems = {"s": {"onset_f1": [0.4, 0.45, 0.5, 0.42, 0.48], "offset_f1": [0.45, 0.4501, 0.4502, 0.4501, 0.45]}}
+    (replicates / "f.json").write_text(replicates_text(range(5), systems))
+    rows = {row.metric: row for row in project.compare("HEAD~1", WORKSPACE).differences}
+    assert (rows["onset_f1"].verdict, rows["onset_f1"].reason) == onset_f1
+    assert (rows["offset_f1"].verdict, rows["offset_f1"].reason) == offset_f1
+    # Five seeds say how far apart two trainings are: t at 4 degrees of freedom, beside one other figure.
+    error = np.sqrt(2) * np.std(systems["s"]["onset_f1"], ddof=1)
+    assert rows["onset_f1"].seen_above == pytest.approx(scipy.stats.t.ppf(1 - 0.05 / 4, 4) * error)
+
+
+def test_replicates_that_are_none_are_damage(project):
+    for _ in range(2):
+        project.commit(takes=[take("a")], tables={"f": table("a", mr_stft=[1])}, machines={"f": {"cpu": "a"}})
+    replicates = project.folder / "data/replicates"
+    replicates.mkdir(parents=True)
+    (replicates / "f.json").write_text('{"seeds": [0], "systems": {"s": {"mr_stft": [1.0]}}}')
+    (project.folder / "data/trained/f/computed_by.json").write_text("{}")
+    lock = (project.folder / "dvc.lock").read_text()
+    md5 = project.store(b"[]", ".dir")
+    made = yaml.safe_load(lock)["stages"]["trained/f"]["outs"][0]["md5"]
+    (project.folder / "dvc.lock").write_text(lock.replace(made, md5))
+    with pytest.raises(DamagedData, match=r"replicates/f\.json of WORKSPACE does not list values by seed"):
+        project.compare("HEAD", WORKSPACE)
+
+
+def test_the_sounds_and_notes_of_what_moved_most_are_named(project):
+    for estimate in (0, 3):
+        counts = {"pitch": [60, 62], "tp": [1, 1], "fp": [0, estimate], "fn": [0, 0]}
+        pitches = {"system": ["s", "s"], "take": ["a", "a"], **{key: np.array(n) for key, n in counts.items()}}
+        project.commit(
+            takes=[take("a"), take("b")],
+            tables={"f": table("ab", onset_f1=[0.5 + estimate / 10, 0.3])},
+            pitches={"f": pitches},
+            sounds={"f": {"s/a/audio.flac": f"sound {estimate}", "s/a/video.mp4": "", "s/b/audio.flac": "same"}},
+        )
+    found = project.compare()
+    (move,) = found.moves
+    assert (move.take, move.metric, move.old, move.new) == ("a", "onset_f1", 0.5, 0.8)
+    assert [Path(path).read_text() for path in (*move.old_sounds, *move.new_sounds)] == ["sound 0", "sound 3"]
+    assert [(part.part, part.old, part.new) for part in found.parts] == [("note 62", 1.0, 0.4)]

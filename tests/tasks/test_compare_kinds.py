@@ -200,16 +200,40 @@ def test_a_change_of_one_result_is_found_in_its_row_and_nowhere_else(rows, kind)
     assert row.new < row.old if kind == "ensembles" else row.new > row.old
 
 
-@pytest.mark.parametrize("kind", ["captures"], indirect=True)
-def test_captures_raised_by_two_semitones_are_worse(rows, kind):
+def raise_two_semitones(row):
+    path = Path("synthesized/net", row, "notes.parquet")
+    notes = read_table(path)
+    write_table(path, {**notes, "pitch": notes["pitch"] + np.uint8(2)})
+
+
+def exchange_players(row):
+    first, second = sorted(Path("synthesized/net", row).glob("stem_*.flac"))
+    sounds = [soundfile.read(path)[0] for path in (second, first)]
+    for path, sound in zip((first, second), sounds, strict=True):
+        soundfile.write(path, sound, RATE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plant", "metric", "unmoved"),
+    [
+        ("scores", raise_two_semitones, "onset_f1", "mr_stft"),
+        ("captures", raise_two_semitones, "onset_f1", "mr_stft"),
+        ("ensembles", exchange_players, "si_sdr_db", None),
+    ],
+    indirect=["kind"],
+)
+def test_a_planted_regression_is_worse_in_what_it_touches_and_its_parts_are_named(rows, kind, plant, metric, unmoved):
     for row in rows:
-        path = Path("synthesized/net", row, "notes.parquet")
-        notes = read_table(path)
-        write_table(path, {**notes, "pitch": notes["pitch"] + np.uint8(2)})
+        plant(row)
     found = compare(kind)
     by_metric = {row.metric: row for row in found.differences if row.system == "net"}
-    onset_f1 = by_metric["onset_f1"]
-    assert (onset_f1.old, onset_f1.new, onset_f1.verdict) == (1.0, 0.0, "worse")
-    assert {move.take for move in onset_f1.moved} == set(rows)
-    assert by_metric["mr_stft"].verdict == "same"
+    assert by_metric[metric].verdict == "worse"
+    assert by_metric[metric].new < by_metric[metric].old
+    assert {move.take for move in by_metric[metric].moved} == set(rows)
+    if unmoved is not None:
+        assert (by_metric[metric].old, by_metric[metric].new) == (1.0, 0.0)
+        assert by_metric[unmoved].verdict == "same"
     assert {row.verdict for row in found.differences if row.system == "plain"} == {"same"}
+    assert {move.take for move in found.moves} == set(rows)
+    assert {part.system for part in found.parts} == {"net"}
+    assert all(part.new < part.old for part in found.parts)

@@ -2,13 +2,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tasks.metrics.intervals import FEW_GROUPS_CONFIDENCE, paired_interval, paired_intervals
+from tasks.metrics.intervals import FEW_GROUPS_CONFIDENCE, holm, least_difference, p_value, paired_interval, paired_test
 
 DRAWS = {
     "normal": lambda rng, n: rng.normal(size=n),
     "heavy": lambda rng, n: rng.standard_t(3, size=n),
     "skewed": lambda rng, n: rng.exponential(size=n) - 1,
 }
+
+
+def paired_intervals(*arguments, **options):
+    test = paired_test(*arguments, **options)
+    return test.mean, test.low, test.high
 
 
 def called_different(rng, *, n_pieces, draw, most_takes, n_pairs=1000):
@@ -122,3 +127,36 @@ def test_takes_of_one_piece_are_no_new_evidence():
 def test_one_piece_is_refused_where_two_systems_are_compared():
     with pytest.raises(ValueError, match="come from 1 piece, expected at least 2"):
         paired_interval([1, 2], [0, 0], ["a", "a"], n_resamples=10, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("n_pieces", [3, 8, 20])
+@pytest.mark.parametrize(("draw", "most"), [("normal", 0.05), ("heavy", 0.05), ("skewed", 0.08)])
+def test_of_sixty_figures_without_a_difference_hardly_ever_one_is_called(n_pieces, draw, most):
+    rng, n_wrong, n_pairs = np.random.default_rng(n_pieces), 0, 150
+    for _ in range(n_pairs):
+        pieces = np.repeat(np.arange(n_pieces), rng.integers(1, 4, n_pieces))
+        # Figures of one sound go together: they share half of their variance.
+        alike = DRAWS[draw](rng, (n_pieces, 1)) + DRAWS[draw](rng, (n_pieces, 60))
+        difference = alike[pieces] + 0.5 * DRAWS[draw](rng, (len(pieces), 60))
+        test = paired_test(difference, pieces, n_resamples=1000, rng=rng)
+        n_wrong += (holm(test.p_values()) <= 0.05).any()
+    assert n_wrong / n_pairs <= most
+
+
+def test_joint_p_values_are_holms():
+    assert holm([0.01, 0.04, 0.03, 0.9]) == pytest.approx([0.04, 0.09, 0.09, 0.9])
+    assert holm([0.5, 0.6]).tolist() == [1.0, 1.0]
+    assert len(holm([])) == 0
+
+
+def test_a_p_value_is_students():
+    values = np.random.default_rng(2).normal(size=4) + 1
+    assert p_value(values.mean(), scipy.stats.sem(values), 3) == pytest.approx(
+        scipy.stats.ttest_1samp(values, 0).pvalue
+    )
+    assert (p_value(0.0, 0.0, 3), p_value(0.1, 0.0, 3), p_value(0.1, np.inf, 0)) == (1.0, 0.0, 1.0)
+
+
+def test_a_difference_just_above_the_least_is_called_and_one_just_below_is_not():
+    least = least_difference(0.2, 5, 30)
+    assert 30 * p_value(1.001 * least, 0.2, 5) < 0.05 < 30 * p_value(0.999 * least, 0.2, 5)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from tasks.errors import DamagedData
-from tasks.store.tables import read_metadata, read_table, write_table
+from tasks.store.tables import column_names, read_metadata, read_table, write_table
 
 COLUMNS = {
     "time_s": np.array([0.0, 0.5, np.nan]),
@@ -101,3 +101,10 @@ def test_a_flipped_byte_of_a_page_and_a_truncated_table_are_noticed(tmp_path):
             read_table(path)
         with pytest.raises(DamagedData, match=r"t\.parquet cannot be read as a table"):
             read_metadata(path)
+
+
+def test_the_names_of_columns_are_read_alone(tmp_path):
+    write_table(tmp_path / "t.parquet", {"a": np.arange(2), "ids": [["x"], ["y"]]})
+    assert column_names(tmp_path / "t.parquet") == ["a", "ids"]
+    with pytest.raises(DamagedData, match="is missing"):
+        column_names(tmp_path / "absent.parquet")

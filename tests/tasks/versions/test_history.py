@@ -95,7 +95,7 @@ def test_hashes_and_folders_are_those_of_the_lock(project):
 
 @pytest.mark.parametrize("revision", ["absent", "--help", "HEAD^{tree}", "HEAD:dvc.lock", "", "-x;touch pwned"])
 def test_what_is_no_commit_is_one_line(project, revision):
-    with pytest.raises(HistoryError, match="is no revision of git here") as caught:
+    with pytest.raises(HistoryError, match="is no version here") as caught:
         read_version(revision, root=project)
     assert "\n" not in str(caught.value)
     assert not (project / "pwned").exists()
