@@ -81,7 +81,7 @@ def history(name: str, *, root: Path = Path()) -> list[Point]:
 
 
 def plot(points: Sequence[Point], name: str, out: Path) -> None:
-    """Draw a figure over its versions; a line marks where the data version changed.
+    """Draw a figure over the versions that have it; a line marks where the data version changed.
 
     Args:
         points: of `history`.
@@ -95,16 +95,18 @@ def plot(points: Sequence[Point], name: str, out: Path) -> None:
 
     if out.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"{out} ends in {out.suffix or 'nothing'}, expected .png, .svg or .pdf")
+    rows = [(point, point.value) for point in points if point.value is not None]
     figure = Figure(figsize=PLOT_SIZE, layout="constrained")
     axes = figure.subplots()
-    rows = [(number, point) for number, point in enumerate(points) if point.value is not None]
-    axes.plot([number for number, _ in rows], [point.value for _, point in rows], marker="o", markersize=3)
-    changes = [number for number, (old, new) in enumerate(pairwise(points), 1) if old.data_version != new.data_version]
-    for place, number in enumerate(changes):
-        label = "another data version" if place == 0 else None
+    axes.plot(range(len(rows)), [value for _, value in rows], marker="o", markersize=3)
+    changes = [
+        number for number, ((old, _), (new, _)) in enumerate(pairwise(rows), 1) if old.data_version != new.data_version
+    ]
+    for number in changes:
+        label = "another data version" if number == changes[0] else None
         axes.axvline(number - 0.5, color="0.7", linewidth=0.8, zorder=0, label=label)
-    shown = sorted({round(place * (len(points) - 1) / 7) for place in range(8)})
-    axes.set_xticks(shown, [_label(points[number]) for number in shown], rotation=30, ha="right", fontsize=8)
+    shown = sorted({round(place * (len(rows) - 1) / 7) for place in range(8)})
+    axes.set_xticks(shown, [_label(rows[number][0]) for number in shown], rotation=30, ha="right", fontsize=8)
     axes.set_ylabel(name.rpartition("/")[2])
     axes.set_title(name)
     if changes:
