@@ -76,3 +76,99 @@ def history(
         )
         last = last if point.value is None else point.value
     print_table(table)
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Versions that stay whatever the budget.")] = 10,
+    budget_gb: Annotated[
+        float | None,
+        typer.Option("--budget", min=0, metavar="GB", help="Older versions stay while they fit into this."),
+    ] = None,
+    remote: Annotated[bool, typer.Option("--remote", help="Clear DVC's default remote too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Clear DVC's cache of old versions; what stands here, the last ones, tags and branches stay."""
+    from rich.table import Column, Table
+
+    from tasks.gc import GB, collect
+
+    found = collect(
+        keep=keep,
+        budget_bytes=None if budget_gb is None else round(budget_gb * GB),
+        remote=remote,
+        dry_run=not yes,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        print_json(asdict(found))
+        return
+    table = Table("date", "version", "stays", "own MB", "whole", Column("subject", no_wrap=True, overflow="ellipsis"))
+    for fate in found.fates:
+        own_mb = ", ".join(f"{n_bytes / 1e6:.1f}" for n_bytes in fate.n_bytes.values())
+        name = fate.name[:SHOWN_COMMIT]
+        table.add_row(
+            fate.at[:10], name, fate.stays or "UNREACHABLE", own_mb, "yes" if fate.is_whole else "no", fate.subject
+        )
+    print_table(table)
+    for sweep in found.sweeps:
+        typer.echo(
+            f"{sweep.shelf} ({sweep.where}): {sweep.n_objects} objects, {sweep.n_bytes / GB:.3f} GB "
+            f"{'gone' if yes else 'would go'}, {sweep.n_bytes_of_none / GB:.3f} GB of them of runs that were never "
+            f"committed; {sweep.n_bytes_left / GB:.3f} GB stay"
+        )
+    if not yes:
+        typer.echo("nothing was removed: --yes does it")
+
+
+@app.command()
+def forget(
+    takes: Annotated[list[str], typer.Argument(metavar="TAKE...", help="Takes of data/raw.")],
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Remove the models that learned from them, and what these made.")
+    ] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Remove their files from DVC's cache and remote too, of all versions.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove takes whose consent was withdrawn, and name the models that learned from them."""
+    from rich.table import Column, Table
+
+    from tasks.forget import forget as forget_takes
+
+    found = forget_takes(
+        takes,
+        withdraw=withdraw,
+        everywhere=everywhere,
+        dry_run=not yes,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        print_json(asdict(found))
+        return
+    table = Table("what", "name", "becomes" if not yes else "became", title_justify="left")
+    for path in (*found.paths, *found.memories):
+        table.add_row("memory" if path in found.memories else "data", path, "removed")
+    for model in found.models:
+        table.add_row("model", model.family, f"{model.how} ({model.take})" + (", withdrawn" if withdraw else ""))
+    for removal in found.removals:
+        what = "removed" if everywhere else "kept"
+        shared = f", {removal.n_shared} that others share stay" if removal.n_shared else ""
+        table.add_row(
+            "objects", f"{removal.n_objects} of {removal.shelf}", f"{what}, {removal.n_bytes / 1e6:.1f} MB{shared}"
+        )
+    print_table(table)
+    if found.holdings:
+        table = Table("date", "version", "files", "objects", Column("subject", no_wrap=True, overflow="ellipsis"))
+        for holding in found.holdings:
+            objects = ", ".join(f"{count} in {shelf}" for shelf, count in holding.n_objects.items())
+            name = holding.name[:SHOWN_COMMIT]
+            table.add_row(holding.at[:10], name, str(holding.n_files), objects, holding.subject)
+        print_table(table)
+    for line in found.advice:
+        typer.echo(line)
+    if not yes:
+        typer.echo("nothing was removed: --yes does it")
