@@ -172,8 +172,9 @@ class Version:
         for name, stage in self.lock["stages"].items():
             verb, _, family = name.partition("@")
             if verb == "train":
-                data = {row["path"]: row["md5"] for row in stage.get("deps") or () if row["path"] in made}
-                found |= {family: path for path, md5 in data.items() if made[path] != md5}
+                read = ((str(row["path"]), row["md5"]) for row in stage.get("deps") or ())
+                if other := next((path for path, md5 in read if made.get(path, md5) != md5), None):
+                    found[family] = other
         return found
 
     def made(self, folder: str, *, md5: str | None = None) -> dict[str, Path]:

@@ -1,8 +1,10 @@
 """A take on its way through the verbs, called as plain functions in an empty project."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -267,3 +269,156 @@ def ensemble(project, ingest_params):
         return next(take for take in takes if take.name == name)
 
     return run
+
+
+# A project of DVC whose stages really run: what takes hold goes through folders of takes to the models of one family.
+SHELVED_STAGES = """
+stages:
+  ingest:
+    cmd: python pipeline.py ingest
+    deps: [data/raw]
+    outs: [data/ingested]
+  chunk:
+    cmd: python pipeline.py chunk
+    deps: [data/ingested]
+    outs: [data/chunked/scores]
+    metrics:
+      - data/metrics/data.json: {cache: false}
+  train:
+    foreach: [net]
+    do:
+      cmd: python pipeline.py train
+      deps: [data/chunked/scores]
+      params: [width]
+      outs: [data/trained/net]
+      metrics:
+        - data/metrics/net.json: {cache: false}
+  synthesize:
+    foreach: [net]
+    do:
+      cmd: python pipeline.py synthesize
+      deps: [data/chunked/scores, data/trained/net]
+      outs: [data/synthesized/net]
+"""
+SHELVED_PIPELINE = """
+import hashlib, json, sys
+from pathlib import Path
+
+PARTS = {"a": "train", "b": "test", "c": "train", "d": "validation"}
+
+
+def put(path, text):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+
+
+def takes(folder):
+    return sorted(path for path in Path(folder).iterdir() if path.is_dir())
+
+
+def ingest():
+    rows = []
+    for take in takes("data/raw"):
+        files = [path for path in sorted(take.iterdir()) if path.name != "take.yaml"]
+        put(f"data/ingested/{take.name}/notes", f"notes of {files[0].read_text()}")
+        media = [{"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in files]
+        rows.append({"take": take.name, "kind": "score", "media": media})
+    put("data/ingested/catalog.json", json.dumps(rows))
+
+
+def chunk():
+    index = {}
+    for take in takes("data/ingested"):
+        put(f"data/chunked/scores/{take.name}/arrays", f"arrays of {(take / 'notes').read_text()}")
+        index[take.name] = {"part": PARTS[take.name[0]]}
+    put("data/chunked/scores/takes.json", json.dumps(index))
+    put("data/metrics/data.json", json.dumps({"data_version": hashlib.sha256(str(index).encode()).hexdigest()}))
+
+
+def train():
+    learned = [(take / "arrays").read_text() for take in takes("data/chunked/scores") if PARTS[take.name[0]] != "test"]
+    put("data/trained/net/weights", Path("params.yaml").read_text() + str(learned) + "w" * 10_000)
+    put("data/metrics/net.json", json.dumps({"net": {"f1": len(learned) / 10}}))
+
+
+def synthesize():
+    for take in takes("data/chunked/scores"):
+        if PARTS[take.name[0]] == "test":
+            put(f"data/synthesized/net/net/{take.name}/audio", f"sound of {(take / 'arrays').read_text()}")
+
+
+globals()[sys.argv[1]]()
+"""
+
+
+def run_in(folder, *command, fails=False):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert bool(done.returncode) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def set_remote(project):
+    # Absolute: DVC takes a relative remote for one under / when it reads another commit's configuration.
+    url = project.parent / "remote"
+    (project / ".dvc" / "config.local").write_text(
+        f"[core]\n    remote = shelf\n['remote \"shelf\"']\n    url = {url}\n"
+    )
+
+
+def put_take(folder, name, content):
+    take = folder / "data" / "raw" / name
+    take.mkdir(parents=True, exist_ok=True)
+    (take / "cam_x.mp4").write_text(content)
+    (take / "take.yaml").write_text("piece: one\n")
+
+
+def commit_results(folder, message):
+    run_in(folder, "dvc", "add", "-q", "data/raw")
+    run_in(folder, "dvc", "repro", "-q")
+    run_in(folder, "git", "add", "--all")
+    run_in(folder, "git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", message)
+    return run_in(folder, "git", "rev-parse", "HEAD").strip()
+
+
+@pytest.fixture(scope="session")
+def shelved_once(tmp_path_factory):
+    """Make a project of four versions and push them: takes a and b, then c, then d, then another width.
+
+    Version 1 has the tag ``first``. The remote is the folder ``remote`` beside the project.
+    """
+    folder = tmp_path_factory.mktemp("shelved")
+    project = folder / "project"
+    project.mkdir()
+    run_in(project, "git", "init", "-q", "-b", "main")
+    run_in(project, "dvc", "init", "-q")
+    set_remote(project)
+    (project / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    (project / ".gitignore").write_text(".audiate/\ndata/incoming/\n")
+    (project / "dvc.yaml").write_text(SHELVED_STAGES)
+    (project / "pipeline.py").write_text(SHELVED_PIPELINE)
+    (project / "params.yaml").write_text("width: 1\n")
+    put_take(project, "a", "A" * 3_000)
+    put_take(project, "b", "B" * 3_000)
+    commits = [commit_results(project, "version 1")]
+    run_in(project, "git", "tag", "first")
+    for number, name in ((2, "c"), (3, "d")):
+        put_take(project, name, name.upper() * 3_000)
+        commits.append(commit_results(project, f"version {number}"))
+    (project / "params.yaml").write_text("width: 2\n")
+    commits.append(commit_results(project, "version 4"))
+    run_in(project, "dvc", "push", "-q", "--all-commits")
+    return folder, commits
+
+
+@pytest.fixture
+def shelved(shelved_once, tmp_path, monkeypatch):
+    """Stand in a copy of that project of DVC, with a remote of its own; return the commits of its four versions."""
+    folder, commits = shelved_once
+    shutil.copytree(folder, tmp_path / "shelved", symlinks=True)
+    monkeypatch.chdir(tmp_path / "shelved" / "project")
+    set_remote(tmp_path / "shelved" / "project")
+    return commits
