@@ -39,9 +39,13 @@ from flows.server import environment, is_healthy, prefect_server
 from tasks.add import add_takes
 from tasks.compare import CompareParams, compare_versions
 from tasks.errors import ParamsError, PipelineError
+from tasks.families import families_of
+from tasks.gate import GateParams, decide
 from tasks.ingest import RAW, IngestParams
 from tasks.night import Failure, Record, clocks_of, commit_message, flags_of, markdown_of_night, stages_since
 from tasks.params import read_params, section_values
+from tasks.promote import names
+from tasks.score import headlines, read_scores
 from tasks.step import Verified, json_sha256, write_whole
 from tasks.takes import data_version, read_catalog
 from tasks.versions.comparison import Comparison
@@ -76,9 +80,10 @@ def watch(
     settle_s: float = 60.0,
     commit: bool = True,
     push_data: bool = True,
+    train: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Take in what has settled in the inbox, reproduce, compare with the last data version, commit, push, tell.
+    """Take in what has settled in the inbox, score it, compare with the last data version, commit, push, tell.
 
     The command that is told is a setting of this machine (`Settings.notify`), not a parameter.
 
@@ -87,6 +92,7 @@ def watch(
         settle_s: how long nothing of a folder may have changed before it is taken in.
         commit: make one git commit of each new data version.
         push_data: ``dvc push`` it where a default remote is configured.
+        train: train, sound and evaluate every family anew too; else promoted weights are scored on what came in.
         quiet: keep what the stages print away from standard output.
 
     Raises:
@@ -100,9 +106,10 @@ def watch(
         try:
             retire_runs(run_id)
             take_in(Path(inbox), settle_s, record)
-            reproduce(record, quiet=quiet)
+            reproduce(record, train=train, quiet=quiet)
             comparison = compare_with_last(record)
             look_at_what_came(record, comparison, commit=commit)
+            decide_on(record, comparison)
             record.stages = stages_since(began_s, STATE / "runs")
             if commit:
                 commit_new(record, comparison)
@@ -152,9 +159,12 @@ def take_in(inbox: Path, settle_s: float, record: Record) -> None:
         _say(f"nothing new in {inbox}")
 
 
-def reproduce(record: Record, *, quiet: bool = False) -> None:
-    """Bring every stage up to date; also when nothing came in, as a run before may have died in the middle."""
-    repro([], quiet=quiet)
+def reproduce(record: Record, *, train: bool, quiet: bool = False) -> None:
+    """Bring stages up to date; also when nothing came in, as a run before may have died in the middle.
+
+    That is every stage with ``train``; else ``score`` and the stages that it rests on.
+    """
+    repro([] if train else ["score"], single=False, quiet=quiet)
     takes = read_catalog()
     record.new_version, record.n_takes = data_version(takes)[:16], len(takes)
 
@@ -196,6 +206,22 @@ def look_at_what_came(record: Record, comparison: Comparison | None, *, commit: 
     record.flags, record.clocks = flags_of(record.added), clocks_of(record.added)
     for flag in record.flags:
         _say(f"flagged {flag.take}/{flag.device}: {flag.flag}")
+
+
+def decide_on(record: Record, comparison: Comparison | None) -> None:
+    """Add the scores of what came in, the families that are behind their data, and what the gate decides."""
+    if comparison is None:
+        return
+    scored = [row for family in names() for row in read_scores(family)]
+    record.scores = headlines(scored, set(record.added))
+    record.behind = sorted(read_version(WORKSPACE).behind())
+    params = read_params()
+    rules = GateParams.parse(section_values(params, "gate"), "gate")
+    if not (rules.figures or rules.new_takes):
+        return
+    gate = decide(comparison, scored, rules, families=families_of(params))
+    record.gate = gate.as_json()
+    _say("the gate holds" if gate.holds else f"the gate fell: {'; '.join(map(str, gate.fell))}")
 
 
 def commit_new(record: Record, comparison: Comparison | None) -> None:
@@ -267,7 +293,14 @@ def retire_runs(run_id: UUID) -> None:
 
 
 def watch_once(
-    inbox: Path, *, settle_s: float, commit: bool, push_data: bool, notify: Sequence[str], quiet: bool = False
+    inbox: Path,
+    *,
+    settle_s: float,
+    commit: bool,
+    push_data: bool,
+    notify: Sequence[str],
+    train: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Run one pass now, and return its record.
 
@@ -282,7 +315,7 @@ def watch_once(
         environment(**_told(notify)),
         tags(PROJECT, NAME),
     ):
-        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, quiet)
+        done: dict[str, Any] = watch(str(inbox), settle_s, commit, push_data, train, quiet)
     return done
 
 
@@ -295,6 +328,7 @@ def watch_forever(
     commit: bool,
     push_data: bool,
     notify: Sequence[str],
+    train: bool = False,
 ) -> None:
     """Serve the flow on a schedule until interrupted; a server or a runner that dies is started again.
 
@@ -309,6 +343,7 @@ def watch_forever(
         "settle_s": settle_s,
         "commit": commit,
         "push_data": push_data,
+        "train": train,
     }
     when = f"every {interval_s:g} s" if cron is None else f"at {cron!r}"
     arguments = [

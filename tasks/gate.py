@@ -54,6 +54,9 @@ class Decision:
     state: State
     words: str
 
+    def __str__(self) -> str:
+        return f"{self.rule} of {self.of}: {self.words}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:

@@ -84,6 +84,9 @@ class Record:
         verdict: of the comparison, in words.
         flags: what is wrong with recordings of the takes that came in.
         clocks: of their devices.
+        scores: of promoted weights on the takes that came in; one of a piece that they know is ``apart``.
+        behind: families that were trained on an earlier data set than there is now.
+        gate: what it decided, where params.yaml has rules.
         stages: that ran, in order.
         notes: lines for people.
         failed: why the run did not come to its end.
@@ -104,6 +107,9 @@ class Record:
     verdict: str | None = None
     flags: list[Flag] = field(default_factory=list)
     clocks: list[Clock] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    gate: dict[str, Any] | None = None
     stages: list[StageCost] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: str | None = None
@@ -187,7 +193,10 @@ def commit_message(record: Record, comparison: Comparison | None) -> str:
     lines += [f"quarantined {row['take']}: {row['kind']}" for row in record.quarantined]
     lines += [f"flagged {row.take}/{row.device}: {row.flag}" for row in record.flags]
     lines += _clock_lines(record.clocks)
+    lines += [f"{_score(row)} {row['take']}" for row in record.scores if not row["apart"]]
     lines += [] if record.verdict is None else [record.verdict]
+    lines += [] if record.gate is None else _gate_lines(record.gate)
+    lines += [] if not record.behind else [f"behind their data: {', '.join(record.behind)}"]
     lines += [] if not record.stages else [_cost(record.stages)]
     lines.append(f"data version {record.old_version or 'none'} -> {record.new_version}")
     return "\n".join([subject[:1].upper() + subject[1:], "", *lines])
@@ -210,6 +219,8 @@ def markdown_of_night(record: Record, comparison: Comparison | None) -> str:
                 "commit": record.commit,
                 "pushed": None if record.pushed is None else "yes" if record.pushed else "no",
                 "verdict": record.verdict,
+                "gate": None if record.gate is None else _gate_lines(record.gate)[0],
+                "behind their data": ", ".join(record.behind) or None,
                 "failed": record.failed,
                 "failed in": None if failure is None else f"{failure.stage or 'watch'}, take {failure.take or '-'}",
             }
@@ -225,6 +236,19 @@ def markdown_of_night(record: Record, comparison: Comparison | None) -> str:
             "Clocks",
             ("take", "device", "verdict", "residual p95, ms"),
             [(row.take, row.device, row.verdict, _known(row.residual_p95_ms)) for row in record.clocks],
+        ),
+        _table(
+            "Promoted weights on what came in",
+            ("take", "family", "system", "figure", ""),
+            [
+                (row["take"], row["family"], row["system"], _score(row), "piece is known" if row["apart"] else "")
+                for row in record.scores
+            ],
+        ),
+        _table(
+            "Gate",
+            ("rule", "of", "", "found"),
+            [] if record.gate is None else [tuple(row.values()) for row in record.gate["decisions"]],
         ),
         _table("Left for the next run", ("entry", "reason"), [(row["entry"], row["reason"]) for row in record.waiting]),
         _table(
@@ -254,6 +278,17 @@ def _clock_lines(clocks: Sequence[Clock]) -> list[str]:
     worst_ms, where = max((row.residual_p95_ms or 0.0, f"{row.take}/{row.device}") for row in clocks)
     lines = [f"clocks: {counts}; largest residual {worst_ms:.2f} ms ({where})"]
     return lines + [f"clock {row.take}/{row.device}: {row.verdict}" for row in clocks if row.verdict != "locked"]
+
+
+def _score(row: dict[str, Any]) -> str:
+    return f"{row['system']} {row['figure']} {row['value']:g}"
+
+
+def _gate_lines(gate: dict[str, Any]) -> list[str]:
+    if gate["holds"]:
+        return ["the gate holds"]
+    bad = [row for row in gate["decisions"] if row["state"] in ("fell", "unsure")]
+    return ["the gate fell", *(f"{row['state']}: {row['rule']} of {row['of']}: {row['words']}" for row in bad)]
 
 
 def _cost(stages: Sequence[StageCost]) -> str:

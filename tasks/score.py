@@ -6,7 +6,7 @@ tuned on stands apart: a figure of it says little about new music.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from tasks.takes import Take
 
 SCORED, CHUNKED = Path("data/scored"), Path("data/chunked")
 ABOUT = "score.json"
+HEADLINES = ("onset_f1", "si_sdr_improvement_db", "nats_per_sample", "mr_stft")
 
 
 class ScoreParams(Section):
@@ -168,6 +169,22 @@ def read_scores(family: str) -> Iterator[Score]:
                 apart=bool(about["apart"]),
                 figures={name: float(table[name][row]) for name in figures if np.isfinite(table[name][row])},
             )
+
+
+def headlines(scores: Iterable[Score], takes: Set[str]) -> list[dict[str, Any]]:
+    """Return the figure that says most of each ranked system on some takes, of those in `HEADLINES` that it has.
+
+    Args:
+        scores: of any takes.
+        takes: names; their views are taken too.
+    """
+    found = []
+    for row in scores:
+        key = next((name for name in HEADLINES if name in row.figures), None)
+        if key is not None and row.role in ("", "model") and row.take.partition("/")[0] in takes:
+            shown = {"family": row.family, "system": row.system, "take": row.take, "apart": row.apart}
+            found.append({**shown, "figure": key, "value": round(row.figures[key], 4)})
+    return found
 
 
 def score_figures(families: Iterable[str]) -> dict[str, Any]:

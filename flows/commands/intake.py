@@ -62,12 +62,15 @@ def watch(
     ] = 60.0,
     commit: Annotated[bool, typer.Option(help="Make one git commit of each new data version.")] = True,
     push: Annotated[bool, typer.Option(help="Push the data where a remote is configured.")] = True,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train every family anew; without, promoted weights score what came in.")
+    ] = False,
     notify: Annotated[
         str | None, typer.Option(help="Command that is given what happened as JSON on its standard input.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take in what has settled in a folder, reproduce, compare, commit and push: now, or every night."""
+    """Take in what has settled in a folder, score it, compare, commit and push: now, or every night."""
     import shlex
 
     from flows.watch import watch_forever, watch_once
@@ -82,9 +85,12 @@ def watch(
             commit=commit,
             push_data=push,
             notify=command,
+            train=train,
         )
         return
-    done = watch_once(inbox, settle_s=settle_s, commit=commit, push_data=push, notify=command, quiet=as_json)
+    done = watch_once(
+        inbox, settle_s=settle_s, commit=commit, push_data=push, notify=command, train=train, quiet=as_json
+    )
     if as_json:
         print_json(done)
     if done["quarantined"]:
