@@ -38,7 +38,7 @@ def test_a_pass_is_asked_for_as_it_was_said_and_tells_json(passes):
     ]
     done = RUNNER.invoke(app, [*command, "--json"])
     assert (done.exit_code, json.loads(done.stdout)["added"]) == (0, ["a"])
-    told = {"settle_s": 5.0, "commit": False, "push_data": False, "notify": ["mail", "-s", "new takes"]}
+    told = {"settle_s": 5.0, "commit": False, "push_data": False, "notify": ["mail", "-s", "new takes"], "train": False}
     assert passes == [("inbox", {**told, "quiet": True})]
 
 

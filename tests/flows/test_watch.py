@@ -285,7 +285,7 @@ class Served:
         return process
 
     def start_watch(self):
-        parameters = {"inbox": "inbox", "settle_s": 0, "commit": False, "push_data": False}
+        parameters = {"inbox": "inbox", "settle_s": 0, "commit": False, "push_data": False, "train": True}
         given = json.dumps({"supervisor": os.getpid(), "interval": self.interval_s, "parameters": parameters})
         return self.start(sys.executable, "-c", watching.SERVE, given)
 
