@@ -216,7 +216,9 @@ def decide_on(record: Record, comparison: Comparison | None) -> None:
     record.scores = headlines(scored, set(record.added))
     record.behind = sorted(read_version(WORKSPACE).behind())
     params = read_params()
-    rules = GateParams.parse(section_values(params, "gate"), "gate")
+    if not params.get("gate"):
+        return
+    rules = GateParams.parse(params["gate"], "gate")
     if not (rules.figures or rules.new_takes):
         return
     gate = decide(comparison, scored, rules, families=families_of(params))
