@@ -55,7 +55,8 @@ import sys
 from pathlib import Path
 from flows.watch import watch_forever
 watch_forever(Path(sys.argv[1]), interval_s=float(sys.argv[2]), cron=None, settle_s=2.0, commit=True, push_data=True,
-              train=True, notify=[sys.executable, "-c", "import sys; open('../told.jsonl', 'a').write(sys.stdin.read() + chr(10))"])
+              train=True,
+              notify=[sys.executable, "-c", "import sys; open('../told.jsonl', 'a').write(sys.stdin.read() + chr(10))"])
 """
 ACCEPTED = {
     "media": {
