@@ -106,6 +106,7 @@ def compare_versions(old: Version, new: Version, params: CompareParams) -> Compa
         retired=tuple(sorted({*retired[0], *retired[1]})),
         systems=tuple(row for family, pair in tables.items() for row in changed_systems(family, *pair)),
         figures=grouped(row for family, pair in tables.items() for row in changed_figures(family, *pair)),
+        behind=tuple(sorted(new.behind())),
         unmatched=tuple(family for family in both if not rows[family]),
         left_out=tuple(sorted(tested - same_bytes)),
         from_git=tuple(in_git),

@@ -16,6 +16,7 @@ from tasks.errors import DamagedData, PipelineError
 from tasks.registry import KINDS
 from tasks.step import Verified, read_receipt
 from tasks.tools import TOOLS, check_tools
+from tasks.versions.history import WORKSPACE, read_version
 from tasks.versions.outputs import Difference, Output, Record
 
 DATA = Path("data")
@@ -64,7 +65,7 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
             receipts, and files are believed whose size and times are as they were.
         tell: called with what is read next.
     """
-    findings = [_tools()]
+    findings = [_tools(), *_behind()]
     wrong: set[Path] = set()
     if deep and (Path("dvc.lock").exists() or Path(".dvc").exists()):
         tell("doctor: what dvc.lock lists, and DVC's cache")
@@ -86,6 +87,15 @@ def _tools() -> Finding:
         return Finding(subject="tools", is_well=False, found=str(error), advice="make setup")
     found = ", ".join(f"{name} {version[:12]}" for name, version in sorted(running.items()))
     return Finding(subject="tools", is_well=True, found=found, advice="")
+
+
+def _behind() -> Iterator[Finding]:
+    """Yield the families that were trained on earlier data: nothing is wrong with them."""
+    if not Path("dvc.lock").exists():
+        return
+    for family, data in read_version(WORKSPACE).behind().items():
+        found = f"trained on an earlier {data} than there is"
+        yield Finding(subject=f"data/trained/{family}", is_well=True, found=found, advice=f"audiate train {family}")
 
 
 def _takes(folder: Path, stage: str, verified: Verified, wrong: set[Path]) -> Iterator[Finding]:

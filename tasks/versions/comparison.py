@@ -48,6 +48,7 @@ class Comparison:
         systems: systems, ``FAMILY/SYSTEM``, that one version alone has, or whose role differs; old and new are roles.
         figures: keys that one version alone has, by families; they are not compared.
         unmatched: families without a row that both versions tested from the same bytes: nothing of theirs is compared.
+        behind: families that the new version trained on an earlier data set than it has: their figures are of that one.
         left_out: takes that both tested, from different bytes: no figure of theirs is compared.
         from_git: families whose tables by take DVC's cache lacks: their means in git are compared, without intervals.
         takes_known: whether the catalogs of both versions are there; else no take is named as added or changed.
@@ -74,6 +75,7 @@ class Comparison:
     systems: tuple[Changed, ...]
     figures: tuple[Changed, ...]
     unmatched: tuple[str, ...]
+    behind: tuple[str, ...]
     left_out: tuple[str, ...]
     from_git: tuple[str, ...]
     takes_known: bool

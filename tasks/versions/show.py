@@ -56,6 +56,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
     changes += [("system", row.name, _words(row.old), _words(row.new)) for row in comparison.systems]
     changes += [("figures", row.name, _words(row.old), _words(row.new)) for row in comparison.figures]
     changes += [("not compared", name, "", "params.yaml no longer names it") for name in comparison.retired]
+    changes += [("behind", name, "", "was trained on earlier data than there is") for name in comparison.behind]
     changes += [("not compared", name, "", "no take in both from the same bytes") for name in comparison.unmatched]
     changes += [("not compared", name, "", "tested from other bytes") for name in comparison.left_out]
     if not comparison.takes_known:
