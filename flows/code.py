@@ -2,6 +2,7 @@
 
 import sys
 
+from flows.presets import check_sections
 from tasks.code import write_code
 from tasks.errors import PipelineError
 from tasks.families import families_of
@@ -11,7 +12,9 @@ from tasks.params import read_params
 def main() -> int:
     """Run the stage as dvc.yaml calls it."""
     try:
-        write_code(families_of(read_params()))
+        params = read_params()
+        check_sections(params)
+        write_code(families_of(params))
     except PipelineError as error:
         print(f"code: {error}", file=sys.stderr)  # noqa: T201
         return 1

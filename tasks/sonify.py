@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import log10
+from math import log10, prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -44,6 +44,8 @@ LONGEST_ALIGNMENT_S = 0.003
 0.934 and frame F1 from 0.59 to 0.83; staying saves a tenth of the joints and costs 0.003."""
 
 _COLUMN = re.compile(r"(?:pitch_?|note_?|p)?(\d{1,3})")
+_MAT_NUMBERS = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+_DEFLATED = 1032  # bytes that deflate packs into one, at most; MATLAB stores a value in one byte, at least
 _MAT_VARIABLE = "audio_vectors"  # the marimba project's name
 
 
@@ -217,10 +219,7 @@ def read_amplitudes(path: Path, *, pitches: tuple[int, ...] | None = None) -> Am
         named = tuple(int(pitch) for pitch in arrays.attributes["pitches"])
         frame_rate = Fraction(arrays.attributes["frame_rate"])
     elif suffix == ".npy":
-        try:
-            matrix = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise _unreadable(path, "a NumPy array", error) from None
+        matrix = _read_npy(path)
     elif suffix == ".mat":
         matrix = _read_mat(path)
     else:
@@ -341,24 +340,39 @@ def _read_parquet(path: Path) -> tuple[NDArray[Any], tuple[int, ...] | None, Fra
     return matrix, pitches, frame_rate
 
 
-def _read_mat(path: Path) -> NDArray[Any]:
+def _read_npy(path: Path) -> NDArray[Any]:
+    """Read an array whose header claims no more bytes than the file has."""
     try:
-        variables = scipy.io.loadmat(path)
+        mapped = np.lib.format.open_memmap(path, mode="r")  # refuses a header that the file is too short for
+        return np.array(mapped)
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise _unreadable(path, f"a NumPy array of its {path.stat().st_size} bytes", error) from None
+
+
+def _read_mat(path: Path) -> NDArray[Any]:
+    """Read the one matrix, or the one that has the name; others are not read."""
+    try:
+        listed = scipy.io.whosmat(path)
     except NotImplementedError:
         raise AmplitudeError(f"{path} is of MATLAB 7.3 (HDF5): save it with '-v7'", kind="FORMAT") from None
     except Exception as error:  # scipy raises many kinds for a damaged file
         raise _unreadable(path, "a MATLAB file", error) from None
-    matrices = {
-        name: value
-        for name, value in variables.items()
-        if not name.startswith("__") and isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "iuf"
-    }
-    if _MAT_VARIABLE in matrices:
-        return matrices[_MAT_VARIABLE]
-    if len(matrices) == 1:
-        return next(iter(matrices.values()))
-    names = ", ".join(f"{name} {value.shape}" for name, value in sorted(matrices.items())) or "none"
-    raise AmplitudeError(f"{path}: expected one matrix or one named {_MAT_VARIABLE}, found {names}", kind="SHAPE")
+    shapes = {name: shape for name, shape, of in listed if len(shape) == 2 and of in _MAT_NUMBERS}
+    if _MAT_VARIABLE not in shapes and len(shapes) != 1:
+        names = ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())) or "none"
+        raise AmplitudeError(f"{path}: expected one matrix or one named {_MAT_VARIABLE}, found {names}", kind="SHAPE")
+    name = _MAT_VARIABLE if _MAT_VARIABLE in shapes else next(iter(shapes))
+    n_bytes = path.stat().st_size
+    if prod(shapes[name]) > n_bytes * _DEFLATED:
+        raise AmplitudeError(
+            f"{path}: {name} claims {shapes[name][0]} by {shapes[name][1]} values, more than {n_bytes} bytes can hold",
+            kind="UNREADABLE",
+        )
+    try:
+        matrix: NDArray[Any] = scipy.io.loadmat(path, variable_names=[name])[name]
+    except Exception as error:  # the same
+        raise _unreadable(path, "a MATLAB file", error) from None
+    return matrix
 
 
 def _oriented(

@@ -69,7 +69,7 @@ def test_deps_are_data(name, stage):
 
 
 def test_the_code_is_all_the_packages_and_the_libraries_lock_file():
-    assert STAGES["code"]["deps"] == ["flows", "tasks", "models", "constraints.txt"]
+    assert STAGES["code"]["deps"] == ["flows", "tasks", "models", "constraints.txt", "params.yaml"]
     assert "__pycache__" in (PROJECT / ".dvcignore").read_text().split()
 
 

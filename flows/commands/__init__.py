@@ -4,7 +4,6 @@ Heavy imports happen in the command that needs them: ``audiate --help`` imports 
 """
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -30,12 +29,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and
 
 
 def section_of(name: str, section: "type[S]") -> "S":
-    """Return a section of params.yaml; outside a project that of the shipped preset."""
+    """Return a section of params.yaml, which has known ones alone; outside a project that of the shipped preset."""
+    from flows.presets import FOLDER, check_sections
     from tasks.params import PARAMS_FILE, read_params, section_values
 
     # Outside a project the shipped preset serves, so that a recording anywhere can be listened to.
-    path = PARAMS_FILE if PARAMS_FILE.exists() else Path(__file__).parents[1] / "presets" / "demo.yaml"
-    return section.parse(section_values(read_params(path), name), name)
+    params = read_params(PARAMS_FILE if PARAMS_FILE.exists() else FOLDER / "demo.yaml")
+    check_sections(params)
+    return section.parse(section_values(params, name), name)
 
 
 def print_json(value: Any) -> None:

@@ -91,7 +91,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether tools, takes and (with --deep) DVC's cache are what they were; exit 1 when one is not."""
+    """Say whether tools, takes and (with --deep) all outputs and DVC's cache are what they were; exit 1 if not."""
     from rich.table import Table
 
     from tasks.doctor import examine

@@ -128,11 +128,14 @@ def report(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    from flows.presets import check_sections
     from tasks.families import families_of
     from tasks.params import read_params
     from tasks.versions.repro import repro
 
-    families_of(read_params())  # an old params.yaml is one line here, and a page of DVC's words there
+    params = read_params()  # an old params.yaml is one line here, and a page of DVC's words there
+    check_sections(params)
+    families_of(params)
     repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
 
 

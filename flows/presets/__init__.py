@@ -1,6 +1,7 @@
 """Presets of params.yaml: ``demo`` whole, ``study`` and ``paper`` as what differs from it."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,20 @@ def preset_text(name: str) -> str:
     text = StringIO()
     yaml.dump(params, text)
     return text.getvalue().replace("# Preset demo", f"# Preset {name}", 1)
+
+
+def check_sections(params: Mapping[str, Any]) -> None:
+    """Refuse a params.yaml with a section that no preset has: nothing would ever read it.
+
+    Raises:
+        ParamsError: names the section, and the one that it is most like.
+    """
+    known = [*YAML(typ="safe").load(FOLDER / "demo.yaml")]
+    for name in params:
+        if name not in known:
+            like = get_close_matches(str(name), known, n=1)
+            expected = f"is it {like[0]}?" if like else f"expected one of {', '.join(known)}"
+            raise ParamsError(f"params.yaml: section {name} is unknown, {expected}")
 
 
 def write_preset(name: str, path: Path) -> None:

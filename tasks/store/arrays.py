@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ _ATTRIBUTES = "attributes"
 _SHARD_BYTES = "shard_bytes"
 
 _ZSTD_LEVEL = 1
+_ZSTD_MAGIC = bytes.fromhex("28b52ffd")
+_FRAME_HEADER_BYTES = 18  # at most; with the index behind it, a shard always has as many
+_INDEX_BYTES, _CHECKSUM_BYTES = 16, 4
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,8 @@ def open_arrays(folder: Path) -> Arrays:
     Zarr itself reads a missing shard, and what a killed writer left out, as zeros.
 
     Raises:
-        DamagedData: there is no finished group, or an array's file is missing or of another size.
+        DamagedData: there is no finished group, or an array's file is missing, of another size, or not of the shape
+            that its description claims.
     """
     if not (folder / "zarr.json").is_file():
         raise DamagedData(f"{folder} is missing or was never finished: no zarr.json")
@@ -237,11 +242,62 @@ def open_arrays(folder: Path) -> Arrays:
 def _open_array(folder: Path, group: zarr.Group, name: str, expected_bytes: int) -> StoredArray:
     try:
         stored = group[name]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except Exception as error:  # of a damaged description Zarr raises kinds of its own
         raise DamagedData(f"{folder}: the description of array {name} is missing or damaged") from error
     if not isinstance(stored, zarr.Array):
         raise DamagedData(f"{folder}: {name} is a {type(stored).__name__}, expected an array")
     found_bytes = _shard_bytes(folder, stored.ndim, name)
     if found_bytes != expected_bytes:
         raise DamagedData(f"{folder}: array {name} has {found_bytes} bytes on disk, expected {expected_bytes}")
+    _check_layout(folder, name, stored, found_bytes)
     return StoredArray(folder, name, stored)
+
+
+def _check_layout(folder: Path, name: str, stored: "zarr.Array[Any]", shard_bytes: int) -> None:
+    """Hold what an array is said to be against its shard, before anything is allocated for it.
+
+    A shard has 16 bytes for each chunk at its end, and the first chunk says how many bytes it is unpacked.
+
+    Raises:
+        DamagedData: the description claims other chunks than there are.
+    """
+    where = f"{folder}: array {name} is described as {stored.dtype} {stored.shape}"
+    shape, chunks, shards = stored.shape, stored.chunks, stored.shards
+    n_chunks = max(-(-shape[0] // chunks[0]), 1) if shape else 0
+    rest = tuple(max(size, 1) for size in shape[1:])
+    if not shape or chunks[1:] != rest or shards != (n_chunks * chunks[0], *rest):
+        raise DamagedData(f"{where} in chunks of {chunks} and shards of {shards}, expected one shard of whole rows")
+    if 0 in shape:
+        return
+    if n_chunks * _INDEX_BYTES + _CHECKSUM_BYTES > shard_bytes:
+        raise DamagedData(f"{where}: {n_chunks} chunks of {chunks[0]} rows do not fit into its {shard_bytes} bytes")
+    with _shard(folder, stored.ndim, name).open("rb") as file:
+        file.seek(shard_bytes - _CHECKSUM_BYTES - n_chunks * _INDEX_BYTES)
+        start = int.from_bytes(file.read(8), "little")
+        if start > shard_bytes:
+            raise DamagedData(f"{where}: its first chunk begins at byte {start} of {shard_bytes}")
+        file.seek(start)
+        found = _unpacked_bytes(file.read(_FRAME_HEADER_BYTES))
+    expected = chunks[0] * prod(rest) * stored.dtype.itemsize
+    if found != expected:
+        raise DamagedData(
+            f"{where}: its first chunk holds {'an unknown number of' if found is None else found} bytes unpacked, "
+            f"expected {expected} for {chunks[0]} rows"
+        )
+
+
+def _unpacked_bytes(frame: bytes) -> int | None:
+    """Return the size that a Zstandard frame declares of its content; None where it declares none.
+
+    Source:
+        RFC 8878, section 3.1.1.1.
+    """
+    if len(frame) < _FRAME_HEADER_BYTES or frame[:4] != _ZSTD_MAGIC:
+        return None
+    descriptor = frame[4]
+    is_single = bool(descriptor & 0x20)
+    n_bytes = (1 if is_single else 0, 2, 4, 8)[descriptor >> 6]
+    start = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3]
+    if not n_bytes:
+        return None
+    return int.from_bytes(frame[start : start + n_bytes], "little") + (256 if n_bytes == 2 else 0)

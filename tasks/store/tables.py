@@ -84,13 +84,27 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
         wanted = list(columns) if columns is not None else None
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_footer(path, file.metadata)
             found = file.schema_arrow.names
             missing = [name for name in wanted or () if name not in found]
             if missing:
                 raise DamagedData(f"{path} has no column {missing[0]}, found {', '.join(found)}")
             return file.read(columns=wanted)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
         raise DamagedData(_damage(path, error)) from error
+
+
+def _check_footer(path: Path, footer: pq.FileMetaData) -> None:
+    """Hold the rows that the footer, which has no checksum, claims against those of its row groups.
+
+    What it says of columns is left to the reading: Arrow aborts the process where that is damaged and asked for.
+
+    Raises:
+        DamagedData: it contradicts itself.
+    """
+    n_rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+    if footer.num_rows != n_rows:
+        raise DamagedData(f"{path} claims {footer.num_rows} rows, expected the {n_rows} of its row groups")
 
 
 def _damage(path: Path, error: Exception) -> str:

@@ -217,6 +217,19 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
         assert set(ranges) <= set(params["train"][family])
 
 
+def test_a_section_that_nothing_reads_is_refused_by_commands_stages_and_the_stage_code(audiate, tmp_path, capsys):
+    params = yaml.safe_load(preset_text("demo"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"rendering": {"lit": "flat"}}))
+    said = "params.yaml: section rendering is unknown, is it render?\n"
+    write_note(tmp_path / "note.wav", pitch=64, onset_s=0.5)
+    assert audiate("notes", "note.wav") == (1, "", f"audiate: {said}")
+    assert audiate("render", "--dry-run") == (1, "", f"audiate: {said}")
+    assert importlib.import_module("flows.code").main() == 1
+    assert capsys.readouterr().err == f"code: {said}"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"xyz": 1}))
+    assert "section xyz is unknown, expected one of families, " in audiate("notes", "note.wav")[2]
+
+
 def test_preset_replaces_params_yaml_and_says_so_on_its_first_line(audiate, tmp_path):
     (tmp_path / "params.yaml").write_text("notes: {}\n")
     assert audiate("preset", "study") == (0, "params.yaml is now preset study\n", "")

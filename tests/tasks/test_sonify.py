@@ -278,3 +278,34 @@ def test_a_file_that_cannot_be_played_is_one_line_and_exit_code_1(audiate, tmp_p
     code, out, error = audiate("sonify", tmp_path / "none.mat")
     assert (code, out) == (1, "")
     assert error == f"audiate: {tmp_path / 'none.mat'} is missing\n"
+
+
+def test_headers_that_claim_more_than_the_file_has_are_refused_in_one_line(tmp_path):
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**13, 18)}
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(800))
+    scipy.io.savemat(tmp_path / "a.mat", {"audio_vectors": np.zeros((18, 40))})
+    content = (tmp_path / "a.mat").read_bytes()
+    sizes = np.array([18, 40], "<i4").tobytes()
+    assert content.count(sizes) == 1
+    (tmp_path / "a.mat").write_bytes(content.replace(sizes, np.array([18, 2**30], "<i4").tobytes()))
+    for name, said in (
+        ("a.npy", "cannot be read as a NumPy array of its"),
+        ("a.mat", "claims 18 by 1073741824 values"),
+    ):
+        with pytest.raises(AmplitudeError, match=said) as caught:
+            read_amplitudes(tmp_path / name)
+        assert caught.value.kind == "UNREADABLE"
+        assert "\n" not in str(caught.value)
+
+
+def test_only_the_matrix_of_a_matlab_file_is_read_whatever_lies_beside_it(tmp_path, values):
+    others = {
+        "audio_vectors": values.T,
+        "note_freq": np.zeros((3, 1)),
+        "words": "text",
+        "cells": np.array([1.0, "a"], object),
+    }
+    scipy.io.savemat(tmp_path / "a.mat", others, do_compression=True)
+    np.testing.assert_array_equal(read_amplitudes(tmp_path / "a.mat", pitches=PITCHES).values, values)

@@ -233,3 +233,39 @@ def test_a_killed_writer_leaves_the_whole_or_damage_never_zeros(tmp_path):
         except DamagedData:
             continue
         assert all((found[name][:] == 7).all() for name in "abcdefgh")
+
+
+MOON = 10**15
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda about: about | {"shape": [MOON]}, "expected one shard of whole rows"),
+        (lambda about: about | {"shape": [-5]}, "missing or damaged"),
+        (lambda about: about | {"shape": [10_007, MOON]}, "missing or damaged"),
+        (lambda about: about | {"shape": ["many"]}, "missing or damaged"),
+        (lambda about: about | {"data_type": "float64"}, "bytes unpacked, expected 8000 for 1000 rows"),
+        (lambda about: about | {"data_type": "moon"}, "missing or damaged"),
+        (lambda about: in_chunks(about, rows=MOON, chunk=1000), "1000000000000 chunks of 1000 rows do not fit into"),
+        (lambda about: in_chunks(about, rows=MOON, chunk=MOON // 11), "bytes unpacked, expected 90909090909090 for"),
+        (lambda about: in_chunks(about, rows=10_007, chunk=1), "10007 chunks of 1 rows do not fit into"),
+    ],
+)
+def test_a_description_that_claims_more_than_there_is_is_refused_before_anything_is_read(folder, change, said):
+    path = folder / "codes" / "zarr.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    started = time.process_time()
+    with pytest.raises(DamagedData, match=said) as caught:
+        open_arrays(folder)
+    assert time.process_time() - started < 1
+    assert "array codes" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def in_chunks(about, *, rows, chunk):
+    """Return the description of an array of so many rows in such chunks, all of them in one shard."""
+    n_chunks = -(-rows // chunk)
+    about["codecs"][0]["configuration"]["chunk_shape"] = [chunk]
+    about["chunk_grid"]["configuration"]["chunk_shape"] = [n_chunks * chunk]
+    return about | {"shape": [rows]}
