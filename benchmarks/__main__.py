@@ -20,6 +20,7 @@ BY_NAME_ONLY = {
     "marimba": "trains for half an hour and more, on what `dvc repro` has made",
     "separation": "trains for a quarter of an hour and more, on what the stages film to chunk have made",
     "sync": "hundreds of made-up pairs: half an hour",
+    "nights": "25 killed passes: 20 minutes and more",
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",
     "damages": "reads all that `dvc repro` has made 80 times: 8 minutes",

@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     """Where the work runs. Nothing here changes a result, so it is not in params.yaml.
 
     Attributes:
-        runner: ``threads``, or ``dask://host:port`` of an existing cluster whose workers see this folder.
+        runner: ``threads``, or ``dask://host:port`` of an existing cluster whose workers see this folder, or
+            ``tls://host:port`` of one that speaks TLS.
         workers: takes worked on at once by threads.
         accelerator: what Lightning trains on: ``auto``, ``cpu``, ``gpu``.
         notify: command, as a shell splits it, that a watch gives what happened. Never a parameter of a run: whoever
@@ -167,12 +168,12 @@ def runner() -> TaskRunner[Any]:
     settings = Settings()
     if settings.runner == "threads":
         return ThreadPoolTaskRunner(max_workers=settings.workers)
-    if settings.runner.startswith("dask://"):
+    if settings.runner.startswith(("dask://", "tls://")):
         from prefect_dask import DaskTaskRunner
 
         dask_runner: TaskRunner[Any] = DaskTaskRunner(address=settings.runner.replace("dask://", "tcp://", 1))
         return dask_runner
-    raise ParamsError(f"AUDIATE_RUNNER is {settings.runner!r}, expected threads or dask://host:port")
+    raise ParamsError(f"AUDIATE_RUNNER is {settings.runner!r}, expected threads, dask://host:port or tls://host:port")
 
 
 class TakeFailedError(PipelineError):

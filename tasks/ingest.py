@@ -34,6 +34,7 @@ from tasks.intake.folder import (
     shown,
 )
 from tasks.intake.originals import Holding, Originals
+from tasks.intake.quality import HoldBackParams
 from tasks.media.probe import MediaPolicy
 from tasks.params import Section
 from tasks.registry import KINDS, kind_module
@@ -74,6 +75,7 @@ class TakeParams(Section):
     media: MediaPolicy
     captures: CaptureParams
     ensembles: EnsembleParams
+    hold_back: HoldBackParams
 
     @property
     def size(self) -> FolderSize:
@@ -88,7 +90,7 @@ class IngestParams(TakeParams):
 
     def of_a_take(self) -> TakeParams:
         """Return what the work on one take follows from: the fraction is not among it."""
-        return TakeParams(midi=self.midi, media=self.media, captures=self.captures, ensembles=self.ensembles)
+        return TakeParams(**{name: getattr(self, name) for name in TakeParams.model_fields})
 
 
 @dataclass(frozen=True, kw_only=True)

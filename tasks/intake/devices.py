@@ -73,7 +73,8 @@ def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams, ro
 
     Returns:
         Facts: ``container``, ``duration_s``, ``video`` and ``audio`` (None where there is none, or none is used), and
-        ``truncated_at_s`` where the file ends before its header's end. Times count from the file's time zero.
+        ``truncated_at_s`` where the file ends before its header's end, which is ``declared_s`` if it has one. Times
+        count from the file's time zero.
 
     Raises:
         MediaError: it is damaged, too large, ends too early where that is not allowed, or is no recording at all.
@@ -113,6 +114,7 @@ def examine_device(path: Path, *, policy: MediaPolicy, params: CaptureParams, ro
             "video": None if video is None else video.facts,
             "audio": None if audio is None else audio.facts,
             "truncated_at_s": min(cuts_s) if cuts_s else None,
+            "declared_s": _declared_s(facts) if cuts_s else None,
         },
         flags=tuple(flags),
     )
@@ -125,6 +127,11 @@ class _Part:
     facts: dict[str, Any]
     end_s: float
     truncated_at_s: float | None
+
+
+def _declared_s(facts: MediaFacts) -> float | None:
+    streams = [stream for stream in (facts.video, facts.audio) if stream is not None]
+    return max((part.start_s + part.duration_s for part in streams if part.duration_s is not None), default=None)
 
 
 def _video(path: Path, facts: MediaFacts, stream: VideoStream, policy: MediaPolicy, *, lenient: bool) -> _Part:

@@ -90,7 +90,9 @@ def test_a_second_run_computes_nothing(run):
 def test_an_unknown_runner_is_refused(monkeypatch):
     monkeypatch.setenv("AUDIATE_RUNNER", "ray://here")
     assert Settings().runner == "ray://here"
-    with pytest.raises(ParamsError, match=r"AUDIATE_RUNNER is 'ray://here', expected threads or dask://host:port"):
+    with pytest.raises(
+        ParamsError, match=r"AUDIATE_RUNNER is 'ray://here', expected threads, dask://host:port or tls://"
+    ):
         runner()
 
 

@@ -20,6 +20,7 @@ from tasks.ingest import EnsembleParams, IngestError, IngestParams, Source, inge
 from tasks.instruments.midi import MidiPolicy, write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
+from tasks.intake.quality import HoldBackParams
 from tasks.kinds.scores.chunk import chunk_take
 from tasks.kinds.scores.extract import extract_take
 from tasks.kinds.scores.render import render_take
@@ -37,6 +38,7 @@ INGEST = IngestParams(
     media=MediaPolicy(max_pixels=10**6, max_duration_s=600, max_bytes=10**8, max_streams=8, max_file_bytes=10**7),
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),
     ensembles=EnsembleParams(max_length_difference_s=1.0, max_residual_db=-30.0),
+    hold_back=HoldBackParams(truncated=0.5, clipped=1.0, silent=False, master_missing=True),
 )
 RENDER = RenderParams(
     sample_rate=48_000,

@@ -21,6 +21,7 @@ from tasks.instruments.midi import Score, read_midi
 from tasks.intake.describe import TakeFile, read_take_file
 from tasks.intake.folder import RECORDED, role_of, shown
 from tasks.intake.originals import Holding
+from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, refused_media, unread_row
 from tasks.step import file_sha256
 
@@ -80,6 +81,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     for row in used.values():
         if row["facts"]["duration_s"] < duration_s * params.captures.short_fraction:
             row["flags"].append("short")
+    check_quality(rows, where=shown(folder), master=described.master, params=params.hold_back)
     cameras = {name: view for name, view in described.cameras.items() if name in used}
     return {
         "duration_s": duration_s,

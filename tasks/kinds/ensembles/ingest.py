@@ -14,6 +14,7 @@ from tasks.intake.describe import TakeFile, read_take_file
 from tasks.intake.folder import RECORDED, TAKE_FILE, Role, device_of, is_of_an_ensemble, role_of, shown
 from tasks.intake.layouts import MIX
 from tasks.intake.originals import Holding
+from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, refused_media, unread_row
 from tasks.intake.stems import StemSound
 from tasks.kinds.ensembles.measure import Measured, MeasuredEnsemble, measure_ensemble
@@ -106,6 +107,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     own = {plan.camera for plan in plans if plan.stem == plan.camera}
     named = {*described.cameras, *described.genlocked} - {row["device"] for row in rows}
     rows += [missing_row(folder, device) for device in sorted(named)]
+    check_quality(rows, where=shown(folder), master=None, params=params.hold_back)
     return {
         "duration_s": measured.duration_s,
         "player": described.player,

@@ -80,6 +80,7 @@ def test_a_file_that_ends_too_early_is_kept_up_to_there_or_refused(tmp_path, rol
     examined = examine(path)
     assert "truncated" in examined.flags
     assert 0.5 < examined.facts["truncated_at_s"] < 1.9
+    assert examined.facts["declared_s"] == pytest.approx(2.0, abs=0.1)
     assert kind_of(path, STRICT) in ("TRUNCATED", "DAMAGED_STREAM")
 
 
