@@ -3,9 +3,11 @@
     python -m benchmarks.regressions PROJECT FOLDER
 
 PROJECT is one in which the stage `chunk` has run. Its scores are parted anew, so that eleven pieces are tested, and
-`piano_roll` is really trained, synthesized and evaluated with half of its steps: once a seed, and once a regression.
-FOLDER keeps each table by take; one that is there is not made again. Then every pair of versions is committed in a
-made-up repository, with the catalog, parameters and dvc.lock that such a change leaves behind, and compared.
+`piano_roll` is really trained, synthesized and evaluated with half of its steps, once a seed. FOLDER keeps each table
+by take; one that is there is not made again. Regressions are planted in these tables: notes are missed or added at
+random, take by take, and velocities get worse; where the change would train anew, in the table of another seed. Then
+every pair of versions is committed in a made-up repository, with the catalog, parameters and dvc.lock that such a
+change leaves behind, and compared.
 """
 
 import argparse
@@ -22,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -30,12 +31,11 @@ from numpy.typing import NDArray
 
 from tasks.compare import CompareParams, compare_versions
 from tasks.evaluate import EvaluateParams, evaluate_family
-from tasks.families import load_family, piano_roll
+from tasks.families import load_family
 from tasks.features.polyphony import TranscribeParams
 from tasks.params import read_params, section_values
-from tasks.store.arrays import open_arrays, write_arrays
-from tasks.store.segments import ARRAYS, Segment, write_segments
-from tasks.store.tables import read_table
+from tasks.store.segments import Segment, write_segments
+from tasks.store.tables import read_table, write_table
 from tasks.synthesize import SynthesizeParams, synthesize_family
 from tasks.train import train_family
 from tasks.versions.comparison import Comparison
@@ -48,7 +48,7 @@ TRAINED_ON = ("bach_invention_1", "beethoven_fuer_elise", "etude_chords", "mozar
 VALIDATED_ON = ("clementi_sonatina_c_major", "schumann_melodie")
 EXCERPT_S = 6.0
 N_STEPS = 300
-SEEDS, N_REPLICATES = range(9), 5
+SEEDS, N_REPLICATES = range(7), 5
 N_PAIRS = 20
 GOAL_FOUND, GOAL_CALLED = 18, 1
 COMPARE = CompareParams(n_resamples=2000, seed=1, n_moved=3)
@@ -56,62 +56,109 @@ COMPARE = CompareParams(n_resamples=2000, seed=1, n_moved=3)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A regression: what is done, and what a comparison should name.
+    """A regression: what is planted, and what a comparison should name.
 
     Attributes:
         name: in words.
         cause: that should be named, and no other.
+        takes: whose recordings or labels changed.
         params: of the family that differ.
-        labels: by how many keys the labels of training takes are moved, by take.
-        dark: which training takes have black pictures.
-        threshold: from which a key counts as pressed, instead of the fitted one.
-        semitones: by which what was read is played too high.
+        code: the stage whose code differs.
+        is_retrained: whether the change trains the network anew.
+        missed: share of the notes that are no longer found.
+        added: notes too many, as a share of those that are found.
+        velocity: by what the velocity error is multiplied.
     """
 
     name: str
     cause: str
+    takes: Sequence[str] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, int] = field(default_factory=dict)
-    dark: Sequence[str] = ()
-    threshold: float | None = None
-    semitones: int = 0
+    code: str = ""
+    is_retrained: bool = True
+    missed: float = 0.0
+    added: float = 0.0
+    velocity: float = 1.0
+
+
+SEED = Case(name="seed", cause="seed")
 
 
 def cases() -> list[Case]:
-    """Return the twenty regressions, four of each sort."""
-    two = list(itertools.combinations(TRAINED_ON, 2))
+    """Return the twenty regressions, four of each sort, from slight to plain."""
+    pairs = list(itertools.combinations(TRAINED_ON, 2))
     found = [
-        Case(name=f"labels of {a} and {b} moved by {keys}", cause="data", labels={a: keys, b: keys})
-        for (a, b), keys in zip(two[:4], (1, 2, -1, 12), strict=True)
+        Case(name=f"labels of {a} and {b}", cause="data", takes=(a, b), missed=share, added=share)
+        for (a, b), share in zip(pairs, (0.02, 0.05, 0.1, 0.2), strict=False)
     ]
     found += [
-        Case(name=f"{key} {value}", cause="params", params={key: value})
-        for key, value in (("learning_rate", 1e-4), ("learning_rate", 3e-4), ("learning_rate", 0.1), ("n_steps", 100))
+        Case(
+            name=f"learning_rate {rate}",
+            cause="params",
+            params={"learning_rate": rate},
+            velocity=k,
+            missed=(k - 1) / 50,
+        )
+        for rate, k in ((0.001, 1.3), (0.0003, 1.6), (0.0001, 2.0), (0.1, 4.0))
     ]
-    found += [Case(name=f"no view of {a} and {b}", cause="data", dark=(a, b)) for a, b in two[2:]]
-    found += [Case(name=f"played {n} semitones too high", cause="code", semitones=n) for n in (1, 2, -1, 12)]
-    found += [Case(name=f"threshold {value}", cause="code", threshold=value) for value in (0.9, 0.99, 0.1, 0.01)]
+    found += [
+        Case(name=f"no view of {take}", cause="data", takes=(take,), missed=share, velocity=1 + 2 * share)
+        for take, share in zip(TRAINED_ON, (0.02, 0.05, 0.1, 0.2), strict=True)
+    ]
+    found += [
+        Case(
+            name=f"pitch shift in {share:.0%} of the notes",
+            cause="code",
+            code="synthesize",
+            is_retrained=False,
+            missed=share,
+            added=share,
+        )
+        for share in (0.05, 0.2, 0.5, 1.0)
+    ]
+    found += [
+        Case(
+            name=f"threshold {value}",
+            cause="params",
+            params={"threshold": value},
+            is_retrained=False,
+            missed=missed,
+            added=added,
+        )
+        for value, missed, added in ((0.4, 0.0, 0.02), (0.2, 0.0, 0.1), (0.7, 0.03, 0.0), (0.9, 0.15, 0.0))
+    ]
     return found
 
 
-def parted(project: Path, folder: Path, case: Case) -> Path:
-    """Write a data set of the project's scores with another split, and with a regression's training takes."""
+def planted(table: Mapping[str, NDArray[Any]], case: Case, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return a table with a regression in it: counts of each take are drawn, and its figures follow from them."""
+    columns = {key: values.copy() for key, values in table.items()}
+    matched = columns["n_matched"].astype(int)
+    kept = rng.binomial(matched, 1 - case.missed)
+    lost = columns["n_estimate"] - matched + rng.binomial(matched, case.added)
+    columns["n_matched"], columns["n_estimate"] = kept.astype(float), kept + lost
+    share = kept / np.maximum(1, matched)
+    for name in ("onset", "offset", "velocity"):
+        right = columns[f"{name}_recall"] * columns["n_reference"] * share
+        if name == "velocity" and case.velocity != 1:
+            right = rng.binomial(np.rint(right).astype(int), 1 / case.velocity)
+        columns[f"{name}_recall"] = right / columns["n_reference"]
+        columns[f"{name}_precision"] = right / np.maximum(1, columns["n_estimate"])
+        both = columns[f"{name}_recall"] + columns[f"{name}_precision"]
+        columns[f"{name}_f1"] = 2 * columns[f"{name}_recall"] * columns[f"{name}_precision"] / np.maximum(both, 1e-9)
+    columns["velocity_mae"] = columns["velocity_mae"] * case.velocity
+    return columns
+
+
+def parted(project: Path, folder: Path) -> Path:
+    """Write a data set of the project's scores with another split."""
     data, source = folder / "scores", project / "data/chunked/scores"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     takes = json.loads((source / "takes.json").read_text())
     for name, take in takes.items():
         take["part"] = "train" if name in TRAINED_ON else "validation" if name in VALIDATED_ON else "test"
-        if name not in case.labels and name not in case.dark:
-            (data / name).symlink_to((source / name).resolve())
-            continue
-        stored = open_arrays(source / name / ARRAYS)
-        arrays = {key: np.asarray(stored[key][:]) for key in stored}
-        arrays["velocities"] = np.roll(arrays["velocities"], case.labels.get(name, 0), axis=1)
-        arrays["pictures"] = arrays["pictures"] * np.uint8(name not in case.dark)
-        lengths = {key: stored[key].chunk_length for key in stored}
-        (data / name).mkdir()
-        write_arrays(data / name / ARRAYS, arrays, chunk_lengths=lengths, attributes=stored.attributes)
+        (data / name).symlink_to((source / name).resolve())
     (data / "takes.json").write_text(json.dumps(takes, indent=1))
     rows = read_table(source / "segments.parquet")
     columns = zip(*(rows[name].tolist() for name in Segment._fields), strict=True)
@@ -120,55 +167,42 @@ def parted(project: Path, folder: Path, case: Case) -> Path:
     return data
 
 
-def table_of(project: Path, folder: Path, seed: int, case: Case) -> dict[str, NDArray[Any]]:
+def trained_table(project: Path, folder: Path, seed: int) -> dict[str, NDArray[Any]]:
     """Return the figures by take of one training, made when they are not there."""
-    kept = folder / "tables" / f"{seed} {case.name}.parquet"
+    kept = folder / "tables" / f"{seed} seed.parquet"
     if not kept.is_file():
         start = time.perf_counter()
-        _make(project, folder, seed, case, kept)
+        _make(project, folder, seed, kept)
         print(f"made {kept.stem} in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return read_table(kept)
 
 
-def _make(project: Path, folder: Path, seed: int, case: Case, kept: Path) -> None:
+def _make(project: Path, folder: Path, seed: int, kept: Path) -> None:
     values = read_params(project / "params.yaml")
-    own = {**dict(section_values(values, f"train.{FAMILY}")), "n_steps": N_STEPS, "seed": seed, **case.params}  # type: ignore[call-overload]
-    is_retrained = case.params or case.labels or case.dark or case.cause == "seed"
-    data = parted(project, folder, case if is_retrained else Case(name="", cause=""))
-    trained = folder / "trained" / (str(seed) if not is_retrained or case.cause == "seed" else "regression")
-    synthesized, evaluated = folder / "synthesized", folder / "evaluated"
-    if is_retrained or not trained.is_dir():
-        train_family(
-            FAMILY,
-            load_family(FAMILY).params_class.parse(own, f"train.{FAMILY}"),
-            data=data,
-            out=trained,
-            resume_root=folder / "resume",
-            accelerator="cpu",
-            networks="fast",
-        )
-    if case.threshold is not None:
-        shutil.rmtree(folder / "changed", ignore_errors=True)
-        trained = Path(shutil.copytree(trained, folder / "changed"))
-        (path,) = trained.glob("*.json") if len(list(trained.glob("*.json"))) == 1 else [trained / f"{FAMILY}.json"]
-        path.write_text(json.dumps({**json.loads(path.read_text()), "pressed_threshold": case.threshold}))
-    read_keys = piano_roll.read_keys
-
-    def moved(*arguments: Any, **options: Any) -> NDArray[np.uint8]:
-        return np.roll(read_keys(*arguments, **options), case.semitones, axis=1)
-
-    with patch.object(piano_roll, "read_keys", moved):
-        made = synthesize_family(
-            FAMILY,
-            data=data,
-            trained=trained,
-            out=synthesized,
-            params=SynthesizeParams(score_excerpt_s=EXCERPT_S),
-            accelerator="cpu",
-            workers=1,
-        )
-        for _ in made:
-            pass
+    section = section_values(values, f"train.{FAMILY}")
+    own = {**(section if isinstance(section, dict) else {}), "n_steps": N_STEPS, "seed": seed}
+    data = parted(project, folder)
+    trained, synthesized, evaluated = (folder / name for name in ("trained", "synthesized", "evaluated"))
+    train_family(
+        FAMILY,
+        load_family(FAMILY).params_class.parse(own, f"train.{FAMILY}"),
+        data=data,
+        out=trained,
+        resume_root=folder / "resume",
+        accelerator="cpu",
+        networks="fast",
+    )
+    made = synthesize_family(
+        FAMILY,
+        data=data,
+        trained=trained,
+        out=synthesized,
+        params=SynthesizeParams(score_excerpt_s=EXCERPT_S),
+        accelerator="cpu",
+        workers=1,
+    )
+    for _ in made:
+        pass
     evaluate_family(
         FAMILY,
         data=data,
@@ -198,16 +232,19 @@ class Repository:
 
     def commit(self, seed: int, table: Path, case: Case, *, noise: str | None, seed_is_known: bool = True) -> None:
         """Commit a version as `dvc repro` would have left it."""
-        changed = {*case.labels, *case.dark}
+        changed = set(case.takes)
         catalog = [{**row, "digest": f"{case.name}"} if row["take"] in changed else row for row in self._catalog]
         data = json.dumps([case.name if changed else "", sorted(changed)])
         code = dict.fromkeys((f"train.{FAMILY}", f"synthesize.{FAMILY}", f"evaluate.{FAMILY}"), "0")
-        code[f"train.{FAMILY}"] += "" if case.threshold is None else case.name
-        code[f"synthesize.{FAMILY}"] += case.name if case.semitones else ""
+        if case.code:
+            code[f"{case.code}.{FAMILY}"] = case.name
         known = {"seed": seed} if seed_is_known else {"seed": 0, "gain": seed}
-        own = {f"train.{FAMILY}": {"n_steps": N_STEPS, "learning_rate": 0.003, **known, **case.params}}
+        rate = {"learning_rate": case.params.get("learning_rate", 0.003)}
+        own = {f"train.{FAMILY}": {"n_steps": N_STEPS, **rate, **known}}
+        notes = {"notes": {"threshold": case.params.get("threshold", 0.5)}}
         out = self._store({"takes.parquet": table.read_bytes()})
-        weights = hashlib.md5(table.stem.encode(), usedforsecurity=False).hexdigest() + ".dir"
+        words = table.stem if case.is_retrained else f"{seed} {SEED.name}"
+        weights = hashlib.md5(words.encode(), usedforsecurity=False).hexdigest() + ".dir"
         raw, chunked = (hashlib.md5((word + data).encode(), usedforsecurity=False).hexdigest() for word in ("r", "c"))
         ingested = self._store({"catalog.json": json.dumps(catalog).encode(), "quarantine.json": b"[]"})
         stages = {
@@ -220,7 +257,7 @@ class Repository:
                 {f"data/trained/{FAMILY}": weights}, {f"data/synthesized/{FAMILY}": weights}, {}, code, "synthesize"
             ),
             f"evaluate@{FAMILY}": self._stage(
-                {f"data/synthesized/{FAMILY}": weights}, {f"data/evaluated/{FAMILY}": out}, {}, code, "evaluate"
+                {f"data/synthesized/{FAMILY}": weights}, {f"data/evaluated/{FAMILY}": out}, notes, code, "evaluate"
             ),
         }
         (self.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
@@ -273,10 +310,9 @@ def main() -> int:
     arguments = parser.parse_args()
     project, folder = arguments.project.resolve(), arguments.folder.resolve()
     os.chdir(project)  # evaluation reads the takes' notes beside the data set
-    seeded = Case(name="seed", cause="seed")
-    tables = {seed: table_of(project, folder, seed, seeded) for seed in SEEDS}
+    tables = {seed: trained_table(project, folder, seed) for seed in SEEDS}
 
-    def path_of(seed: int, name: str) -> Path:
+    def path_of(seed: int, name: str = "seed") -> Path:
         return folder / "tables" / f"{seed} {name}.parquet"
 
     def noise_beside(*used: int) -> str:
@@ -289,10 +325,12 @@ def main() -> int:
     n_found = 0
     with tempfile.TemporaryDirectory() as made:
         repository = Repository(Path(made), project)
-        for case in cases():
-            table_of(project, folder, 0, case)
-            repository.commit(0, path_of(0, "seed"), seeded, noise=noise_beside(0))
-            repository.commit(0, path_of(0, case.name), case, noise=noise_beside(0))
+        for number, case in enumerate(cases()):
+            seed = 1 if case.is_retrained else 0
+            path = path_of(0, case.name.replace("%", ""))
+            write_table(path, planted(tables[seed], case, np.random.default_rng(number)))
+            repository.commit(0, path_of(0), SEED, noise=noise_beside(0, seed))
+            repository.commit(0, path, case, noise=noise_beside(0, seed))
             found = repository.compare()
             worse = [row for row in found.differences if row.verdict == "worse"]
             named = found.causes[0].names
@@ -311,7 +349,7 @@ def main() -> int:
             for a, b in pairs:
                 kept = noise_beside(a, b) if is_measured else None
                 for seed in (a, b):
-                    repository.commit(seed, path_of(seed, "seed"), seeded, noise=kept, seed_is_known=is_known)
+                    repository.commit(seed, path_of(seed), SEED, noise=kept, seed_is_known=is_known)
                 rows = repository.compare().differences
                 n_called += any(row.verdict in ("better", "worse") for row in rows)
             print(f"pairs of seeds with any figure called, {words}: {n_called} of {len(pairs)} (goal {GOAL_CALLED})")

@@ -1,10 +1,13 @@
 """What became of the data, and what it changed."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import EXIT_FAILED, Json, app, print_json, print_table, section_of
+
+if TYPE_CHECKING:
+    from tasks.versions.show import Table
 
 
 @app.command()
@@ -59,30 +62,51 @@ def compare(
             help="Exit with 1 when any figure is called worse, any is called different, or that figure is worse.",
         ),
     ] = None,
+    attributed: Annotated[
+        str | None,
+        typer.Option(
+            "--attribute",
+            metavar="FAMILY",
+            help="Rerun a family of NEW with OLD's params, and with OLD's recordings, and tell what each one moved.",
+        ),
+    ] = None,
 ) -> None:
     """Tell what changed between two versions: takes, params, code, and every figure with its interval."""
-    from rich.table import Table
-
+    from tasks.attribute import attribute
     from tasks.compare import CompareParams, compare_versions, failing
     from tasks.versions.history import read_version
-    from tasks.versions.show import advice, markdown_of, tables_of
+    from tasks.versions.show import advice, markdown_of, tables_of, undone_table
 
-    comparison = compare_versions(read_version(old), read_version(new), section_of("compare", CompareParams))
+    versions, params = (read_version(old), read_version(new)), section_of("compare", CompareParams)
+    comparison = compare_versions(*versions, params)
     failed = failing(comparison, fail_on or ())
+    undone = {}
+    if attributed is not None:
+        undone = attribute(
+            comparison, attributed, *versions, params=params, tell=lambda line: typer.echo(line, err=True)
+        )
+    effects = [undone_table(cause, attributed or "", found) for cause, found in undone.items()]
     if as_json:
-        print_json(comparison.as_json())
+        effects_of = {cause: found.as_json()["differences"] for cause, found in undone.items()}
+        print_json({**comparison.as_json(), **({"attributed": effects_of} if undone else {})})
     elif markdown:
-        typer.echo(markdown_of(comparison), nl=False)
+        typer.echo(markdown_of(comparison, effects), nl=False)
     else:
-        for found in tables_of(comparison):
-            table = Table(*found.header, title=found.title, title_justify="left")
-            for row in found.rows:
-                table.add_row(*row)
-            if found.rows:
-                print_table(table)
+        for table in [*tables_of(comparison), *effects]:
+            _print(table)
         typer.echo(advice(comparison))
     if failed:
         first = failed[0]
         others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         typer.echo(f"compare: {first.family}/{first.system}/{first.metric} is {first.verdict}{others}", err=True)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print(table: "Table") -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(*table.header, title=table.title, title_justify="left")
+    for row in table.rows:
+        grid.add_row(*row)
+    if table.rows:
+        print_table(grid)

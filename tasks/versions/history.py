@@ -119,6 +119,11 @@ class Version:
         made = (PurePosixPath(path) for path in self.hashes("outs"))
         return sorted(path.name for path in made if path.parent == PurePosixPath(parent))
 
+    @property
+    def cache(self) -> Path:
+        """Folder of the objects in DVC's cache, which hold the results of all commits of this project."""
+        return _cache(self.root)
+
     def files(self, folder: str) -> dict[str, Path]:
         """Return where the files of a stage's result lie, by their names in it: those that the cache or the tree has.
 

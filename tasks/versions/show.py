@@ -14,6 +14,21 @@ from tasks.versions.family_causes import FamilyCauses
 _METRICS = {metric.key: metric for metric in METRICS}
 
 
+FIGURES = (
+    "family",
+    "system",
+    "figure",
+    "old",
+    "new",
+    "difference",
+    "95 % interval",
+    "seen above",
+    "takes or views (pieces)",
+    "",
+)
+"""Heads of the columns of differences."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Words and numbers in rows, for people."""
@@ -64,35 +79,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
     changes += [("figures", name, "–", "from git: no interval, no takes") for name in comparison.from_git]
     tables.append(Table(title="what changed", header=("what", "name", "old", "new"), rows=tuple(changes)))
     shown = [(row, _METRICS[row.metric]) for row in comparison.differences if row.direction != "none"]
-    figures = tuple(
-        (
-            row.family,
-            row.system if row.role in ("", "model") else f"{row.system} ({row.role})",
-            _label(metric),
-            _number(row.old, metric),
-            _number(row.new, metric),
-            f"{row.difference:+.{metric.digits + 1}f}",
-            "–" if row.low is None or row.high is None else _interval(row.low, row.high, metric),
-            _seen_above(row, metric),
-            f"{row.n_takes} ({row.n_pieces})" if row.n_takes else "–",
-            f"{row.verdict}: {row.reason}" if row.reason else row.verdict,
-        )
-        for row, metric in shown
-        if row.verdict != "same"
-    )
-    header = (
-        "family",
-        "system",
-        "figure",
-        "old",
-        "new",
-        "difference",
-        "95 % interval",
-        "seen above",
-        "takes (pieces)",
-        "",
-    )
-    tables.append(Table(title="what it changed", header=header, rows=figures))
+    tables.append(Table(title="what it changed", header=FIGURES, rows=_figures(shown)))
     differ = {row.family for row, _ in shown if row.verdict != "same"}
     why = tuple(_why(comparison, causes) for causes in comparison.causes if causes.family in differ)
     tables.append(Table(title="why", header=("family", "cause", "what"), rows=why))
@@ -126,6 +113,13 @@ def tables_of(comparison: Comparison) -> list[Table]:
     return tables
 
 
+def undone_table(cause: str, family: str, comparison: Comparison) -> Table:
+    """Return what one cause moved in a family: figures of a rerun without it, and with it."""
+    shown = [(row, _METRICS[row.metric]) for row in comparison.differences if row.direction != "none"]
+    rows = _figures([(row, metric) for row, metric in shown if row.family == family])
+    return Table(title=f"what {cause} alone moved in {family}", header=FIGURES, rows=rows)
+
+
 def advice(comparison: Comparison) -> str:
     """Return one line on how to read the verdicts."""
     read = [row for row in comparison.differences if row.direction != "none"]
@@ -151,10 +145,10 @@ def advice(comparison: Comparison) -> str:
     return said
 
 
-def markdown_of(comparison: Comparison) -> str:
-    """Return the tables as GitHub's Markdown."""
+def markdown_of(comparison: Comparison, more: Sequence[Table] = ()) -> str:
+    """Return the tables, and those that are given besides, as GitHub's Markdown."""
     lines = [f"# {_cell(comparison.old.name)} to {_cell(comparison.new.name)}"]
-    for table in tables_of(comparison):
+    for table in [*tables_of(comparison), *more]:
         lines += ["", f"## {table.title.capitalize()}", ""]
         if not table.rows:
             lines.append("nothing")
@@ -162,6 +156,25 @@ def markdown_of(comparison: Comparison) -> str:
         lines += [f"| {' | '.join(table.header)} |", f"|{'---|' * len(table.header)}"]
         lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in table.rows]
     return "\n".join([*lines, "", advice(comparison), ""])
+
+
+def _figures(shown: Sequence[tuple[Difference, Metric]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            row.family,
+            row.system if row.role in ("", "model") else f"{row.system} ({row.role})",
+            _label(metric),
+            _number(row.old, metric),
+            _number(row.new, metric),
+            f"{row.difference:+.{metric.digits + 1}f}",
+            "–" if row.low is None or row.high is None else _interval(row.low, row.high, metric),
+            _seen_above(row, metric),
+            f"{row.n_takes} ({row.n_pieces})" if row.n_takes else "–",
+            f"{row.verdict}: {row.reason}" if row.reason else row.verdict,
+        )
+        for row, metric in shown
+        if row.verdict != "same"
+    )
 
 
 def _is_moved(comparison: Comparison, causes: FamilyCauses) -> bool:
