@@ -472,10 +472,11 @@ def _advice(
         yield "dvc repro makes all stages anew without it; no model that stands here learned from it"
     yield "then commit dvc.lock, data/raw.dvc and data/metrics, and dvc push: until then git's last version lists it"
     commits = [holding for holding in holdings if holding.name != WORKSPACE]
+    counted = f"{len(commits)} version{'s' if len(commits) > 1 else ''}"
     if commits and not everywhere:
-        yield f"{len(commits)} versions in git still have its files: --everywhere removes them from cache and remote"
+        yield f"its files are still in {counted} of git: --everywhere removes them from cache and remote"
     if commits:
-        yield f"git keeps the names and digests of {', '.join(names)} in {len(commits)} versions; it is not rewritten"
+        yield f"git keeps the names and digests of {', '.join(names)} in {counted}; it is not rewritten"
         yield "models of these versions may have learned from it: audiate gc clears old versions with their weights"
     if n_unread:
         yield f"{n_unread} lists of folders are neither in the cache nor in the remote: what they name is not known"

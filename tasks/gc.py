@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.errors import PipelineError
 from tasks.versions.history import WORKSPACE
-from tasks.versions.objects import Lists, Shelf, Stored, opened_shelves, stored_versions
+from tasks.versions.objects import Lists, ObjectsError, Shelf, Stored, opened_shelves, stored_versions
 
 GB = 10**9
 
@@ -76,6 +76,7 @@ def collect(
     keep: int,
     budget_bytes: int | None = None,
     remote: bool = False,
+    shared: bool = False,
     dry_run: bool = True,
     root: Path = Path(),
     tell: Callable[[str], None] = lambda _: None,
@@ -87,13 +88,15 @@ def collect(
         budget_bytes: that the cache may have, and the remote too; older versions stay while they fit. Without one no
             older version stays.
         remote: clear the remote too.
+        shared: clear the cache also where it lies outside the project: whatever else uses it loses what only it needs.
         dry_run: remove nothing.
         root: folder of the project.
         tell: is called with lines on what is done.
 
     Raises:
         BudgetError: what must stay is larger than the budget.
-        ObjectsError: cache or remote cannot be used, or another process of DVC is at work.
+        ObjectsError: cache or remote cannot be used, another process of DVC is at work, or the cache lies outside the
+            project and ``shared`` is off.
         HistoryError: this is no repository of git.
         DamagedData: the list of a folder, or a dvc.lock, cannot be read.
     """
@@ -113,6 +116,12 @@ def collect(
         fates = _fates(versions, needed, reasons, shelves, lists)
         sweeps = tuple(_sweep(shelf, kept, needed) for shelf in shelves)
         if not dry_run:
+            cache = Path(shelves[0].odb.path)
+            if not shared and not cache.resolve().is_relative_to(root.resolve()):
+                raise ObjectsError(
+                    f"the cache {cache} lies outside this project, and other projects or clones that use it would lose "
+                    "what only they need: --shared clears it all the same"
+                )
             for shelf in shelves:
                 shelf.remove(shelf.sizes.keys() - kept)
     last = [version.at for version, reason in zip(versions, reasons, strict=True) if reason.startswith("last ")]

@@ -1,5 +1,6 @@
 """The store over years: where things come from, how figures moved, what is kept, and what must go."""
 
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from flows.commands import Json, app, print_json, print_table
 
 SHOWN_DIGITS = 16
 SHOWN_COMMIT = 9
+SHOWN_SUBJECT = 60
 
 
 @app.command()
@@ -65,14 +67,15 @@ def history(
     if as_json:
         print_json([asdict(point) for point in points])
         return
-    subject = Column("subject", no_wrap=True, overflow="ellipsis")
-    table = Table("date", "commit", "data version", "value", "change", subject)
+    table = Table(
+        Column("date", no_wrap=True), Column("commit", no_wrap=True), "data version", "value", "change", "subject"
+    )
     last: float | None = None
     for point in points:
         change = "" if last is None or point.value is None else f"{point.value - last:+.6g}"
         value = "none" if point.value is None else f"{point.value:.6g}"
         table.add_row(
-            point.at[:10], point.commit[:SHOWN_COMMIT], point.data_version or "", value, change, point.subject
+            point.at[:10], point.commit[:SHOWN_COMMIT], point.data_version or "", value, change, _short(point.subject)
         )
         last = last if point.value is None else point.value
     print_table(table)
@@ -86,6 +89,9 @@ def gc(
         typer.Option("--budget", min=0, metavar="GB", help="Older versions stay while they fit into this."),
     ] = None,
     remote: Annotated[bool, typer.Option("--remote", help="Clear DVC's default remote too.")] = False,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Clear a cache outside the project, which others may use, all the same.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -98,19 +104,23 @@ def gc(
         keep=keep,
         budget_bytes=None if budget_gb is None else round(budget_gb * GB),
         remote=remote,
+        shared=shared,
         dry_run=not yes,
         tell=lambda line: typer.echo(line, err=True),
     )
+    n_runs = _trimmed_runs(found.oldest_kept) if yes else None
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "n_prefect_runs": n_runs})
         return
-    table = Table("date", "version", "stays", "own MB", "whole", Column("subject", no_wrap=True, overflow="ellipsis"))
+    places = ", ".join(sweep.shelf for sweep in found.sweeps)
+    header = Column("date", no_wrap=True), Column("version", no_wrap=True), "becomes", f"own MB in {places}", "subject"
+    table = Table(*header)
     for fate in found.fates:
         own_mb = ", ".join(f"{n_bytes / 1e6:.1f}" for n_bytes in fate.n_bytes.values())
         name = fate.name[:SHOWN_COMMIT]
-        table.add_row(
-            fate.at[:10], name, fate.stays or "UNREACHABLE", own_mb, "yes" if fate.is_whole else "no", fate.subject
-        )
+        missing = "" if fate.is_whole else "not whole here"
+        becomes = ", ".join(word for word in (fate.stays, missing) if word) or "UNREACHABLE"
+        table.add_row(fate.at[:10], name, becomes, own_mb, _short(fate.subject))
     print_table(table)
     for sweep in found.sweeps:
         typer.echo(
@@ -118,8 +128,18 @@ def gc(
             f"{'gone' if yes else 'would go'}, {sweep.n_bytes_of_none / GB:.3f} GB of them of runs that were never "
             f"committed; {sweep.n_bytes_left / GB:.3f} GB stay"
         )
+    if n_runs is not None:
+        typer.echo(f"Prefect: {n_runs} runs that ended before the oldest of the last {keep} versions were deleted")
     if not yes:
-        typer.echo("nothing was removed: --yes does it")
+        typer.echo("nothing was removed: --yes does it, and deletes Prefect's runs from before the last versions")
+
+
+def _trimmed_runs(before: str) -> int | None:
+    from datetime import datetime
+
+    from flows.runs import trim_runs
+
+    return trim_runs(datetime.fromisoformat(before)) if before else None
 
 
 @app.command()
@@ -151,7 +171,8 @@ def forget(
         return
     table = Table("what", "name", "becomes" if not yes else "became", title_justify="left")
     for path in (*found.paths, *found.memories):
-        table.add_row("memory" if path in found.memories else "data", path, "removed")
+        kind, what = ("memory", "cleared of it") if path in found.memories else ("data", "removed")
+        table.add_row(kind, path, what)
     for model in found.models:
         table.add_row("model", model.family, f"{model.how} ({model.take})" + (", withdrawn" if withdraw else ""))
     for removal in found.removals:
@@ -162,13 +183,17 @@ def forget(
         )
     print_table(table)
     if found.holdings:
-        table = Table("date", "version", "files", "objects", Column("subject", no_wrap=True, overflow="ellipsis"))
+        table = Table(Column("date", no_wrap=True), Column("version", no_wrap=True), "files", "objects", "subject")
         for holding in found.holdings:
             objects = ", ".join(f"{count} in {shelf}" for shelf, count in holding.n_objects.items())
             name = holding.name[:SHOWN_COMMIT]
-            table.add_row(holding.at[:10], name, str(holding.n_files), objects, holding.subject)
+            table.add_row(holding.at[:10], name, str(holding.n_files), objects, _short(holding.subject))
         print_table(table)
     for line in found.advice:
         typer.echo(line)
     if not yes:
         typer.echo("nothing was removed: --yes does it")
+
+
+def _short(subject: str) -> str:
+    return textwrap.shorten(subject, SHOWN_SUBJECT, placeholder=" ...")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from dvc_data.hashfile.db import get_index
@@ -111,12 +111,13 @@ def opened_shelves(*, remote: bool, root: Path = Path()) -> Iterator[list[Shelf]
     """
     try:
         repo = Repo(str(root.resolve()))
-    except DvcException as error:
+    except NotDvcRepoError as error:
         raise ObjectsError(f"{_one_line(error)}: run this in a project that `dvc init` made") from None
+    except DvcException as error:
+        raise ObjectsError(_one_line(error)) from None
     with repo:
         try:
-            holding = lock_repo(repo)
-            with holding:
+            with lock_repo(repo):
                 shelves = [_shelf("cache", repo.cache.local)]
                 if remote:
                     name = repo.config["core"].get("remote")
@@ -124,8 +125,8 @@ def opened_shelves(*, remote: bool, root: Path = Path()) -> Iterator[list[Shelf]
                         raise ObjectsError("DVC has no default remote: set one with `dvc remote add -d NAME URL`")
                     try:
                         odb = repo.cloud.get_remote_odb(name, "gc", hash_name="md5")
-                    except DvcException as error:
-                        raise ObjectsError(f"remote {name}: {_one_line(error)}") from None
+                    except Exception as error:  # a remote's own library raises what it likes
+                        raise ObjectsError(f"remote {name}: {_one_line(error)}") from error
                     shelves.append(_shelf(name, odb))
                 yield shelves
         except LockError:

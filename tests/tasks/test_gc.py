@@ -152,6 +152,19 @@ def test_another_process_of_dvc_is_not_disturbed(shelved):
         holder.wait()
 
 
+def test_a_cache_outside_the_project_is_others_too(shelved, tmp_path):
+    shutil.move(".dvc/cache", tmp_path / "common")
+    with Path(".dvc/config.local").open("a") as config:
+        config.write(f"[cache]\n    dir = {tmp_path / 'common'}\n")
+    before = objects(tmp_path / "common/files/md5")
+    assert collect(keep=1).sweeps[0].n_objects > 0
+    with pytest.raises(ObjectsError, match=r"lies outside this project, and other projects or clones.*--shared"):
+        collect(keep=1, dry_run=False)
+    assert objects(tmp_path / "common/files/md5") == before
+    collect(keep=1, shared=True, dry_run=False)
+    assert len(objects(tmp_path / "common/files/md5")) < len(before)
+
+
 def test_without_a_remote_or_a_project_it_says_what_to_do(shelved, tmp_path):
     Path(".dvc/config.local").unlink()
     with pytest.raises(ObjectsError, match="DVC has no default remote: set one with `dvc remote add -d NAME URL`"):
