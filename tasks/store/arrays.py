@@ -292,7 +292,7 @@ def _check_layout(folder: Path, name: str, stored: "zarr.Array[Any]", shard_byte
 def _is_whole(chunk: bytes) -> bool:
     """Say whether a stored chunk has the checksum that stands behind it."""
     content, checksum = chunk[:-_CHECKSUM_BYTES], chunk[-_CHECKSUM_BYTES:]
-    return google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little") == checksum
+    return bool(google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little") == checksum)
 
 
 def _unpacked_bytes(frame: bytes) -> int | None:
