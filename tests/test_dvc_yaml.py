@@ -108,6 +108,17 @@ def test_every_section_of_params_yaml_is_a_parameter_of_some_stage_but_those_of_
     assert set(PARAMS) ^ used == {"perform", "separate", "compare", "gate", "search"}
 
 
+def names_in(params):
+    for name, values in params.items():
+        yield name
+        yield from names_in(values) if isinstance(values, dict) else ()
+
+
+def test_no_parameter_has_a_name_that_dvcs_run_cache_leaves_out():
+    """It would bring back what was made with another value of it."""
+    assert not {"size", "nfiles"} & set(names_in(PARAMS))
+
+
 def test_every_family_that_trains_has_its_curves_plotted():
     plotted = {name: set(plot["y"]) for group in YAML["plots"] for name, plot in group.items()}
     trained = {name for name, values in PARAMS["train"].items() if "n_steps" in values}

@@ -17,7 +17,7 @@ class Stage:
     """A stage as it was last reproduced.
 
     Attributes:
-        name: its name, ``train@deepsynth`` for an entry of a matrix.
+        name: its name, ``train@NAME`` for an entry of a matrix.
         deps: path to DVC's hash of what it read.
         outs: path to DVC's hash of what it made.
         params: file to key to value of the parameters and code digests that it followed.

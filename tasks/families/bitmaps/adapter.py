@@ -155,7 +155,7 @@ class BitmapFamily(VideoFamily[Q, ViewSet]):
     def make_regressor(self, params: Q, decoder: SoundDecoder) -> FrameRegressor:
         """Return encoder, network and decoder, the network's weights drawn at random."""
         encoder = FrameEncoder(
-            size=params.size,
+            size=params.side_px,
             n_past=params.n_past,
             n_components=params.n_components,
             corrects=params.fidelity == "corrected",
@@ -235,7 +235,7 @@ def sound_of(regressor: FrameRegressor, film: Film, params: BitmapParams) -> NDA
     else:
         n_frames = ceil(Fraction(film.duration_s) * cut.frame_rate)
         shown = shown_in_time(film.time_s, n_frames, cut, params)
-    bitmaps = small_bitmaps(film.pictures, params.size)
+    bitmaps = small_bitmaps(film.pictures, params.side_px)
     audio = regressor.decoder.sound(regressor.predict(bitmaps, shown))
     if params.fidelity == "original":  # from where the camera's file begins
         start = round(float(film.time_s[0]) * cut.sample_rate)

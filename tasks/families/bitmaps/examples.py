@@ -145,7 +145,7 @@ def gather(
             continue
         rows_shown = rows_shown[rows]
         used = slice(int(rows_shown.min()), int(rows_shown.max()) + 1)
-        bitmaps.append(_read_small(views.pictures(view), used, params.size))
+        bitmaps.append(_read_small(views.pictures(view), used, params.side_px))
         shown.append(rows_shown - used.start + n_pictures)
         first.append(at[rows] + start)
         n_pictures += len(bitmaps[-1])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from tasks.errors import ParamsError
 from tasks.params import Section
@@ -13,9 +13,11 @@ ORIGINAL_FRAME_RATE = Fraction(30)  # that every video was taken to have
 class BitmapParams(Section):
     """Parameters of both families. With ``fidelity: original`` published values replace those marked *."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"size": "side_px"}
+
     fidelity: Literal["corrected", "original"]
     cameras: str  # whose pictures are learned from: a regular expression for the whole name
-    size: int  # pixels of a side of the input picture
+    side_px: int  # of the input picture
     n_past: int  # * pictures before it that are inputs too, as changes from one to the next
     past_step: int  # frames from one of them to the next
     n_components: int  # * eigen-pictures whose weights are the inputs; 0 takes the pixels
@@ -61,7 +63,7 @@ def check(params: BitmapParams, section: str) -> None:
         raise ParamsError(
             f"{section}.n_steps is {params.n_steps}, expected a multiple of steps_per_epoch, {params.steps_per_epoch}"
         )
-    for name in ("size", "past_step", "sample_rate", "batch_size", "n_frames", "n_validation_frames", "n_threads"):
+    for name in ("side_px", "past_step", "sample_rate", "batch_size", "n_frames", "n_validation_frames", "n_threads"):
         if getattr(params, name) < 1:
             raise ParamsError(f"{section}.{name} is {getattr(params, name)}, expected at least 1")
     for name in ("n_past", "n_components", "silent_clip_s", "jitter_contrast", "noise_luma"):

@@ -123,7 +123,7 @@ def uneven_music(tmp_path_factory):
 BITMAPS = {
     "fidelity": "corrected",
     "cameras": ".*",
-    "size": 8,
+    "side_px": 8,
     "n_past": 1,
     "past_step": 1,
     "n_components": 0,

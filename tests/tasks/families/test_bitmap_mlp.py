@@ -16,7 +16,7 @@ RATE = 22_050
 
 @pytest.fixture(scope="module")
 def params(bitmap_params):
-    changes = {"frame_rate": "30", "sample_rate": RATE, "hidden": [1000], "n_past": 0, "size": 64}
+    changes = {"frame_rate": "30", "sample_rate": RATE, "hidden": [1000], "n_past": 0, "side_px": 64}
     return bitmap_params(BitmapMlpParams, **changes)
 
 

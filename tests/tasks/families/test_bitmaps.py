@@ -231,7 +231,7 @@ class FirstPixel(nn.Module):
 def make_regressor(params):
     decoder = PcmDecoder(params)
     encoder = FrameEncoder(
-        size=params.size, n_past=params.n_past, n_components=0, corrects=params.fidelity == "corrected"
+        size=params.side_px, n_past=params.n_past, n_components=0, corrects=params.fidelity == "corrected"
     )
     return FrameRegressor(encoder, FirstPixel(decoder.n_outputs), decoder)
 
@@ -533,7 +533,7 @@ def test_the_loudest_of_training_is_found_in_every_bin(params):
     ("change", "message"),
     [
         ({"n_steps": 70}, "n_steps is 70, expected a multiple of steps_per_epoch, 50"),
-        ({"size": 0}, "size is 0, expected at least 1"),
+        ({"side_px": 0}, "side_px is 0, expected at least 1"),
         ({"noise_luma": -1.0}, "noise_luma is -1.0, expected at least 0"),
         ({"hidden": [10, 0]}, "hidden is .10, 0., expected at least 1 unit"),
         ({"frame_rate": "often"}, "frame_rate is 'often', expected as 30 or 30000/1001"),
