@@ -36,6 +36,7 @@ DEPTHS = {
     "synchronized": 0,
     "extracted": 0,
     "chunked": 1,  # by kind
+    "scored": 1,  # by family
     "synthesized": 2,  # by family and system
     "report": 1,  # in media
 }

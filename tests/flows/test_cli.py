@@ -23,6 +23,7 @@ from tasks.evaluate import EvaluateParams
 from tasks.extract import ExtractParams
 from tasks.families import families_of, load_family
 from tasks.film import FilmParams
+from tasks.gate import GateParams
 from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
 from tasks.media.encode import encode_film
@@ -47,6 +48,7 @@ SECTIONS = {
     "film": FilmParams,
     "synchronize": SynchronizeParams,
     "compare": CompareParams,
+    "gate": GateParams,
     "search": SearchParams,
     "ingest": IngestParams,
     "render": RenderParams,
