@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.intake.record import quality_flags
 from tasks.store.tables import read_table
 from tasks.versions.comparison import Comparison
 from tasks.versions.show import markdown_of
@@ -129,12 +130,8 @@ def flags_of(takes: Iterable[str], ingested: Path = INGESTED) -> list[Flag]:
     """Return what ingest found wrong with the recordings of takes, by take and device."""
     found = []
     for take in sorted(takes):
-        about = json.loads((ingested / take / "take.json").read_text(encoding="utf-8"))
-        for row in about.get("media", []):
-            # A score's row has neither; its kind of fault is in its counts.
-            refused = [str(row["kind"])] if row.get("state") == "refused" else []
-            flags = (*refused, *row.get("flags", []))
-            found += [Flag(take=take, device=str(row["device"]), flag=flag) for flag in flags]
+        rows = quality_flags(take, ingested)
+        found += [Flag(take=take, device=device, flag=flag) for device, flag in rows]
     return found
 
 

@@ -174,3 +174,13 @@ def _corners(view: dict[str, Any]) -> tuple[tuple[float, float], ...] | None:
     if len(corners) != 4:
         raise ValueError(f"{len(corners)} corners, expected 4")
     return tuple((float(x), float(y)) for x, y in corners)
+
+
+def quality_flags(take: str, ingested: Path = INGESTED) -> list[tuple[str, str]]:
+    """Return device and flag of what is wrong with a take's recordings; one that is not used has its kind of fault."""
+    found = []
+    for row in json.loads((ingested / take / "take.json").read_text(encoding="utf-8"))["media"]:
+        # A score's row has neither.
+        refused = [str(row["kind"])] if row.get("state") == "refused" else []
+        found += [(str(row["device"]), str(flag)) for flag in (*refused, *row.get("flags", []))]
+    return found

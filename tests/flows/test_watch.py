@@ -20,7 +20,7 @@ from flows import watch as watching
 from flows.server import is_healthy, prefect_server
 from tasks.add import AddRow, AddSummary
 from tasks.errors import ParamsError
-from tasks.night import Record
+from tasks.night import Failure, Record
 from tasks.versions.publish import PushError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -408,3 +408,35 @@ def test_a_short_night_fired_by_prefects_own_scheduler(tmp_path):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=380, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == 7
+
+
+def test_after_a_crash_all_takes_since_the_last_commit_are_told(tmp_path, monkeypatch, record):
+    monkeypatch.chdir(tmp_path)
+    for take in ("before", "now"):
+        (tmp_path / "data" / "ingested" / take).mkdir(parents=True)
+        row = {"device": "cam_top", "state": "used", "flags": ["truncated"]}
+        (tmp_path / "data" / "ingested" / take / "take.json").write_text(json.dumps({"media": [row]}))
+    record.added, record.old_version = ["now"], "1"
+    comparison = SimpleNamespace(added=("before", "now"))
+    watching.look_at_what_came(record, comparison, commit=False)
+    assert record.added == ["now"]  # without commits, each run tells what it took in itself
+    watching.look_at_what_came(record, comparison, commit=True)
+    assert record.added == ["before", "now"]
+    assert [(row.take, row.device, row.flag) for row in record.flags] == [
+        ("before", "cam_top", "truncated"),
+        ("now", "cam_top", "truncated"),
+    ]
+
+
+def test_a_failure_names_the_stage_the_take_and_its_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dvc = "dvc repro ended with 255: see the lines above"
+    assert watching._failure(dvc, 10.0) == Failure(stage=None, take=None, line=dvc)
+    stage = tmp_path / ".audiate" / "stage.json"
+    stage.parent.mkdir()
+    about = {"stage": "render", "began_at": 11.0, "take": "a", "line": "render: take a: no room"}
+    stage.write_text(json.dumps(about))
+    assert watching._failure(dvc, 10.0) == Failure(stage="render", take="a", line="render: take a: no room")
+    assert watching._failure(dvc, 12.0).stage is None  # of an earlier run
+    stage.write_text(json.dumps(about | {"take": None, "line": None}))
+    assert watching._failure(dvc, 10.0).line == f"render: it was killed; {dvc}"

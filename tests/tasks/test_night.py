@@ -62,7 +62,7 @@ def test_flags_name_the_device_and_a_refused_recording_counts_as_one(tmp_path):
 
 def test_a_score_has_no_flags_and_no_clocks(tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "take.json").write_text("{}")
+    (tmp_path / "a" / "take.json").write_text(json.dumps({"media": [{"path": "a.mid", "role": "score"}]}))
     assert (flags_of(["a"], tmp_path), clocks_of(["a"], tmp_path)) == ([], [])
 
 
