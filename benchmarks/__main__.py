@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 BY_NAME_ONLY = {
     "bitmaps": "trains for some minutes, on what `dvc repro` has made",
     "marimba": "trains for half an hour and more, on what `dvc repro` has made",
+    "regressions": "trains for some minutes, on what the stage chunk has made",
     "separation": "trains for a quarter of an hour and more, on what the stages film to chunk have made",
     "sync": "hundreds of made-up pairs: half an hour",
     "nights": "25 killed passes: 20 minutes and more",

@@ -1,4 +1,4 @@
-"""``audiate compare`` on a thousand takes and four families: seconds of a whole process, imports included.
+"""``audiate compare`` on a thousand takes and ten families: seconds of a whole process, imports included.
 
     python -m benchmarks.compare [--takes N] [--families N] [--keep FOLDER]
 
@@ -110,7 +110,7 @@ def make_version(project: Path, number: int, *, n_takes: int, n_families: int) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--takes", type=int, default=1000)
-    parser.add_argument("--families", type=int, default=4)
+    parser.add_argument("--families", type=int, default=10)
     parser.add_argument("--keep", type=Path, help="make the project in this folder, and leave it there")
     arguments = parser.parse_args()
     project = arguments.keep or Path(tempfile.mkdtemp(prefix="audiate-compare-"))

@@ -245,6 +245,7 @@ class Repository:
         out = self._store({"takes.parquet": table.read_bytes()})
         words = table.stem if case.is_retrained else f"{seed} {SEED.name}"
         weights = hashlib.md5(words.encode(), usedforsecurity=False).hexdigest() + ".dir"
+        sounds = hashlib.md5(f"{table.stem} sounds".encode(), usedforsecurity=False).hexdigest() + ".dir"
         raw, chunked = (hashlib.md5((word + data).encode(), usedforsecurity=False).hexdigest() for word in ("r", "c"))
         ingested = self._store({"catalog.json": json.dumps(catalog).encode(), "quarantine.json": b"[]"})
         stages = {
@@ -254,10 +255,10 @@ class Repository:
                 {"data/chunked/scores": chunked}, {f"data/trained/{FAMILY}": weights}, own, code, "train"
             ),
             f"synthesize@{FAMILY}": self._stage(
-                {f"data/trained/{FAMILY}": weights}, {f"data/synthesized/{FAMILY}": weights}, {}, code, "synthesize"
+                {f"data/trained/{FAMILY}": weights}, {f"data/synthesized/{FAMILY}": sounds}, {}, code, "synthesize"
             ),
             f"evaluate@{FAMILY}": self._stage(
-                {f"data/synthesized/{FAMILY}": weights}, {f"data/evaluated/{FAMILY}": out}, notes, code, "evaluate"
+                {f"data/synthesized/{FAMILY}": sounds}, {f"data/evaluated/{FAMILY}": out}, notes, code, "evaluate"
             ),
         }
         (self.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
