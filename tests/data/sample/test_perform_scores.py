@@ -96,6 +96,27 @@ def test_the_marimba_pieces_keep_to_its_18_bars_and_name_its_program():
         assert [event.program for event in events if event.type == "program_change"] == [12]
 
 
+@pytest.mark.parametrize("folder", ["", "marimba", "ensembles"])
+def test_each_instrument_has_at_least_12_pieces_for_testing(folder):
+    pieces = yaml.safe_load((SAMPLE / folder / "pieces.yaml").read_text(encoding="utf-8"))
+    assert [piece["part"] for piece in pieces.values()].count("test") >= 12
+
+
+def test_no_marimba_melody_stands_in_two_parts():
+    length = 9  # intervals
+    melodies = defaultdict(set)
+    for name, piece in yaml.safe_load((SAMPLE / "marimba/pieces.yaml").read_text(encoding="utf-8")).items():
+        score = program.read_score(SAMPLE / f"marimba/scores/{name}.txt")
+        for voice, bars in score.voices.items():
+            line = [max(event.pitches) for bar in score.bars for event in bars[bar.number] if event.pitches]
+            steps = [later - earlier for earlier, later in pairwise(line) if later != earlier]  # a roll is one note
+            for first in range(len(steps) - length + 1):
+                phrase = tuple(steps[first : first + length])
+                if len(set(phrase)) >= 5:  # a scale or a figure that turns on the spot is no melody
+                    melodies[phrase].add((piece["part"], name, voice))
+    assert [found for found in melodies.values() if len({part for part, *_ in found}) > 1] == []
+
+
 def test_every_piece_has_a_score_and_a_midi_file_of_its_name():
     assert {path.stem for path in (SAMPLE / "scores").iterdir()} == set(PIECES)
     assert {path.stem for path in (SAMPLE / "midi").iterdir()} == set(PIECES)
@@ -103,7 +124,7 @@ def test_every_piece_has_a_score_and_a_midi_file_of_its_name():
 
 def test_there_are_at_least_12_pieces_and_10_minutes_under_300_kb(midi_files):
     assert len(PIECES) >= 12
-    assert 10 * 60 <= sum(file.length for file in midi_files.values()) <= 12 * 60
+    assert 10 * 60 <= sum(file.length for file in midi_files.values()) <= 16 * 60
     assert sum(path.stat().st_size for path in (SAMPLE / "midi").iterdir()) < 300_000
 
 
@@ -113,7 +134,7 @@ def test_etudes_are_at_most_half_of_the_minutes(midi_files):
 
 
 @pytest.mark.parametrize(
-    ("part", "least_s", "most_s"), [("train", 360, 540), ("validation", 85, 125), ("test", 85, 125)]
+    ("part", "least_s", "most_s"), [("train", 360, 540), ("validation", 85, 125), ("test", 240, 360)]
 )
 def test_each_part_has_pieces_by_composers_and_its_share_of_time(midi_files, part, least_s, most_s):
     names = [name for name, piece in PIECES.items() if piece["part"] == part]

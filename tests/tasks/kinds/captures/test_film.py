@@ -10,7 +10,9 @@ import pytest
 import soundfile
 import yaml
 
+from flows.presets import preset_text
 from tasks.errors import BadInput, ParamsError
+from tasks.film import FilmParams
 from tasks.instruments.marimba import MARIMBA_18
 from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
 from tasks.instruments.notes import sorted_notes
@@ -320,6 +322,17 @@ def test_a_grid_that_would_move_notes_audibly_is_refused_where_there_is_a_piano(
     assert len(takes_to_film(demo.model_copy(update={"recording": recording, "pieces": without}))) == demo.n_takes
 
 
+def test_study_films_12_test_pieces_of_the_marimba_and_trains_on_two_rigs_of_each_piece():
+    params = FilmParams.parse(yaml.safe_load(preset_text("study"))["film"], "film")
+    takes = [take for take in takes_to_film(params) if take.instrument == "marimba-18"]
+    tests = [take.piece for take in takes if take.part == "test"]
+    assert len(tests) == len(set(tests)) >= 12
+    others = [take.piece for take in takes if take.part != "test"]
+    assert all(others.count(piece) == 2 for piece in others)
+    described = yaml.safe_load(Path("data/sample/marimba/pieces.yaml").read_text(encoding="utf-8"))
+    assert {*tests, *others} == set(described)
+
+
 def test_a_long_piece_is_left_at_the_first_moment_after_the_limit_at_which_no_key_is_down(tmp_path):
     onset_s = np.array([0.5, 1.0, 2.0, 2.9, 4.0, 5.0])
     offset_s = np.array([0.9, 1.8, 3.1, 3.5, 4.5, 6.0])
@@ -340,7 +353,7 @@ def test_the_bundled_marimba_scores_last_at_least_30_s_and_use_every_bar_for_tra
     folder = Path("data/sample/marimba")
     pieces = yaml.safe_load((folder / "pieces.yaml").read_text())
     parts = [about["part"] for about in pieces.values()]
-    assert (parts.count("train"), parts.count("validation"), parts.count("test")) == (3, 1, 2)
+    assert (parts.count("train"), parts.count("validation"), parts.count("test")) == (6, 3, 12)
     struck = {part: [] for part in parts}
     for name, about in pieces.items():
         notes, _ = excerpt(folder / "midi" / f"{name}.mid", 31.0)

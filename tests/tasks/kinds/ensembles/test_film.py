@@ -223,6 +223,7 @@ def test_presets_film_ensembles_whose_training_has_every_instrument_of_the_tests
     assert instruments["test"] | instruments["validation"] <= instruments["train"]
     if preset == "study":
         assert instruments["train"] == set(ORCHESTRA)
+        assert len({take.piece for take in of_part["test"]}) >= 12
     assert all(len({take.piece for take in of_part[part]}) >= 2 for part in PARTS)
     for take in takes:
         assert all(len(player.notes) for player in played(take)), take.name
