@@ -18,6 +18,7 @@ from tasks.add import INCOMING, PENDING, STATE
 from tasks.errors import DamagedData, PipelineError
 from tasks.ingest import FILMED, RAW, SAMPLE
 from tasks.intake.folder import SCORE_SUFFIXES, TAKE_FILE, shown
+from tasks.intake.listed import listed_files
 from tasks.step import Verified, write_whole
 from tasks.versions.history import LOCK, WORKSPACE
 from tasks.versions.objects import Lists, ObjectsError, Shelf, Stored, opened_shelves, stored_versions
@@ -284,7 +285,7 @@ def _recordings(names: Sequence[str]) -> set[str]:
     verified = Verified(STATE / "verified" / "forget.json")
     found = {verified.sha256(path) for name in names if (RAW / name).is_dir() for path in _files_of(RAW / name)}
     rows = _read(DATA / "ingested" / "catalog.json", list)
-    return found | {str(file["sha256"]) for row in rows if row["take"] in names for file in row["media"]}
+    return found | {str(file["sha256"]) for row in rows if row["take"] in names for file in listed_files(row)}
 
 
 def _models(names: Sequence[str]) -> Iterator[Learned]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, PipelineError
 from tasks.figures import figure_names, figure_of, no_figure, system_of
+from tasks.intake.listed import listed_files
 from tasks.step import json_sha256
 from tasks.store.tables import read_table
 from tasks.versions.stages import Stage, after, before, maker_of, read_stages
@@ -194,8 +195,8 @@ class _Made:
         if not SHA256.fullmatch(name):
             return None
         found = [(data_set, row) for data_set in self._data_sets() for row in self._segment_rows(data_set, name)]
-        paths = [file["path"] for row in self.catalog.values() for file in row["media"]]
-        digests = [file["sha256"] for row in self.catalog.values() for file in row["media"]]
+        paths = [file["path"] for row in self.catalog.values() for file in listed_files(row)]
+        digests = [file["sha256"] for row in self.catalog.values() for file in listed_files(row)]
         files = [path for path, sha256 in zip(paths, digests, strict=True) if sha256.startswith(name)]
         if len(found) + len(files) > 1:
             names = [row["segment_id"] for _, row in found] + files
@@ -209,7 +210,7 @@ class _Made:
         media = [
             (take, file)
             for take, row in self.catalog.items()
-            for file in row["media"]
+            for file in listed_files(row)
             if path == file["path"] or name == PurePosixPath(file["path"]).name
         ]
         if len({file["path"] for _, file in media}) > 1:
@@ -364,7 +365,7 @@ class _Made:
 
     def _recordings(self, takes: Iterable[str]) -> Iterator[Link]:
         for take in dict.fromkeys(takes):
-            for file in self.catalog[take]["media"] if take in self.catalog else ():
+            for file in listed_files(self.catalog.get(take, {})):
                 detail = f"{file['role']} of {take}, {file['size']} bytes"
                 yield Link(direction="from", what="recording", name=file["path"], digest=file["sha256"], detail=detail)
 

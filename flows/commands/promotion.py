@@ -59,19 +59,20 @@ def score(
 
     from tasks.metrics.table import METRICS
     from tasks.promote import names
-    from tasks.score import read_scores
+    from tasks.score import HEADLINES, read_scores
     from tasks.versions.repro import repro
 
     repro(["code", "score"], force=force, dry=dry_run, quiet=as_json)
     if dry_run:
         return
     rows = [row for family in names() for row in read_scores(family)]
+    metrics = {metric.key: metric for metric in METRICS}
     if as_json:
         print_json([{**vars(row), "figures": dict(row.figures)} for row in rows])
         return
     table = Table("family", "system", "take", "", "figures")
     for row in rows:
-        shown = [metric for metric in METRICS if metric.key in row.figures and metric.direction != "none"][:3]
+        shown = [metrics[key] for key in HEADLINES if key in row.figures]
         words = ", ".join(f"{metric.label} {row.figures[metric.key]:.{metric.digits}f}" for metric in shown)
         if row.role in ("", "model"):
             table.add_row(row.family, row.system, row.take, "apart" if row.apart else "", words)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tasks.errors import DamagedData
+from tasks.intake.listed import listed_files
 from tasks.takes import Take
 from tasks.versions.history import HistoryError, Version
 
@@ -65,7 +66,7 @@ def made_takes(version: Version) -> set[str]:
     """Return the accepted takes whose files a stage of the project made, such as the filmed ones."""
     made = tuple(f"{path}/" for path in version.hashes("outs"))
     rows = json.loads(version.result(INGESTED, "catalog.json").read_bytes())
-    return {row["take"] for row in rows if any(one["path"].startswith(made) for one in row.get("media", ()))}
+    return {row["take"] for row in rows if any(one["path"].startswith(made) for one in listed_files(row))}
 
 
 def newly_quarantined(old: Version, new: Version) -> tuple[Mapping[str, str], ...]:

@@ -170,16 +170,19 @@ class Version:
     def behind(self) -> dict[str, str]:
         """Return the families that were trained on an earlier data set than this version has, each with its data set.
 
-        They are not broken: their figures are those of the data that they learned from.
+        They are not broken: their figures are those of the data that they learned from. A family that params.yaml no
+        longer names is none of them.
         """
         made = self.hashes("outs")
+        named = (yaml.safe_load(self.text("params.yaml") or "") or {}).get("families")
         found: dict[str, str] = {}
         for name, stage in self.lock["stages"].items():
             verb, _, family = name.partition("@")
-            if verb == "train":
-                read = ((str(row["path"]), row["md5"]) for row in stage.get("deps") or ())
-                if other := next((path for path, md5 in read if made.get(path, md5) != md5), None):
-                    found[family] = other
+            if verb != "train" or (named is not None and family not in named):
+                continue
+            read = ((str(row["path"]), row["md5"]) for row in stage.get("deps") or ())
+            if other := next((path for path, md5 in read if made.get(path, md5) != md5), None):
+                found[family] = other
         return found
 
     def made(self, folder: str, *, md5: str | None = None) -> dict[str, Path]:

@@ -250,7 +250,7 @@ def _outs(files: Sequence[str], texts: Sequence[bytes | None], where: str) -> di
             ]
         else:
             try:
-                outs = yaml.load(text, Loader=LOADER)["outs"]  # noqa: S506 - a safe loader
+                outs = LOADER(text).get_single_data()["outs"]
                 rows = [(str(out["path"]), str(out.get("md5", ""))) for out in outs]
             except (yaml.YAMLError, TypeError, KeyError, AttributeError):
                 raise DamagedData(f"{file} of {where} cannot be read") from None

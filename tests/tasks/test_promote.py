@@ -169,6 +169,8 @@ def test_a_family_that_is_behind_its_data_is_promoted_from_the_revision_that_tra
     assert "d" not in promoted("HEAD").learned
     assert read_version(WORKSPACE).behind() == {"toy": "data/chunked/scores"}
     assert read_version("HEAD").behind() == {}
+    Path("params.yaml").write_text(PARAMS % 2 + "families: {tuba: scores}\n")
+    assert read_version(WORKSPACE).behind() == {}  # params.yaml no longer names it
 
 
 @pytest.mark.usefixtures("project")
