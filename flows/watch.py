@@ -182,7 +182,10 @@ def compare_with_last(record: Record) -> Comparison | None:
         refused = comparison.quarantined
     except HistoryError as error:
         _say(f"the last commit has nothing to compare with: {error}")
-    record.quarantined += first_reported(memory, refused, at=_now())
+    new = first_reported(memory, refused, at=_now())
+    for row in new:
+        _say(f"quarantined {row['take']}: {row['kind']}: {row['reason']}")
+    record.quarantined += new
     memory.save()
     # What `add` only probed, ingest has decoded: a take that it refuses has not come in after all.
     names = {str(row["take"]) for row in refused}
