@@ -7,7 +7,6 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterEndTime
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import prefect_server
 
@@ -33,7 +32,7 @@ def trim_runs(before: datetime) -> int | None:
         return None
     ended = FlowRunFilter(end_time=FlowRunFilterEndTime(before_=before))
     n_deleted = 0
-    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    with prefect_server() as server, server.connected(), get_client(sync_client=True) as client:
         while runs := client.read_flow_runs(flow_run_filter=ended, sort=FlowRunSort.ID_DESC, limit=RUNS_AT_ONCE):
             for run in runs:
                 client.delete_flow_run(run.id)

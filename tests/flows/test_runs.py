@@ -6,7 +6,6 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 
 from flows.runs import trim_runs
@@ -22,7 +21,7 @@ def night() -> None:
 
 def test_what_ended_before_is_deleted_and_what_came_later_or_still_runs_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))  # a server of its own: other tests ask theirs for their runs
-    with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    with prefect_server() as server, server.connected(), get_client(sync_client=True) as client:
         running = client.create_flow_run(night, state=Running())
         early = [client.create_flow_run(night, state=Completed()) for _ in range(3)]
         moment = datetime.now(UTC)
