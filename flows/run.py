@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -351,9 +351,9 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
     """
     started, cpu = time.perf_counter(), time.process_time()
     underway = {"stage": stage, "began_at": time.time(), "take": None, "line": None}
-    UNDERWAY.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(UNDERWAY, json.dumps(underway) + "\n")
     try:
+        UNDERWAY.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(UNDERWAY, json.dumps(underway) + "\n")
         params = read_params()
         families = families_of(params)
         check_code(stage, families)
@@ -374,7 +374,8 @@ def run_stage(flow: Flow[..., Any], stage: str, sections: Sections, arguments: S
     except (PipelineError, OSError) as error:
         named = named_error(error, STATE) if isinstance(error, OSError) else error
         line = str(named) if str(named).startswith(f"{stage}:") else f"{stage}: {named}"
-        write_whole(UNDERWAY, json.dumps({**underway, "take": getattr(named, "take", None), "line": line}) + "\n")
+        with suppress(PipelineError, OSError):  # a full disk has no room for this either
+            write_whole(UNDERWAY, json.dumps({**underway, "take": getattr(named, "take", None), "line": line}) + "\n")
         if Settings().debug or not isinstance(named, PipelineError):
             raise
         print(line, file=sys.stderr)  # noqa: T201
