@@ -12,8 +12,9 @@ from tasks.errors import PipelineError
 from tasks.evaluate import EvaluateParams
 from tasks.families import families_of
 from tasks.features.polyphony import TranscribeParams
+from tasks.numerics import pin_networks
 from tasks.params import read_params
-from tasks.promote import check_expected, names, read_promoted
+from tasks.promote import check_expected, names, read_promoted, shared_numerics
 from tasks.score import SCORED, ScoreParams, inputs, score_figures, score_take, takes_to_score
 from tasks.step import prune, write_whole
 from tasks.synthesize import SynthesizeParams
@@ -29,6 +30,7 @@ def score(synthesize: SynthesizeParams, evaluate: EvaluateParams, notes: Transcr
     params = ScoreParams(synthesize=synthesize, evaluate=evaluate, notes=notes)
     work = TakeWork(run=score_take, inputs=inputs, tools=check_tools(["ffmpeg", "fluidsynth", "soundfont"]))
     families = names()
+    pin_networks(shared_numerics(families))  # before a family is loaded: torch reads its settings when it is imported
     summaries: list[Summary] = []
     SCORED.mkdir(parents=True, exist_ok=True)
     with one_at_a_time("score"):

@@ -5,10 +5,6 @@ DVC's cache: stages that neither reaches are not run again. What separates it fr
 cause moved, beside all the others.
 """
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,11 @@ from tasks.compare import CompareParams, compare_versions
 from tasks.errors import PipelineError
 from tasks.versions.causes import Changed, read_params_of
 from tasks.versions.comparison import Comparison
-from tasks.versions.history import HistoryError, Version, git, read_version
+from tasks.versions.history import HistoryError, Version, read_version
+from tasks.versions.worktree import lend_worktree, reproduce_in, take_files
 
 FOUND = Path(".audiate/attribute")
 RECORDINGS = ("data/raw.dvc", "data/raw", "data/sample")
-TOOLS = "data/tools.json"
 SEPARABLE = ("data", "params", "seed")
 
 
@@ -67,38 +63,15 @@ def attribute(
     undone = {}
     for cause in named:
         tell(f"attribute: {family} of {new.name} with the {cause} of {old.name}")
-        folder = (new.root / FOUND / f"{family}-{cause}").resolve()
-        _remove(folder, new.root)
-        git(["worktree", "add", "--detach", str(folder), new.commit], root=new.root)
-        try:
-            _share_cache(folder, new)
+        with lend_worktree(new, new.root / FOUND / f"{family}-{cause}") as folder:
             if cause == "data":
-                _take_recordings(folder, old.commit)
+                take_files(folder, old.commit, RECORDINGS)
             else:
                 _undo_params(folder, new, causes.params if cause == "params" else causes.seed)
-            _repro(folder, family)
+            reproduce_in(folder, f"evaluate@{family}")
             rerun = read_version(str(folder), root=new.root)
             undone[cause] = compare_versions(rerun, new, params)
-        finally:
-            _remove(folder, new.root)
     return undone
-
-
-def _share_cache(folder: Path, version: Version) -> None:
-    """Let a worktree use the project's cache, and the tools that were checked when it was set up."""
-    config = f"[cache]\n    dir = {version.cache.parents[1].resolve()}\n"
-    (folder / ".dvc" / "config.local").write_text(config, encoding="utf-8")
-    if (version.root / TOOLS).is_file():
-        (folder / TOOLS).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(version.root / TOOLS, folder / TOOLS)
-
-
-def _take_recordings(folder: Path, commit: str) -> None:
-    for path in RECORDINGS:
-        if git(["ls-tree", "--name-only", commit, "--", path], root=folder).strip():
-            git(["checkout", commit, "--", path], root=folder)
-        elif git(["ls-files", "--", path], root=folder).strip():
-            git(["rm", "-r", "-q", "--", path], root=folder)
 
 
 def _undo_params(folder: Path, new: Version, changed: Iterable[Changed]) -> None:
@@ -112,22 +85,3 @@ def _undo_params(folder: Path, new: Version, changed: Iterable[Changed]) -> None
         if isinstance(section, dict) and last in section and one.old is not None:
             section[last] = one.old
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-
-
-def _repro(folder: Path, family: str) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
-    for arguments in (["checkout", "--quiet", "--force"], ["repro", "--quiet", f"evaluate@{family}"]):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-        # What checkout cannot restore, repro makes again.
-        if done.returncode and arguments[0] == "repro":
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise PipelineError(f"dvc repro evaluate@{family} in {folder}: {lines[-1] if lines else done.returncode}")
-
-
-def _remove(folder: Path, root: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    git(["worktree", "prune"], root=root)

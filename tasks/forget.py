@@ -19,12 +19,13 @@ from tasks.errors import DamagedData, PipelineError
 from tasks.ingest import FILMED, RAW, SAMPLE
 from tasks.intake.folder import SCORE_SUFFIXES, TAKE_FILE, shown
 from tasks.intake.listed import listed_files
+from tasks.promote import names as promoted_families
+from tasks.promote import read_promoted
 from tasks.step import Verified, write_whole
-from tasks.versions.history import LOCK, WORKSPACE
+from tasks.versions.history import INDEX, LOCK, TRAIN, WORKSPACE, NotCachedError, read_version
 from tasks.versions.objects import Lists, ObjectsError, Shelf, Stored, opened_shelves, stored_versions
 from tasks.versions.publish import default_remote
 from tasks.versions.raw import writing_raw
-from tasks.versions.stages import read_stages
 
 DATA = Path("data")
 FORGOTTEN = INCOMING / ".forgotten"
@@ -289,17 +290,26 @@ def _recordings(names: Sequence[str]) -> set[str]:
 
 
 def _models(names: Sequence[str]) -> Iterator[Learned]:
-    """Yield the families whose present models learned from the takes, by dvc.lock and the indexes of chunk."""
-    if not Path(LOCK).is_file():
-        return
-    for stage, about in read_stages(Path(LOCK).read_text(encoding="utf-8"), where=LOCK).items():
-        verb, _, family = stage.partition("@")
-        for folder in about.deps if verb == "train" else ():
-            index = _read(Path(folder) / "takes.json", dict)
+    """Yield the families whose present weights learned from the takes: those that were trained last, and the promoted.
+
+    Either may have learned from an earlier index than the one that lies here. One that nobody has any more is taken for
+    the one that lies here.
+    """
+    if Path(LOCK).is_file():
+        version = read_version(WORKSPACE)
+        for family in sorted(name.removeprefix(TRAIN) for name in version.lock["stages"] if name.startswith(TRAIN)):
+            try:
+                index = version.index_of(family)
+            except NotCachedError:
+                index = _read(Path(version.data_of(family)[0]) / INDEX, dict)
             for name in names:
                 how = LEARNED.get(str(index.get(name, {}).get("part")))
                 if how is not None:
                     yield Learned(family=family, take=name, how=how, paths=tuple(_of_family(family)))
+    for family in promoted_families():
+        for name in sorted(set(names) & read_promoted(family).learned.keys()):
+            how = "its promoted weights were trained or validated on it"
+            yield Learned(family=family, take=name, how=how, paths=tuple(_of_family(family)))
 
 
 def _of_family(family: str) -> Iterator[str]:

@@ -6,19 +6,19 @@ from, what it learned from, and the parameters of the arrays that it expects. DV
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import DamagedData, ParamsError, PipelineError
-from tasks.numerics import networks_of
+from tasks.numerics import Networks, networks_of
 from tasks.params import read_params
 from tasks.step import file_sha256, json_sha256, whole_folder
 from tasks.versions.history import HistoryError, Version, read_version
 from tasks.versions.raw import track
 
-PROMOTED, TRAINED, CHUNKED = Path("data/promoted"), "data/trained", "data/chunked"
+PROMOTED, TRAINED = Path("data/promoted"), "data/trained"
 ABOUT = "promoted.json"
 EXPECTED = ("extract", "chunk", "segments")
 """Sections of params.yaml that shape the arrays a family learns from: others are other inputs."""
@@ -77,26 +77,22 @@ def promote(family: str, version: Version, *, tell: Callable[[str], None], dry_r
             failed, or the disk is full.
     """
     version = _as_committed(version, family)
-    stages = version.lock["stages"]
-    trained = stages.get(f"train@{family}")
-    if trained is None:
-        known = sorted(name.partition("@")[2] for name in stages if name.startswith("train@"))
+    known = version.families()
+    if family not in known:
         raise ParamsError(f"{version.name} has not trained {family!r}, expected one of {', '.join(known) or 'none'}")
     weights = version.made(f"{TRAINED}/{family}")
-    read = {str(row["path"]): str(row["md5"]) for row in trained["deps"]}
-    [data] = [path for path in read if path.startswith(f"{CHUNKED}/")]
-    if read[data] != version.hashes("outs").get(data):
+    (data, _), takes = version.data_of(family), version.index_of(family)
+    if family in version.behind():
         raise PipelineError(
             f"{family} of {version.name} was trained on an earlier {data} than {version.name} has: promote it from "
             f"the revision that trained it, or train it anew with `audiate train {family}`"
         )
-    takes = json.loads(version.made(data, md5=read[data])["takes.json"].read_bytes())
     promoted = Promoted(
         family=family,
         kind=data.rpartition("/")[2],
         commit=version.commit,
         data_version=_data_version(version),
-        params=_expected(stages),
+        params=_expected(version.lock["stages"]),
         learned={name: str(row["piece"]) for name, row in sorted(takes.items()) if row["part"] != "test"},
         files={name: file_sha256(path) for name, path in sorted(weights.items())},
     )
@@ -191,7 +187,7 @@ def serving(family: str) -> Path:
     return PROMOTED / family
 
 
-def shared_numerics(families: list[str]) -> str:
+def shared_numerics(families: Sequence[str]) -> Networks:
     """Return the numerics that promoted families were trained with: one process can have one kind alone.
 
     Raises:

@@ -5,8 +5,9 @@ is a value a seed of each figure, in ``data/replicates/FAMILY.json``, which git 
 """
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,21 @@ import numpy as np
 
 from tasks.code import stage_digest
 from tasks.errors import DamagedData, ParamsError
-from tasks.evaluate import EvaluateParams, evaluate_family
 from tasks.families import load_family
-from tasks.features.polyphony import TranscribeParams
 from tasks.numerics import Networks
 from tasks.params import Section
-from tasks.step import file_sha256, json_sha256, write_whole
+from tasks.score import ScoreParams, sound_and_evaluate
+from tasks.step import Verified, contents_digest, json_sha256, write_whole
 from tasks.store.tables import read_table
-from tasks.synthesize import SynthesizeParams, synthesize_family
-from tasks.train import train_family
+from tasks.train import open_data_set, train_family, training_inputs
 from tasks.versions.differences import mean_figures
 from tasks.versions.noise import REPLICATES, replicates_text
 
+TRUTH = Path("data/truth.json")
 FOUND = Path(".audiate/replicates")
 SEED = "seed"
 
 Figures = dict[str, dict[str, float]]
-
-
-class Stages(Section):
-    """The sections of params.yaml that a family's figures follow from, but its own."""
-
-    synthesize: SynthesizeParams
-    evaluate: EvaluateParams
-    notes: TranscribeParams
-    networks: Networks
 
 
 def replicate(
@@ -46,7 +37,8 @@ def replicate(
     n_seeds: int,
     *,
     params: Section,
-    stages: Stages,
+    stages: ScoreParams,
+    networks: Networks,
     data: Path,
     accelerator: str,
     workers: int,
@@ -61,6 +53,7 @@ def replicate(
         n_seeds: how many, at least 2: those after the seed of params.yaml.
         params: the family's own section.
         stages: the sections of the stages after training.
+        networks: the numerics.
         data: the data set of its kind.
         accelerator: Lightning's word.
         workers: threads that synthesize and score.
@@ -80,14 +73,7 @@ def replicate(
     if not isinstance(own.get(SEED), int):
         raise ParamsError(f"params.yaml: train.{family} has no {SEED}: nothing of it follows from one")
     seeds = [own[SEED] + number for number in range(1, n_seeds + 1)]
-    kind = {family: load_family(family).data}
-    key = json_sha256(
-        {
-            "code": [stage_digest(f"{stage}@{family}", kind) for stage in ("train", "synthesize", "evaluate")],
-            "params": [{**own, SEED: None}, stages.model_dump(mode="json")],
-            "data": [file_sha256(data / name) for name in ("takes.json", "segments.parquet")],
-        }
-    )[:16]
+    key = _key(family, {**own, SEED: None}, stages, networks, data)[:16]
     found = []
     for number, seed in enumerate(seeds):
         path = FOUND / f"{family}-{key}-{seed}.json"
@@ -97,6 +83,7 @@ def replicate(
                 family,
                 params.model_copy(update={SEED: seed}),
                 stages,
+                networks,
                 data=data,
                 folder=FOUND / f"{family}-{seed}",
                 accelerator=accelerator,
@@ -110,11 +97,35 @@ def replicate(
     return out
 
 
+def _key(family: str, params: Mapping[str, Any], stages: ScoreParams, networks: Networks, data: Path) -> str:
+    """Return the digest of all that the figures of a seed follow from, the seed and the machine left out."""
+    kind = load_family(family).data
+    opened = open_data_set(kind, data)
+    verified = Verified(Path(os.devnull))
+    return json_sha256(
+        {
+            **training_inputs(family, kind, opened, params, networks),
+            "later": [stage_digest(f"{stage}@{family}", {family: kind}) for stage in ("synthesize", "evaluate")],
+            "stages": stages.model_dump(mode="json"),
+            "tested": {take: contents_digest(data / take, verified) for take in opened.takes("test")},
+            "truth": TRUTH.read_text(encoding="utf-8") if TRUTH.is_file() else None,
+        }
+    )
+
+
 def _figures_of(
-    family: str, params: Section, stages: Stages, *, data: Path, folder: Path, accelerator: str, workers: int
+    family: str,
+    params: Section,
+    stages: ScoreParams,
+    networks: Networks,
+    *,
+    data: Path,
+    folder: Path,
+    accelerator: str,
+    workers: int,
 ) -> Figures:
     """Run the three stages of a family in a folder that is removed, and return each system's mean figures."""
-    trained, synthesized, evaluated = (folder / name for name in ("trained", "synthesized", "evaluated"))
+    trained = folder / "trained"
     folder.mkdir(parents=True, exist_ok=True)
     train_family(
         family,
@@ -123,31 +134,14 @@ def _figures_of(
         out=trained,
         resume_root=folder / "resume",
         accelerator=accelerator,
-        networks=stages.networks,
+        networks=networks,
     )
-    performances = synthesize_family(
-        family,
-        data=data,
-        trained=trained,
-        out=synthesized,
-        params=stages.synthesize,
-        accelerator=accelerator,
-        workers=workers,
+    tables = sound_and_evaluate(
+        family, data=data, trained=trained, folder=folder, params=stages, accelerator=accelerator, workers=workers
     )
-    for _ in performances:
-        pass
-    evaluate_family(
-        family,
-        data=data,
-        trained=trained,
-        synthesized=synthesized,
-        out=evaluated,
-        params=stages.evaluate,
-        transcribe_params=stages.notes,
-        workers=workers,
-        accelerator=accelerator,
-    )
-    figures = mean_figures(read_table(evaluated / "takes.parquet"))
+    if tables is None:
+        raise DamagedData(f"{data}: {family} sounded none of the test takes")
+    figures = mean_figures(read_table(tables / "takes.parquet"))
     shutil.rmtree(folder)
     return figures
 

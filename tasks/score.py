@@ -116,35 +116,69 @@ def score_take(take: ScoredTake, out: Path, params: ScoreParams) -> None:
         DamagedData: arrays, weights or what a family made are not whole.
         ToolError: the disk is full.
     """
-    trained = PROMOTED / take.family
     with TemporaryDirectory(prefix=".", suffix=".partial", dir=SCORED) as scratch:
-        data, sounds, tables = (Path(scratch) / name for name in ("data", "sounds", "tables"))
+        data = Path(scratch) / "data"
         lend_take(CHUNKED / take.kind, take.name, data)
-        made = synthesize_family(
+        tables = sound_and_evaluate(
             take.family,
             data=data,
-            trained=trained,
-            out=sounds,
-            params=params.synthesize,
+            trained=PROMOTED / take.family,
+            folder=Path(scratch),
+            params=params,
             accelerator=take.accelerator,
             workers=1,
         )
-        if sum(1 for _ in made):
-            evaluate_family(
-                take.family,
-                data=data,
-                trained=trained,
-                synthesized=sounds,
-                out=tables,
-                params=params.evaluate,
-                transcribe_params=params.notes,
-                workers=1,
-                accelerator=take.accelerator,
-            )
-            for path in sorted(tables.iterdir()):
-                shutil.move(path, out / path.name)
+        for path in sorted(tables.iterdir()) if tables is not None else ():
+            shutil.move(path, out / path.name)
     about = {key: value for key, value in asdict(take).items() if key != "accelerator"}
     (out / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def sound_and_evaluate(
+    family: str, *, data: Path, trained: Path, folder: Path, params: ScoreParams, accelerator: str, workers: int
+) -> Path | None:
+    """Let a family's weights sound the test takes of a data set, and evaluate that.
+
+    Args:
+        family: its name.
+        data: the data set.
+        trained: the weights.
+        folder: that sounds and tables are written in.
+        params: of both verbs.
+        accelerator: Lightning's word.
+        workers: threads.
+
+    Returns:
+        The folder of the tables; None where the family knows the instrument of no take.
+
+    Raises:
+        DamagedData: arrays, weights or what the family made are not whole.
+        ToolError: the disk is full.
+    """
+    sounds, tables = folder / "synthesized", folder / "evaluated"
+    made = synthesize_family(
+        family,
+        data=data,
+        trained=trained,
+        out=sounds,
+        params=params.synthesize,
+        accelerator=accelerator,
+        workers=workers,
+    )
+    if not sum(1 for _ in made):
+        return None
+    evaluate_family(
+        family,
+        data=data,
+        trained=trained,
+        synthesized=sounds,
+        out=tables,
+        params=params.evaluate,
+        transcribe_params=params.notes,
+        workers=workers,
+        accelerator=accelerator,
+    )
+    return tables
 
 
 def read_scores(family: str) -> Iterator[Score]:

@@ -5,6 +5,7 @@ nothing is computed. What lies under ``data/`` is believed: `audiate doctor` say
 """
 
 import difflib
+import glob
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from tasks.figures import figure_names, figure_of, no_figure, system_of
 from tasks.intake.listed import listed_files
 from tasks.step import json_sha256
 from tasks.store.tables import read_table
+from tasks.versions.history import WORKSPACE, NotCachedError, Version, read_version
 from tasks.versions.stages import Stage, after, before, maker_of, read_stages
 
 DATA = "data"
@@ -140,6 +142,23 @@ class _Made:
         path = f"{DATA}/chunked/{data_set}/takes.json"
         return self._json(path, dict) if (self.root / path).is_file() else {}
 
+    def learned(self, family: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return what the index said of the takes when a family was trained; that of now where nobody has it."""
+        if family not in self._learned_from:
+            try:
+                self._learned_from[family] = self._version.index_of(family)
+            except NotCachedError:
+                self._learned_from[family] = self.index(self.families[family])
+        return self._learned_from[family]
+
+    @cached_property
+    def _version(self) -> Version:
+        return read_version(WORKSPACE, root=self.root)
+
+    @cached_property
+    def _learned_from(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+        return {}
+
     def segments(self, data_set: str, columns: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Return the index of a data set's segments."""
         return read_table(self.root / DATA / "chunked" / data_set / "segments.parquet", columns)
@@ -253,7 +272,6 @@ class _Made:
                 raise TraceError(f"{subject} has no row for {row!r}, expected one of: {there}")
             subject += f"/{row}"
             detail = ", ".join(f"{found[0]:g}" for found in rows.values())
-        kind = self.families.get(family, "")
         links = [
             Link(
                 direction="from",
@@ -265,7 +283,7 @@ class _Made:
             for name, found in rows.items()
         ]
         tested = dict.fromkeys(name.partition("/")[0] for name in rows)
-        learned = {take: row["part"] for take, row in self.index(kind).items() if row["part"] != "test"}
+        learned = {take: row["part"] for take, row in self.learned(family).items() if row["part"] != "test"}
         links += [
             Link(direction="from", what=LEARNED[part], name=take, digest=self.catalog.get(take, {}).get("digest", ""))
             for take, part in learned.items()
@@ -296,7 +314,7 @@ class _Made:
         for family, kind in self.families.items():
             if kind != data_set:
                 continue
-            links.append(self._learned(family, take, str(row["part"])))
+            links += self._learned(family, take)
             links += self._figures(family, lambda _, ids: chosen in ids)
         links += self._report_of(take)
         detail = (
@@ -328,11 +346,10 @@ class _Made:
         earlier = before(stage.name, self.stages)
         links: list[Link] = []
         if family:
-            kind = self.families.get(family, "")
             verb = stage.name.partition("@")[0]
             learned = [
                 (take, row["part"])
-                for take, row in self.index(kind).items()
+                for take, row in self.learned(family).items()
                 if (row["part"] != "test" or verb != "train") and (not takes or take in takes or row["part"] != "test")
             ]
             links += [
@@ -439,14 +456,21 @@ class _Made:
         for family, kind in self.families.items():
             if kind != data_set:
                 continue
-            yield self._learned(family, take, part)
+            yield from self._learned(family, take)
             yield from self._figures(family, lambda row, _: row.partition("/")[0] == take)
+        for folder in sorted((self.root / DATA / "scored").glob(f"*/{glob.escape(take)}")):
+            name = folder.relative_to(self.root).as_posix()
+            yield Link(direction="into", what="scored", name=name, detail=f"by promoted {folder.parent.name}")
         yield from self._report_of(take)
 
-    def _learned(self, family: str, take: str, part: str) -> Link:
+    def _learned(self, family: str, take: str) -> Iterator[Link]:
+        """Yield what a family's weights had of a take, where they had it: they may be behind their data."""
+        part = str(self.learned(family).get(take, {}).get("part", ""))
+        if not part:
+            return
         out = f"{DATA}/trained/{family}"
         md5 = self.stages[f"train@{family}"].outs.get(out, "")
-        return Link(direction="into", what=LEARNED[part].replace(" on", " with"), name=out, digest=md5, detail=take)
+        yield Link(direction="into", what=LEARNED[part].replace(" on", " with"), name=out, digest=md5, detail=take)
 
     def _figures(self, family: str, rests_on: Callable[[str, Sequence[str]], bool]) -> Iterator[Link]:
         """Yield the systems of a family with rows that rest on something, by the row's name and its segments."""

@@ -22,18 +22,22 @@ def replicate(
 
     from flows.run import Settings
     from tasks.families import load_family
+    from tasks.numerics import NumericsParams, pin_networks
     from tasks.params import read_params, section_values
-    from tasks.replicate import Stages
     from tasks.replicate import replicate as work
+    from tasks.score import ScoreParams
 
     values = read_params()
+    networks = section_of("numerics", NumericsParams).networks
+    pin_networks(networks)  # before the family is loaded
     adapter, settings = load_family(family), Settings()
     named = {name: section_values(values, name) for name in ("synthesize", "evaluate", "notes")}
     path = work(
         family,
         seeds,
         params=adapter.params_class.parse(section_values(values, f"train.{family}"), f"train.{family}"),
-        stages=Stages.parse({**named, "networks": section_values(values, "numerics.networks")}, "params.yaml"),
+        stages=ScoreParams.parse(named, "params.yaml"),
+        networks=networks,
         data=Path("data/chunked") / adapter.data,
         accelerator=settings.accelerator,
         workers=settings.workers,

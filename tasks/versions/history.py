@@ -18,11 +18,14 @@ import yaml
 from dvc.config import Config, ConfigError
 
 from tasks.errors import DamagedData, PipelineError
+from tasks.versions.stages import LOADER
 
 WORKSPACE = "WORKSPACE"
 """The name of the working tree where a git revision is expected."""
 
 LOCK = "dvc.lock"
+TRAIN = "train@"  # begins the name of the stage that trains a family
+CHUNKED, INDEX = PurePosixPath("data/chunked"), "takes.json"
 GIT_TIMEOUT_S = 60
 MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -167,22 +170,58 @@ class Version:
             raise HistoryError(f"{self.name}: {folder} holds no {name}")
         return self._cached(found, folder)
 
+    def families(self) -> list[str]:
+        """List the families that were trained in this version and that its params.yaml still names, sorted."""
+        trained = sorted(name.removeprefix(TRAIN) for name in self.lock["stages"] if name.startswith(TRAIN))
+        named = (yaml.safe_load(self.text("params.yaml") or "") or {}).get("families")
+        return [family for family in trained if named is None or family in named]
+
     def behind(self) -> dict[str, str]:
         """Return the families that were trained on an earlier data set than this version has, each with its data set.
 
-        They are not broken: their figures are those of the data that they learned from. A family that params.yaml no
-        longer names is none of them.
+        They are not broken: their figures are those of the data that they learned from.
         """
         made = self.hashes("outs")
-        named = (yaml.safe_load(self.text("params.yaml") or "") or {}).get("families")
         found: dict[str, str] = {}
-        for name, stage in self.lock["stages"].items():
-            verb, _, family = name.partition("@")
-            if verb != "train" or (named is not None and family not in named):
-                continue
-            read = ((str(row["path"]), row["md5"]) for row in stage.get("deps") or ())
+        for family in self.families():
+            read = ((str(row["path"]), row["md5"]) for row in self.lock["stages"][f"{TRAIN}{family}"].get("deps") or ())
             if other := next((path for path, md5 in read if made.get(path, md5) != md5), None):
                 found[family] = other
+        return found
+
+    def data_of(self, family: str) -> tuple[str, str]:
+        """Return the data set that a family was trained on, and its hash then.
+
+        Raises:
+            HistoryError: the family was not trained in this version.
+        """
+        stage = self.lock["stages"].get(f"{TRAIN}{family}") or {}
+        for row in stage.get("deps") or ():
+            if PurePosixPath(row["path"]).parent == CHUNKED:
+                return str(row["path"]), str(row["md5"])
+        raise HistoryError(f"{self.name} has not trained {family}")
+
+    def index_of(self, family: str) -> dict[str, dict[str, Any]]:
+        """Return what the index of a family's data set said of each take when the family was trained, by name.
+
+        A family that is behind its data learned from an earlier index than the one that lies here.
+
+        Raises:
+            HistoryError: the family was not trained in this version, or that index is not in the cache.
+            DamagedData: what the cache holds is not what its hash says, or is no index.
+        """
+        data, md5 = self.data_of(family)
+        try:
+            path = self.made(data, md5=md5)[INDEX]
+        except NotCachedError:
+            path = self.root / data / INDEX
+            is_that_one = self.commit is None and self.hashes("outs").get(data) == md5 and path.is_file()
+            if not is_that_one:
+                raise
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+        except ValueError:
+            raise DamagedData(f"{data}/{INDEX} of {self.name} is no index of takes") from None
         return found
 
     def made(self, folder: str, *, md5: str | None = None) -> dict[str, Path]:
@@ -245,7 +284,7 @@ def read_version(name: str, *, root: Path = Path()) -> Version:
     if text is None:
         raise HistoryError(f"{name} has no {LOCK}: nothing was reproduced and committed there")
     try:
-        lock = yaml.safe_load(text)
+        lock = LOADER(text).get_single_data()
         stages = dict(lock["stages"])
     except (yaml.YAMLError, TypeError, KeyError, ValueError):
         raise DamagedData(f"{LOCK} of {name} cannot be read") from None

@@ -21,6 +21,7 @@ from flows.server import is_healthy, prefect_server
 from tasks.add import AddRow, AddSummary
 from tasks.errors import ParamsError
 from tasks.night import Failure, Record
+from tasks.score import Score
 from tasks.versions.publish import PushError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,26 @@ def test_what_is_still_copied_is_left_alone_and_said(project, offered, record, c
     assert offered == []
     assert record.waiting == [{"entry": "half", "reason": "b.mid.part is still being copied"}]
     assert "left for the next run: half" in capsys.readouterr().err
+
+
+def test_the_gate_decides_on_what_came_in_and_its_word_is_in_the_record(project, record, monkeypatch, capsys):
+    row = {"family": "net", "system": "net", "role": "model", "piece": "p", "apart": False}
+    scores = [Score(**row, take=take, figures={"onset_f1": f1}) for take, f1 in (("old/a", 0.75), ("new/a", 0.25))]
+    monkeypatch.setattr(watching, "names", lambda: ["net"])
+    monkeypatch.setattr(watching, "read_scores", lambda family: scores)
+    monkeypatch.setattr(watching, "read_version", lambda name: SimpleNamespace(behind=lambda: {"net": "data"}))
+    monkeypatch.setattr(watching, "families_of", lambda params: {"net": "captures"})
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    rules = {"net/net/onset_f1": {"worse_by": 0.25, "limit": None}}
+    params["gate"] = {"figures": {}, "new_takes": rules, "when_unsure": "hold"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    record.added = ["new"]
+    watching.decide_on(record, None)
+    assert (record.gate, record.scores) == (None, [])  # the same data version: nothing came in
+    watching.decide_on(record, SimpleNamespace(differences=(), added=("new",)))
+    assert (record.behind, [one["take"] for one in record.scores]) == (["net"], ["new/a"])
+    assert record.gate["holds"] is False
+    assert "the gate fell: net/net/onset_f1 of new/a: 0.250 beside 0.750" in capsys.readouterr().err
 
 
 def test_nothing_is_committed_on_top_of_parameters_that_are_not_committed(project, record, monkeypatch):

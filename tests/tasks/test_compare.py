@@ -14,7 +14,7 @@ import yaml
 from tasks.compare import CompareParams, compare_versions, failing
 from tasks.errors import DamagedData, PipelineError
 from tasks.store.tables import write_table
-from tasks.versions.history import WORKSPACE, HistoryError, read_version
+from tasks.versions.history import WORKSPACE, HistoryError, Version, read_version
 from tasks.versions.noise import replicates_text
 from tasks.versions.show import advice, markdown_of, tables_of
 
@@ -526,3 +526,12 @@ def test_the_sounds_and_notes_of_what_moved_most_are_named(project):
     assert (move.take, move.metric, move.old, move.new) == ("a", "onset_f1", 0.5, 0.8)
     assert [Path(path).read_text() for path in (*move.old_sounds, *move.new_sounds)] == ["sound 0", "sound 3"]
     assert [(part.part, part.old, part.new) for part in found.parts] == [("note 62", 1.0, 0.4)]
+
+
+def test_a_family_that_is_behind_its_data_is_told(project, monkeypatch):
+    project.commit(takes=[take("a")], tables={"f": table("a", mr_stft=[1])})
+    monkeypatch.setattr(Version, "behind", lambda _: {"f": "data/chunked/scores"})
+    found = project.compare("HEAD", "HEAD")
+    assert found.behind == ("f",)
+    [changes] = [shown for shown in tables_of(found) if shown.title == "what changed"]
+    assert ("behind", "f", "", "was trained on earlier data than there is") in changes.rows

@@ -288,3 +288,15 @@ def test_a_fresh_clone_is_well_and_a_record_that_cannot_be_read_is_not(project, 
     [(subject, said)] = wrong(deep=True)
     assert subject == "dvc.lock"
     assert "cannot be listed" in said
+
+
+def test_a_family_that_is_behind_its_data_is_well_and_told(shelved):
+    assert "trained" not in " ".join(found.subject for found in examine(deep=False))
+    take = Path("data/raw/a_new")
+    take.mkdir()
+    (take / "cam_x.mp4").write_text("new")
+    for command in (["add", "-q", "data/raw"], ["repro", "-q", "chunk"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, timeout=120)
+    [told] = [found for found in examine(deep=False) if found.subject == "data/trained/net"]
+    assert (told.is_well, told.advice) == (True, "audiate train net")
+    assert told.found == "trained on an earlier data/chunked/scores than there is"

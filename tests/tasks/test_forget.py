@@ -1,5 +1,6 @@
 """A take leaves a project of DVC that really stored it: the folder, what was made of it, every version's files."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -81,6 +82,41 @@ def test_what_stands_here_goes_with_its_memories_and_the_next_run_learns_without
     assert ("C" * 3_000 in weights, "A" * 3_000 in weights) == (False, True)
     assert "c" not in json.loads(Path("data/chunked/scores/takes.json").read_text())
     assert forget(["c"]).models == ()
+
+
+def add_without_training(name):
+    """Take one more take in, as a night does: the family is behind its data then."""
+    folder = Path("data/raw") / name
+    folder.mkdir()
+    (folder / "cam_x.mp4").write_text(name * 3_000)
+    run("dvc", "add", "-q", "data/raw")
+    run("dvc", "repro", "-q", "chunk")
+
+
+def test_weights_that_are_behind_learned_from_what_there_was_then(shelved):
+    add_without_training("a_new")
+    assert json.loads(Path("data/chunked/scores/takes.json").read_text())["a_new"] == {"part": "train"}
+    assert forget(["a_new"]).models == ()
+    assert [model.how for model in forget(["c"]).models] == ["trained on it"]
+    shutil.rmtree(CACHE)  # nobody has the index that they learned from: they are held to have learned from all of now's
+    assert [model.family for model in forget(["a_new"]).models] == ["net"]
+
+
+def test_promoted_weights_that_learned_from_a_take_are_named_and_withdrawn(shelved):
+    promoted = Path("data/promoted/net")
+    promoted.mkdir(parents=True)
+    (promoted / "weights").write_text("older ones")
+    about = {"family": "net", "kind": "scores", "commit": None, "data_version": "v", "params": {}}
+    sha256 = hashlib.sha256(b"older ones").hexdigest()
+    (promoted / "promoted.json").write_text(
+        json.dumps({**about, "learned": {"b": "one"}, "files": {"weights": sha256}})
+    )
+    assert forget(["a"]).models[0].how == "trained on it"
+    found = forget(["b"], withdraw=True, dry_run=False)  # b is for testing now
+    assert [(model.family, model.how) for model in found.models] == [
+        ("net", "its promoted weights were trained or validated on it")
+    ]
+    assert not promoted.exists()
 
 
 def test_withdrawn_models_go_with_what_they_made(shelved):

@@ -108,6 +108,18 @@ FULL = Record(
         Clock(take="a", device="cam_top", verdict="ambiguous", residual_p95_ms=None),
         Clock(take="a", device="mic", verdict="locked", residual_p95_ms=1.5),
     ],
+    scores=[
+        {"family": "net", "system": "net", "take": "a/cam_top", "apart": False, "figure": "onset_f1", "value": 0.25},
+        {"family": "net", "system": "net", "take": "z/cam_top", "apart": True, "figure": "onset_f1", "value": 0.5},
+    ],
+    behind=["net"],
+    gate={
+        "holds": False,
+        "decisions": [
+            {"rule": "net/net/onset_f1", "of": "a/cam_top", "state": "fell", "words": "0.250 beside 0.750"},
+            {"rule": "net/net/onset_f1", "of": "retrained", "state": "held", "words": "the same"},
+        ],
+    },
     stages=[StageCost(stage="ingest", counts={"computed": 1, "reused": 2}, wall_s=3.0, cpu_s=2.0)],
     failed="render: take a: no room",
     failure=Failure(stage="render", take="a", line="render: take a: no room"),
@@ -123,7 +135,11 @@ def test_the_commit_message_says_what_the_notification_says():
         "flagged a/cam_top: truncated",
         "clocks: 1 ambiguous, 1 locked; largest residual 1.50 ms (a/mic)",
         "clock a/cam_top: ambiguous",
+        "net onset_f1 0.25 a/cam_top",
         "71 of 76 figures are the same",
+        "the gate fell",
+        "fell: net/net/onset_f1 of a/cam_top: 0.250 beside 0.750",
+        "behind their data: net",
         "cost: 3 s in 1 stages, 2 s of CPU",
         "data version 1 -> 2",
     ]
@@ -134,6 +150,10 @@ def test_the_markdown_has_every_part_of_the_record():
     for line in (
         "- data version: 1 -> 2, 3 takes",
         "- verdict: 71 of 76 figures are the same",
+        "- gate: the gate fell",
+        "- behind their data: net",
+        "| z/cam_top | net | net | net onset_f1 0.5 | piece is known |",
+        "| net/net/onset_f1 | a/cam_top | fell | 0.250 beside 0.750 |",
         "- failed in: render, take a",
         "| b | TRUNCATED | cut \\| short |",
         "| a | cam_top | truncated |",

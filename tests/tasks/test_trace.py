@@ -1,5 +1,6 @@
 """A project of three takes and one family, planted as the stages write it: everything is found from every name."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -26,6 +27,10 @@ STAGES = {
 }
 
 
+def md5_of(path):
+    return hashlib.md5(path.encode()).hexdigest()  # noqa: S324 - as DVC names it
+
+
 def put(path, value):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +44,10 @@ def row(take):
 
 
 def stage(name, dep, outs, more):
-    rows = [{"path": path, "md5": f"md5 of {path}"} for path in (dep, *more)]
+    rows = [{"path": path, "md5": md5_of(path)} for path in (dep, *more)]
     key = name.replace("@", ".")
     params = {"params.yaml": {key: {"size": 1}}, "data/code.json": {key: "0" * 64, "libraries": "1" * 64}}
-    made = [{"path": path, "md5": f"md5 of {path}"} for path in outs]
+    made = [{"path": path, "md5": md5_of(path)} for path in outs]
     return {"cmd": f"python -m flows.{name}", "deps": rows, "params": params, "outs": made}
 
 
@@ -96,6 +101,26 @@ def test_a_take_that_trained_names_its_recording_its_receipts_and_the_family_but
     assert links(found, "from", "tool") == ["ffmpeg"]
     assert links(found, "into", "trained with") == ["data/trained/net"]
     assert links(found, "into", "figures") == links(found, "into", "report") == []
+
+
+def test_weights_that_are_behind_had_nothing_of_a_take_that_came_later(project):
+    then = {"second": {"part": "validation"}}
+    for content, name in ((json.dumps(then), "takes.json"), (None, ".dir")):
+        text = content or json.dumps([{"relpath": "takes.json", "md5": md5_of(json.dumps(then))}])
+        md5 = md5_of(text)
+        put(f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}{'' if content else name}", text)
+    stages = yaml.safe_load(Path("dvc.lock").read_text())
+    stages["stages"]["train@net"]["deps"][0]["md5"] = f"{md5}.dir"
+    put("dvc.lock", yaml.safe_dump(stages))
+    assert links(trace("first"), "into", "trained with") == []
+    assert links(trace("second"), "into", "validated with") == ["data/trained/net"]
+    assert links(trace("net/net/f1"), "from", "trained on") == []
+
+
+def test_what_promoted_weights_made_of_a_take_is_named(project):
+    put("data/scored/net/third/score.json", {})
+    assert links(trace("third"), "into", "scored") == ["data/scored/net/third"]
+    assert links(trace("first"), "into", "scored") == []
 
 
 def test_a_take_that_was_tested_names_each_system_with_its_rows(project):
