@@ -164,8 +164,8 @@ class Version:
         made = self.hashes("outs").get(folder)
         if made is None:
             raise HistoryError(f"{self.name} has no {folder}: that version ends before the stage that makes it")
-        listed = json.loads(self._cached(made, folder).read_bytes())
-        found = next((row["md5"] for row in listed if row["relpath"] == name), None)
+        listed = read_list(self._cached(made, folder).read_bytes(), where=f"{folder} of {self.name}")
+        found = listed.get(name)
         if found is None:
             raise HistoryError(f"{self.name}: {folder} holds no {name}")
         return self._cached(found, folder)
@@ -238,8 +238,8 @@ class Version:
         md5 = md5 or self.hashes("outs").get(folder)
         if md5 is None:
             raise HistoryError(f"{self.name} has no {folder}: that version ends before the stage that makes it")
-        listed = json.loads(self._cached(md5, folder).read_bytes())
-        return {str(row["relpath"]): self._cached(str(row["md5"]), folder) for row in listed}
+        listed = read_list(self._cached(md5, folder).read_bytes(), where=f"{folder} of {self.name}")
+        return {name: self._cached(own, folder) for name, own in listed.items()}
 
     def _cached(self, md5: str, folder: str) -> Path:
         plain, _, suffix = md5.partition(".")
@@ -256,6 +256,21 @@ class Version:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != plain:
             raise DamagedData(f"{path} was changed after it was made: its md5 is not its name ({folder}, {self.name})")
         return path
+
+
+def read_list(content: bytes, *, where: str) -> dict[str, str]:
+    """Return name to md5 of each file of a folder, from the list that DVC keeps of it.
+
+    Raises:
+        DamagedData: it is no such list, or names a file outside the folder.
+    """
+    try:
+        found = {str(row["relpath"]): str(row["md5"]) for row in json.loads(content)}
+    except (ValueError, KeyError, TypeError):
+        raise DamagedData(f"the list of {where} cannot be read: audiate doctor --deep says more") from None
+    if outside := [name for name in found if not Path(name).parts or {"..", "/"} & set(Path(name).parts)]:
+        raise DamagedData(f"the list of {where} names {outside[0]!r}, expected a file in it")
+    return found
 
 
 def read_version(name: str, *, root: Path = Path()) -> Version:

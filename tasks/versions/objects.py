@@ -5,7 +5,6 @@ DVC stores a file under the md5 of its bytes, and a folder as a list of its file
 are read here. Only objects under ``files/md5`` are looked at: DVC 2 kept its own elsewhere, and they stay.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from dvc_data.hashfile.db import get_index
 
 from tasks.errors import DamagedData, PipelineError
 from tasks.versions.commits import commits_that_changed, contents
-from tasks.versions.history import WORKSPACE, git
+from tasks.versions.history import WORKSPACE, git, read_list
 from tasks.versions.stages import LOADER, read_stages
 
 # Git's patterns of the files that name objects; `.dvc` itself is DVC's own folder.
@@ -274,7 +273,7 @@ class Lists:
         """
         if oid not in self._read:
             shelf = next((shelf for shelf in self.shelves if oid in shelf.sizes), None)
-            self._read[oid] = None if shelf is None else self._parsed(shelf, oid)
+            self._read[oid] = None if shelf is None else read_list(shelf.read(oid), where=f"{oid} in {shelf.name}")
         return self._read[oid]
 
     def objects(self, outs: Mapping[str, str]) -> set[str]:
@@ -284,12 +283,6 @@ class Lists:
             if oid.endswith(".dir"):
                 found |= set((self.files(oid) or {}).values())
         return found
-
-    def _parsed(self, shelf: Shelf, oid: str) -> dict[str, str]:
-        try:
-            return {str(row["relpath"]): str(row["md5"]) for row in json.loads(shelf.read(oid))}
-        except (ValueError, KeyError, TypeError):
-            raise DamagedData(f"{shelf.name}: {oid} is no list of a folder: audiate doctor --deep says more") from None
 
 
 def _one_line(error: object) -> str:

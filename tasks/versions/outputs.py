@@ -21,7 +21,7 @@ from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml
 
 from tasks.errors import DamagedData
-from tasks.versions.history import MD5, HistoryError, read_version
+from tasks.versions.history import MD5, HistoryError, read_list, read_version
 
 State = Literal["missing", "changed", "extra"]
 DIR = ".dir"  # ends the hash of a folder, which is that of its list of files
@@ -185,10 +185,7 @@ class Record:
             return None
         if _bytes_md5(content) + DIR != output.md5:
             return None
-        listed = {str(row["relpath"]): str(row["md5"]) for row in json.loads(content)}
-        if outside := [name for name in listed if not Path(name).parts or {"..", "/"} & set(Path(name).parts)]:
-            raise DamagedData(f"the list of {output.path} names {outside[0]!r}, expected a file in it")
-        return listed
+        return read_list(content, where=str(output.path))
 
     def _topmost(self, folder: Path, name: str) -> str:
         """Return the topmost of a missing file's folders that is missing too, or the file."""

@@ -1,5 +1,6 @@
 """Weights that serve, in a project that DVC really reproduced."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -213,3 +214,19 @@ def test_a_promotion_is_taken_back():
 def test_a_family_that_was_never_trained_is_named_beside_those_that_were():
     with pytest.raises(ParamsError, match="HEAD has not trained 'tuba', expected one of toy"):
         promote("tuba", read_version("HEAD"), tell=print)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_list_that_names_a_file_outside_its_folder_is_refused():
+    """A remote's word: what is copied from it goes where the name says."""
+    lock = Path("dvc.lock").read_text()
+    content = json.dumps([{"relpath": "../../../out", "md5": "0" * 32}])
+    md5 = hashlib.md5(content.encode()).hexdigest()  # noqa: S324 - DVC's name for it
+    path = Path(".dvc/cache/files/md5") / md5[:2] / f"{md5[2:]}.dir"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    made = read_version(WORKSPACE).hashes("outs")["data/trained/toy"]
+    Path("dvc.lock").write_text(lock.replace(made, f"{md5}.dir"))
+    with pytest.raises(DamagedData, match=r"the list of data/trained/toy of WORKSPACE names '\.\./\.\./\.\./out'"):
+        promoted()
+    assert not (PROMOTED / "toy").exists()
