@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -122,7 +123,7 @@ class Version:
         made = (PurePosixPath(path) for path in self.hashes("outs"))
         return sorted(path.name for path in made if path.parent == PurePosixPath(parent))
 
-    @property
+    @cached_property
     def cache(self) -> Path:
         """Folder of the objects in DVC's cache, which hold the results of all commits of this project."""
         return _cache(self.root)
@@ -140,11 +141,10 @@ class Version:
         if made is None:
             return {}
         try:
-            listed = json.loads(self._cached(made, folder).read_bytes())
+            listed = read_list(self._cached(made, folder).read_bytes(), where=f"{folder} of {self.name}")
         except NotCachedError:
             return {}
-        cache = _cache(self.root)
-        paths = {str(row["relpath"]): cache / row["md5"][:2] / row["md5"][2:] for row in listed}
+        paths = {name: self.cache / md5[:2] / md5[2:] for name, md5 in listed.items()}
         return {name: path for name, path in paths.items() if path.is_file()}
 
     def result(self, folder: str, name: str) -> Path:
@@ -245,7 +245,7 @@ class Version:
         plain, _, suffix = md5.partition(".")
         if not MD5.fullmatch(plain) or suffix not in ("", "dir"):
             raise DamagedData(f"{LOCK} of {self.name}: {md5!r} of {folder} is no md5")
-        path = _cache(self.root) / plain[:2] / md5[2:]
+        path = self.cache / plain[:2] / md5[2:]
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -268,7 +268,7 @@ def read_list(content: bytes, *, where: str) -> dict[str, str]:
         found = {str(row["relpath"]): str(row["md5"]) for row in json.loads(content)}
     except (ValueError, KeyError, TypeError):
         raise DamagedData(f"the list of {where} cannot be read: audiate doctor --deep says more") from None
-    if outside := [name for name in found if not Path(name).parts or {"..", "/"} & set(Path(name).parts)]:
+    if outside := [name for name in found if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/"))]:
         raise DamagedData(f"the list of {where} names {outside[0]!r}, expected a file in it")
     return found
 

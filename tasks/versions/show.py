@@ -28,6 +28,8 @@ FIGURES = (
 )
 """Heads of the columns of differences."""
 
+OPEN_SHOWN = 200  # differences that no verdict is given on: nobody reads a thousand of them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -134,7 +136,7 @@ def advice(comparison: Comparison) -> str:
         return same
     said = (
         f"{same}; {called} of the {len(moved)} others {'is' if called == 1 else 'are'} called better or worse, all "
-        f"together: without any difference there is one in {1 - CONFIDENCE:.0%} of comparisons at most"
+        f"together: without any difference there should be one in {1 - CONFIDENCE:.0%} of comparisons"
     )
     pieces = [row.n_pieces for row in moved if row.seen_above is None]
     if len(pieces) == len(moved):
@@ -159,7 +161,11 @@ def markdown_of(comparison: Comparison, more: Sequence[Table] = ()) -> str:
 
 
 def _figures(shown: Sequence[tuple[Difference, Metric]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(
+    """Return the rows of what is called, and of what is open those that moved most beside how far takes are apart."""
+    moved = [row for row, _ in shown if row.verdict == "open"]
+    moved.sort(key=lambda row: -abs(row.difference) / row.spread if row.spread else 0.0)
+    left_out = {id(row) for row in moved[OPEN_SHOWN:]}
+    rows = tuple(
         (
             row.family,
             row.system if row.role in ("", "model") else f"{row.system} ({row.role})",
@@ -173,8 +179,10 @@ def _figures(shown: Sequence[tuple[Difference, Metric]]) -> tuple[tuple[str, ...
             f"{row.verdict}: {row.reason}" if row.reason else row.verdict,
         )
         for row, metric in shown
-        if row.verdict != "same"
+        if row.verdict != "same" and id(row) not in left_out
     )
+    more = (f"and {len(left_out)} more that are open: --json has all", *[""] * (len(FIGURES) - 1))
+    return (*rows, more) if left_out else rows
 
 
 def _is_moved(comparison: Comparison, causes: FamilyCauses) -> bool:

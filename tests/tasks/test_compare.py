@@ -14,6 +14,7 @@ import yaml
 from tasks.compare import CompareParams, compare_versions, failing
 from tasks.errors import DamagedData, PipelineError
 from tasks.store.tables import write_table
+from tasks.versions import show
 from tasks.versions.history import WORKSPACE, HistoryError, Version, read_version
 from tasks.versions.noise import replicates_text
 from tasks.versions.show import advice, markdown_of, tables_of
@@ -535,3 +536,15 @@ def test_a_family_that_is_behind_its_data_is_told(project, monkeypatch):
     assert found.behind == ("f",)
     [changes] = [shown for shown in tables_of(found) if shown.title == "what changed"]
     assert ("behind", "f", "", "was trained on earlier data than there is") in changes.rows
+
+
+def test_of_many_open_differences_those_that_moved_most_are_shown_and_the_others_counted(project, monkeypatch):
+    monkeypatch.setattr(show, "OPEN_SHOWN", 1)
+    takes = [take("a"), take("b"), take("c")]
+    project.commit(takes=takes, tables={"f": table("abc", mr_stft=[1, 2, 3], log_magnitude=[1, 2, 3])})
+    project.commit(takes=takes, tables={"f": table("abc", mr_stft=[1, 2, 3.5], log_magnitude=[1, 2, 3.1])})
+    found = project.compare()
+    assert [row.verdict for row in found.differences] == ["open", "open"]
+    [figures] = [shown for shown in tables_of(found) if shown.title == "what it changed"]
+    assert [row[2] for row in figures.rows] == ["MR-STFT", ""]
+    assert figures.rows[1][0] == "and 1 more that are open: --json has all"
