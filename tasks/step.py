@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -152,21 +152,21 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Raises:
         ToolError: the disk is full.
     """
-    half = _sibling(out)
-    try:
-        half.mkdir(parents=True)
-        with _locked(half):
+    half = None
+    with ExitStack() as held:
+        try:
+            half = _hold_sibling(out, held)
             _remove_left_behind(out, but=half)
             yield half
             for path in _files_in(half):
                 _flush(path)
             _take_place(half, out)
-    except OSError as error:
-        _remove(half)
-        raise named_error(error, out) from error
-    except BaseException:
-        _remove(half)
-        raise
+        except BaseException as error:
+            if half is not None:
+                _remove(half)
+            if isinstance(error, OSError):
+                raise named_error(error, out) from error
+            raise
 
 
 def contents_digest(path: Path, verified: Verified) -> str:
@@ -312,6 +312,21 @@ def _take_place(half: Path, out: Path) -> None:
 def _sibling(path: Path) -> Path:
     """Return a name beside ``path`` for its half-made successor, which no other process or thread has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+
+
+def _hold_sibling(out: Path, held: ExitStack) -> Path:
+    """Make an empty sibling of ``out`` that this process holds until ``held`` is left.
+
+    Between its making and its lock another process may take it for one that a killed process left, and remove it: then
+    there is another.
+    """
+    while True:
+        half = _sibling(out)
+        half.mkdir(parents=True)
+        with suppress(BlockingIOError, FileNotFoundError):
+            held.enter_context(_locked(half))
+            if half.is_dir():
+                return half
 
 
 @contextmanager

@@ -36,6 +36,18 @@ def metric(key: str) -> Metric:
     return _BY_KEY[key]
 
 
+def within(low: float, high: float, values: tuple[float, float]) -> tuple[float, float]:
+    """Cut an interval to what the difference of two values of a metric can be.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+        values: the smallest and the largest that the metric can have.
+    """
+    least, largest = values
+    return max(low, least - largest), min(high, largest - least)
+
+
 def reference() -> str:
     """Return ``docs/metrics.md``: every metric with its direction, meaning and source, by group."""
     lines = [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.metric import Metric
+from tasks.metrics.table import within
 from tasks.page.text import number
 
 UNRANKED_ROLES = frozenset({"bound", "idle"})
@@ -280,6 +281,7 @@ def _lead(
         n_resamples=n_resamples,
         rng=np.random.default_rng(seed),
     )
+    low, high = within(low, high, (metric.low, metric.high))
     verdict: Literal["better", "worse", "open"] = "open"
     if metric.direction in ("lower", "higher") and not low <= 0 <= high:
         verdict = "better" if (high < 0) == (metric.direction == "lower") else "worse"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.metrics.intervals import CONFIDENCE, holm, least_difference, p_value, paired_test
 from tasks.metrics.metric import Direction
-from tasks.metrics.table import METRICS
+from tasks.metrics.table import METRICS, within
 from tasks.versions.causes import Changed
 
 _METRICS = {metric.key: metric for metric in METRICS}
@@ -330,8 +330,7 @@ def _within(key: str, low: float, high: float) -> tuple[float, float]:
     """Cut an interval to what the difference of two values of a metric can be."""
     if key not in _METRICS:
         return low, high
-    least, largest = _METRICS[key].range()
-    return max(low, least - largest), min(high, largest - least)
+    return within(low, high, _METRICS[key].range())
 
 
 def take_of(row: str) -> str:

@@ -318,6 +318,26 @@ def test_two_processes_that_write_the_same_never_tear_it(kind, n, letters, tmp_p
     assert found == ({"shared.json"} if kind == "file" else {"shared/a/a.txt", "shared/a/b.txt"})
 
 
+def test_a_folder_is_written_while_another_process_removes_what_it_takes_for_left_behind(tmp_path):
+    clearing = (
+        "from pathlib import Path\n"
+        "from tasks.step import _remove_left_behind\n"
+        "while not Path('stop').exists():\n"
+        "    _remove_left_behind(Path('a'), but=Path('none'))\n"
+    )
+    clearer = subprocess.Popen(
+        [sys.executable, "-c", clearing], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)}
+    )
+    try:
+        for number in range(400):
+            with step.whole_folder(tmp_path / "a") as half:
+                (half / "number.txt").write_text(str(number))
+            assert (tmp_path / "a" / "number.txt").read_text() == str(number)
+    finally:
+        (tmp_path / "stop").touch()
+    assert clearer.wait(timeout=60) == 0
+
+
 def test_the_half_folder_of_a_process_at_work_is_not_removed(tmp_path):
     out = tmp_path / "out"
     with step.whole_folder(out) as first:

@@ -51,8 +51,12 @@ def test_each_key_stands_once_and_each_metric_says_what_it_is():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "data/metrics").glob("*.json")), ids=lambda path: path.stem)
 def test_every_figure_in_git_has_its_metric(path):
-    found = list(figures(json.loads(path.read_text())))
-    assert found
+    read = json.loads(path.read_text())
+    if path.stem == "promoted":  # by family; nothing is promoted in what ships
+        found = [row for systems in read.values() for row in figures(systems)]
+    else:
+        found = list(figures(read))
+        assert found
     for name, key in found:
         assert metric(key), name
 

@@ -127,6 +127,21 @@ def test_more_nats_are_worse():
     assert lead.verdict == "worse"
 
 
+def test_an_interval_ends_where_the_difference_of_two_values_does():
+    f1 = {"onset_f1": np.array([0.0] * 4 + [0.2, 0.3, 0.9, 1.0])}
+    both = evaluation("net", "mean", "good", mean={"onset_f1": 0.0}, good={"onset_f1": 0.6})
+    lead = cell(
+        rows_of(Evaluation(family="net", figures=both.figures, takes={**both.takes, **f1}))["good"], "onset_f1"
+    ).lead
+    assert lead is not None
+    _, low, high = paired_interval(
+        f1["onset_f1"][4:], f1["onset_f1"][:4], ["p1", "p1", "p2", "p3"], n_resamples=200, rng=np.random.default_rng(3)
+    )
+    assert low < -1
+    assert high > 1
+    assert (lead.low, lead.high) == (-1.0, 1.0)
+
+
 def test_the_reference_has_no_difference_to_itself():
     assert cell(rows_of(*ALL)["mean"]).lead is None
 
