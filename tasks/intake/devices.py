@@ -11,7 +11,8 @@ from tasks.media.levels import measure_sound, notable_facts
 from tasks.media.pictures import check_film
 from tasks.media.probe import MediaFacts, MediaPolicy, VideoStream, probe
 from tasks.media.process import MediaError
-from tasks.media.sound import declared_end_s, wav_is_unfinished
+from tasks.media.sound import declared_end_s
+from tasks.media.wav_header import wav_is_unfinished
 from tasks.params import Section
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from tasks.media.channels import UsedChannels
+from tasks.media.channels import UsedChannels, every_channel
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
 from tasks.media.sound import SoundBlocks, used_channels
@@ -98,18 +98,23 @@ class StemBlocks:
             MediaError: as the blocks do.
         """
         if self.channels == 1:
-            return UsedChannels(used=(0,), n_channels=1)
+            return every_channel(1)
         return used_channels(self._path, policy=self._policy, stream=self.stream)
 
 
-def blocks_at(sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channels: int) -> Iterator[Block]:
-    """Yield a stem's sound in blocks at another rate, with its own channels or the mean of those that are used.
+def blocks_at(
+    sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channels: int, alone: bool = False
+) -> Iterator[Block]:
+    """Yield a stem's sound in blocks at another rate, with its own channels or their mean.
+
+    The mean is over all channels, dead ones too: mono stems add up to the mono mix only where one rule holds for all.
 
     Args:
         sound: the stem.
         policy: what it may cost.
         sample_rate: Hz.
         channels: as many as it has, or 1.
+        alone: whether it need not add up with others: dead channels and those that cancel are left out.
 
     Raises:
         MediaError: it has other channels; or as in `StemBlocks`.
@@ -120,8 +125,8 @@ def blocks_at(sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channe
             f"{sound.path}: has {blocks.channels} channels, expected {channels}, or chunk.stem_channels: 1",
             kind="FEWER_CHANNELS" if blocks.channels < channels else "OTHER_CHANNELS",
         )
-    used = blocks.used_channels() if channels < blocks.channels else None
-    mixed = (block if used is None else used.mix(block) for block in blocks)
+    used = blocks.used_channels() if alone else every_channel(blocks.channels)
+    mixed = (used.mix(block) if channels < block.shape[1] else block for block in blocks)
     yield from resampled(mixed, blocks.sample_rate, sample_rate, channels)
 
 

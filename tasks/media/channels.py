@@ -16,6 +16,9 @@ SILENT = 1e-4  # -80 dB of full scale: what swings less is silence
 # Power of the channels' mean over what it would be if they were independent: 1 + r for two of one level, r their
 # correlation. Pairs of spaced microphones in one room have r about 0 or above; an inverted one has r near -1.
 CANCELS = 0.25
+AS_STRONG = (
+    0.99  # of the strongest channel's power: the first of those that are as strong is used, however it is rounded
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,11 @@ class UsedChannels:
         return mixed
 
 
+def every_channel(n_channels: int) -> UsedChannels:
+    """Return all channels as those that are used."""
+    return UsedChannels(used=tuple(range(n_channels)), n_channels=n_channels)
+
+
 class ChannelMeter:
     """Measures how the channels of a recording go together; blocks come one after the other."""
 
@@ -86,13 +94,13 @@ class ChannelMeter:
         every = tuple(range(n_channels))
         live = np.flatnonzero(self._high - self._low >= 2 * SILENT) if self._n else np.zeros(0, np.intp)
         if n_channels == 1 or not len(live):
-            return UsedChannels(used=every, n_channels=n_channels)
+            return every_channel(n_channels)
         dead = tuple(channel for channel in every if channel not in live)
         means = self._sum / self._n
         covariance = (self._products / self._n - np.outer(means, means))[np.ix_(live, live)]
         power = np.diag(covariance)
         if len(live) > 1 and covariance.sum() < CANCELS * power.sum():
-            strongest = int(live[np.argmax(power)])
+            strongest = int(live[np.argmax(power >= AS_STRONG * power.max())])
             return UsedChannels(used=(strongest,), n_channels=n_channels, dead=dead, cancels=True)
         return UsedChannels(used=tuple(live.tolist()), n_channels=n_channels, dead=dead)
 

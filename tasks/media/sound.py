@@ -29,6 +29,7 @@ from tasks.media.process import (
     token,
     url,
 )
+from tasks.media.wav_header import wav_is_unfinished, wav_lacks
 
 BLOCK_SAMPLES = 1 << 18  # read at a time
 PACKED_SAMPLES = 1 << 14  # handed over at a time by ffmpeg: its own thousand would cost a system call each
@@ -42,8 +43,6 @@ PADDING_SAMPLES = 2 * 1152
 MP3_BLOCK_BYTES = 1441  # of the longest block
 FULL_SCALE = 32767  # of samples of 16 bits
 MOST_LOST = 0.5  # of a recording's length: with more holes it is refused, however lenient one is
-# In a WAV's header: programs that write to a pipe cannot go back to fill its length in, and leave one of these.
-UNKNOWN_SIZES = (range(0x7FFFF000, 0x80000000), range(0xFFFF0000, 0x100000000))
 PUT_IN = re.compile(rb"adding (\d+) audio samples of silence")
 
 
@@ -87,7 +86,7 @@ def read_sound(
 
     Args:
         path: any container read here.
-        sample_rate: Hz, to resample to; None keeps the stream's own.
+        sample_rate: Hz, to resample to; None keeps the stream's own, and averages channels as numbers of 32 bits.
         policy: what it may cost.
         stream: index among the file's streams; None takes the first one that decodes and has sound.
         lenient: keep what decodes of a truncated or damaged file.
@@ -97,17 +96,31 @@ def read_sound(
         MediaError: as in `SoundBlocks`.
         ToolError: ffmpeg is not installed or did not do what was requested.
     """
-    blocks = SoundBlocks(path, sample_rate=sample_rate, policy=policy, stream=stream, lenient=lenient, facts=facts)
-    parts = list(blocks)
+    mix = sample_rate is not None
+    blocks = SoundBlocks(
+        path, sample_rate=sample_rate, policy=policy, stream=stream, lenient=lenient, facts=facts, mix=mix
+    )
+    parts: list[NDArray[np.float32]] = []
+    meter = ChannelMeter(blocks.channels)
+    for block in blocks:
+        parts.append(block)
+        if not mix:
+            meter.add(block)
+    samples = np.concatenate(parts)
+    remarks = blocks.remarks
+    if not mix:
+        used = meter.used()
+        samples = used.mix(samples)[:, 0]
+        remarks = (*remarks, used.remark) if used.remark else remarks
     return DecodedSound(
-        samples=np.concatenate(parts) if parts else np.zeros(0, np.float32),
+        samples=samples,
         sample_rate=blocks.sample_rate,
         start_s=0.0,
         stream=blocks.stream,
         holes=blocks.holes,
         n_patched=blocks.n_patched,
         truncated_at_s=blocks.truncated_at_s,
-        remarks=blocks.remarks,
+        remarks=remarks,
     )
 
 
@@ -298,38 +311,6 @@ class SoundBlocks:
                     f"{name}: {lost_s:.3f} s of its {decoded_s:.3f} s of sound do not decode, {len(errors)} errors",
                     kind="DAMAGED_STREAM",
                 )
-
-
-def wav_lacks(path: Path) -> str | None:
-    """Return what a WAV file lacks of the samples that its header counts, None when it has all or is no WAV."""
-    found = _wav_sizes(path)
-    if found is None or found[0] >= found[1] or _is_unknown(found[1]):
-        return None
-    return f"holds {found[0]} bytes of sound, its header says {found[1]}"
-
-
-def _is_unknown(size: int) -> bool:
-    return any(size in sizes for sizes in UNKNOWN_SIZES)
-
-
-def _wav_sizes(path: Path) -> tuple[int, int] | None:
-    """Return the bytes that follow a WAV file's header, and those that it counts; None where it is no WAV."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return None
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            size = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                return path.stat().st_size - file.tell(), size
-            file.seek(size + size % 2, 1)
-    return None
-
-
-def wav_is_unfinished(path: Path) -> bool:
-    """Say whether a WAV file's header counts no samples, or none that are known, though some follow it."""
-    found = _wav_sizes(path)
-    return found is not None and found[0] > 0 and (found[1] == 0 or _is_unknown(found[1]))
 
 
 def used_channels(

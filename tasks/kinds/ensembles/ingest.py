@@ -165,7 +165,15 @@ def _sound_row(path: Path) -> Row:
 
 
 def _flags(stem: Measured) -> list[str]:
-    return (["silent"] if stem.is_silent else []) + (["truncated"] if stem.truncated_at_s is not None else [])
+    audio = stem.facts["audio"]
+    noted = {
+        "silent": stem.is_silent,
+        "truncated": stem.truncated_at_s is not None,
+        "dead_channel": bool(audio["dead_channels"]),
+        "channels_cancel": audio.get("channels_cancel", False),
+        "not_finite": "not_finite" in audio,
+    }
+    return [flag for flag, is_so in noted.items() if is_so]
 
 
 def _notes(

@@ -14,6 +14,7 @@ from tasks.errors import BadInput
 from tasks.ingest import EnsembleParams
 from tasks.intake.stems import BLOCK_LENGTH, Block, StemBlocks, StemSound, resampled
 from tasks.kinds.ensembles.players import PlayerPlan
+from tasks.media.channels import every_channel
 from tasks.media.levels import SoundMeter, notable_facts
 from tasks.media.probe import MediaPolicy
 
@@ -236,5 +237,5 @@ def side_by_side(streams: Sequence[Iterator[Block]], *, length: int = BLOCK_LENG
 def _converted(one: Measuring, rate: int, *, alike: bool) -> Iterator[Block]:
     if alike:
         return iter(one)
-    used = one.blocks.used_channels()
+    used = every_channel(one.blocks.channels)
     return resampled((used.mix(block) for block in one), one.blocks.sample_rate, rate, 1)

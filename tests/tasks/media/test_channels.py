@@ -8,8 +8,7 @@ import soundfile
 
 from tasks.features.polyphony import transcribe
 from tasks.intake.devices import CaptureParams, examine_device
-from tasks.intake.prints import PrintIndex, sound_prints
-from tasks.intake.stems import StemSound, sound_at
+from tasks.intake.prints import sound_prints
 from tasks.media.channels import ChannelMeter, UsedChannels
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import read_pcm, read_sound
@@ -112,19 +111,14 @@ def test_notes_and_sound_are_those_of_the_channel_that_has_them(folder, name):
     assert tuple(said) == found.remarks
 
 
-def test_a_stem_and_the_prints_of_a_recording_are_those_of_the_best_channel(folder, tmp_path):
-    wanted = {"sample_rate": 8000, "channels": 1, "n_samples": 24_000}
-    alone = sound_at(StemSound(path=folder / "mono.wav"), NO_LIMITS, **wanted)
-    np.testing.assert_array_equal(sound_at(StemSound(path=folder / "inverse.wav"), NO_LIMITS, **wanted), alone)
+def test_the_prints_of_a_recording_are_those_of_its_best_channel(tmp_path):
     time_s = np.arange(20 * RATE) / RATE
     music = sum(np.sin(2 * np.pi * (300 + 37 * k) * time_s) * (time_s // 0.23 % 11 == k) for k in range(11)) * 0.3
     soundfile.write(tmp_path / "a.wav", music, RATE)
     soundfile.write(tmp_path / "b.wav", np.stack([music, -music], axis=1), RATE)
     prints = sound_prints(tmp_path / "b.wav", policy=NO_LIMITS)
     np.testing.assert_array_equal(prints, sound_prints(tmp_path / "a.wav", policy=NO_LIMITS))
-    index = PrintIndex()
-    index.add("take", prints)
-    assert len(prints)
+    assert len(prints) > 25
 
 
 @pytest.mark.parametrize(
