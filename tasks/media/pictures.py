@@ -29,7 +29,6 @@ from tasks.media.process import (
 PICTURES_AT_A_TIME = 64
 MOST_LEFT_OUT = 0.5  # of a film's pictures: with more whose times do not grow it is refused, however lenient one is
 SAME_RATE = 0.02  # by which rates differ that are one: headers round, and estimate
-FEWEST_STEPS = 4  # between pictures, that tell a rate
 SAME_TIME_S = 2e-3  # by which a packet's time and its picture's may differ: containers round to a millisecond
 LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
 SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
@@ -324,10 +323,11 @@ def _average_rate(time_s: NDArray[np.float64], n_more: int, declared: Fraction) 
     """
     n_steps = len(time_s) - 1 + n_more
     length_s = float(time_s[-1] - time_s[0])
-    if n_steps < FEWEST_STEPS or length_s <= 0:
+    if length_s <= 0:
         return declared
     found = n_steps / length_s
-    if abs(found / float(declared) - 1) <= max(SAME_RATE, 1 / n_steps):
+    apart = max(found / float(declared), float(declared) / found) - 1
+    if apart <= max(SAME_RATE, 1 / n_steps):
         return declared
     return Fraction(found).limit_denominator(1001)
 

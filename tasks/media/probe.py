@@ -213,11 +213,15 @@ def _facts(probed: dict[str, Any]) -> MediaFacts:
     sounds = [stream for stream in probed["streams"] if stream.get("codec_type") == "audio"]
     start_s = _time_zero_s(pictures, sounds, float(form.get("start_time", 0.0)))
     videos = tuple(_video(stream, start_s) for stream in pictures)
+    container = str(form.get("format_name", "unknown"))
+    declared_s = float(form["duration"]) if "duration" in form else None
+    if declared_s is not None and "matroska" in container:
+        declared_s -= max(start_s, 0.0)  # it counts from its own clock's zero, wherever the first stream begins
     return MediaFacts(
-        container=str(form.get("format_name", "unknown")),
+        container=container,
         n_streams=len(probed["streams"]),
         start_s=start_s,
-        duration_s=float(form["duration"]) if "duration" in form else None,
+        duration_s=declared_s,
         video=videos[0] if videos else None,
         videos=videos,
         sounds=tuple(_audio(stream, start_s) for stream in sounds),
