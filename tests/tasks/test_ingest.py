@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.errors import DamagedData, ParamsError
+from tasks.errors import BadInput, DamagedData, ParamsError
 from tasks.ingest import (
     IngestError,
     find_sources,

@@ -51,9 +51,7 @@ def synthesizer():
 
 @pytest.fixture(scope="module")
 def render(synthesizer):
-    def render(
-        notes: Notes, controls: Pedal | None = None, *, duration_s: float = 2.0, program: int = 0, **more
-    ) -> np.ndarray:
+    def render(notes: Notes, controls: Pedal | None = None, *, duration_s=2.0, program=0, **more) -> np.ndarray:
         return synthesizer.render(notes, controls, program=program, duration_s=duration_s, **more)
 
     return render
