@@ -8,7 +8,7 @@ from tasks.features.polyphony import TranscribeParams, fitted_trees, transcribe
 
 PIANO = np.arange(21, 109, dtype=np.uint8)
 PARAMS = TranscribeParams(
-    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-100.0
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
 )
 
 

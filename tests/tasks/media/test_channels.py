@@ -16,7 +16,7 @@ from tasks.notes import NotesParams, notes_of_file
 
 RATE = 16_000
 NOTES = NotesParams(
-    threshold=0.5, restrike_gap_s=0.05, n_iterations=20, release_db=25.0, longest_note_s=15.0, floor_db=-100.0
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=20, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
 )
 RNG = np.random.default_rng(5)
 NOISE, OTHER = (0.1 * RNG.standard_normal((2, 4 * RATE))).astype(np.float32)

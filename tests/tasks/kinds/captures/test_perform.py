@@ -249,7 +249,7 @@ def test_sound_above_full_scale_is_scaled_and_said(video, trained, tmp_path, mon
     monkeypatch.setattr(perform_module, "load_family", lambda name: Loud())
     done, remarks = perform(video, tmp_path / "out.mkv", trained, notes_out=tmp_path / "notes.mid")
     assert done.gain_db == pytest.approx(20 * np.log10(0.999 / 4.0), abs=0.01)
-    assert "the sound is lowered by 12.0 dB, to stay below full scale" in remarks
+    assert "the sound is lowered by 12.1 dB, to stay below full scale" in remarks
     made = read_sound(tmp_path / "out.mkv", sample_rate=8_000, policy=POLICY).samples
     assert 0.95 < np.abs(made[800:-800]).max() < 1.05  # AAC rings a little; clipped sound would have a third harmonic
     spectrum = np.abs(np.fft.rfft(made[800:8800]))
