@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tasks.clock.envelopes import EnvelopeParams
+from tasks.clock.sound import ClockParams
 from tasks.features.polyphony import transcribe
 from tasks.intake.devices import CaptureParams, examine_device
 from tasks.intake.prints import sound_prints
@@ -13,10 +15,17 @@ from tasks.media.channels import ChannelMeter, UsedChannels
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import read_pcm, read_sound
 from tasks.notes import NotesParams, notes_of_file
+from tasks.synchronize import SynchronizeParams, sync_files
 
 RATE = 16_000
 NOTES = NotesParams(
     threshold=0.5, restrike_gap_s=0.05, n_iterations=20, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
+SYNC = SynchronizeParams(
+    sample_rate=RATE,
+    clock=ClockParams(max_drift_ppm=1500, min_overlap_s=5.0, min_margin=1.25, min_peak=7.0, min_agreement=0.5),
+    onsets=EnvelopeParams(max_drift_ppm=200, min_overlap_s=8.0, min_margin=1.3, min_peak=6.0, min_agreement=0.5),
+    media=NO_LIMITS,
 )
 RNG = np.random.default_rng(5)
 NOISE, OTHER = (0.1 * RNG.standard_normal((2, 4 * RATE))).astype(np.float32)
@@ -131,6 +140,20 @@ def test_ingest_flags_what_is_wrong_with_the_channels(folder, name, flags, dead,
     assert examined.flags == flags
     assert examined.facts["audio"]["dead_channels"] == dead
     assert examined.facts["audio"].get("channels_used") == channels
+
+
+def test_sync_places_an_inverted_pair_and_says_what_it_used_of_it_and_of_the_reference(tmp_path):
+    rng = np.random.default_rng(8)
+    bursts = rng.uniform(0, 1, 20 * 50).repeat(RATE // 50) ** 4  # noise whose level changes every 20 ms
+    world = (0.3 * bursts * rng.standard_normal(len(bursts))).clip(-1, 1)
+    for name, cut in {"ref": world, "other": world[2 * RATE : 18 * RATE]}.items():
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([cut, -cut], axis=1), RATE)
+    report = sync_files(tmp_path / "ref.wav", [tmp_path / "other.wav"], params=SYNC)
+    (other,) = report.others
+    assert other.fit.verdict == "locked"
+    assert other.fit.delay_s == pytest.approx(2.0, abs=1e-4)
+    assert other.reason.endswith("; channels 1 and 2 cancel each other: channel 1 is used")
+    assert report.as_json()["remarks"] == ["channels 1 and 2 cancel each other: channel 1 is used"]
 
 
 def test_channels_are_chosen_anew_when_a_file_is_written_again(tmp_path):
