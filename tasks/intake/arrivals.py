@@ -22,6 +22,7 @@ from tasks.intake.folder import (
     shown,
 )
 from tasks.intake.layouts import ensemble_file
+from tasks.media.formats import RECORDING_SUFFIXES, SOUND_SUFFIXES
 from tasks.takes import TAKE_NAME
 
 # The marimba recordings of Deep Auditory Hallucinations: seq6a_angle1.mp4 is camera 1 of take seq6a. Takes of one
@@ -29,9 +30,6 @@ from tasks.takes import TAKE_NAME
 MARIMBA = re.compile(
     r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
 )
-SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
-
-RECORDING_SUFFIXES = (*SOUND_SUFFIXES, ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
 
 
 class ArrivalError(BadInput):
