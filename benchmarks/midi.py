@@ -13,7 +13,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pretty_midi
 
-from tasks.instruments.midi import SUSTAIN, Controls, MidiPolicy, Score, read_midi, write_midi
+from tasks.instruments.midi import SUSTAIN, Controls, MidiPolicy, Score
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 
 # Notes as they are written, which is what pretty_midi returns.

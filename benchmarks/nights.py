@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.watch import Shift, melody
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 
 VICTIMS = ("server", "stage", "dvc", "watch")
 ENDS_S = 60.0  # after a kill

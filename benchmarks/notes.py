@@ -23,7 +23,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tasks.instruments.midi import Controls, MidiPolicy, read_midi
+from tasks.instruments.midi import Controls, MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import Synthesizer, find_soundfont
 from tasks.metrics.notes import fundamental_hz

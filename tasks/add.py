@@ -31,7 +31,7 @@ from tasks.ingest import (
     ingest_kind,
     kind_of,
 )
-from tasks.instruments.midi import read_midi
+from tasks.instruments.midi_reader import read_midi
 from tasks.intake.arrivals import Arrival, RefusedArrival, find_arrivals, refused_arrival
 from tasks.intake.copies import Contents
 from tasks.intake.describe import TakeFile, parse_take_file, read_take_file

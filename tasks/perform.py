@@ -8,7 +8,7 @@ from typing import Any
 from tasks.errors import ParamsError, PipelineError
 from tasks.families import load_family
 from tasks.families.base import Film, Performance, VideoFamily
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
 from tasks.intake.describe import View, read_take_file
 from tasks.intake.folder import TAKE_FILE

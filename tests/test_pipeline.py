@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from tasks.families import FAMILIES as ADAPTERS
-from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

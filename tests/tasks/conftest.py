@@ -17,7 +17,8 @@ from tasks.errors import BadInput
 from tasks.extract import ExtractParams
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.ingest import EnsembleParams, IngestError, IngestParams, Source, ingest_kind, read_source, write_catalog
-from tasks.instruments.midi import MidiPolicy, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
 from tasks.intake.quality import HoldBackParams

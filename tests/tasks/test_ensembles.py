@@ -17,7 +17,7 @@ from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import BadInput, DamagedData
 from tasks.ingest import Source, read_source, refuse_copies
-from tasks.instruments.midi import write_tracks
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import SLOTS
 from tasks.intake.copies import Contents

@@ -21,7 +21,8 @@ from tasks.ingest import (
     refuse_other_parts,
     write_catalog,
 )
-from tasks.instruments.midi import Controls, write_midi
+from tasks.instruments.midi import Controls
+from tasks.instruments.midi_writer import write_midi
 from tasks.intake.copies import Contents
 from tasks.intake.folder import FolderSize
 from tasks.intake.notes import read_notes

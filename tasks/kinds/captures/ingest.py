@@ -17,7 +17,8 @@ from tasks.ingest import (
     write_score,
     write_take,
 )
-from tasks.instruments.midi import Score, read_midi
+from tasks.instruments.midi import Score
+from tasks.instruments.midi_reader import read_midi
 from tasks.intake.describe import TakeFile, read_take_file
 from tasks.intake.folder import RECORDED, role_of, shown
 from tasks.intake.originals import Holding

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks.ingest import Candidate, IngestError, Source, TakeParams, write_score, write_take
-from tasks.instruments.midi import read_midi
+from tasks.instruments.midi_reader import read_midi
 from tasks.intake.describe import read_take_file
 from tasks.intake.folder import RECORDED, role_of
 from tasks.intake.originals import Holding

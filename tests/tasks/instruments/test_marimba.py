@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.instruments.marimba import MARIMBA_18, bars_of, hands_of, plan_mallets, ringing, row_corners
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import sorted_notes
 
 BARS = bars_of()

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput
-from tasks.instruments.midi import MidiError, MidiPolicy, read_tracks, write_tracks
+from tasks.instruments.midi import MidiError, MidiPolicy
+from tasks.instruments.midi_reader import read_tracks
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import (
     ORCHESTRA,

@@ -14,7 +14,9 @@ from flows.presets import preset_text
 from tasks.errors import BadInput, ParamsError
 from tasks.film import FilmParams
 from tasks.instruments.marimba import MARIMBA_18
-from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.kinds.captures.film import PROGRAMS, FilmedTake, excerpt, film_take, record_rig, takes_to_film

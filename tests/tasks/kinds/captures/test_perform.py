@@ -15,7 +15,8 @@ from tasks.families import load_family
 from tasks.families.base import Performance, VideoFamily
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
 from tasks.families.networks import save_network
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import TakeFileError
 from tasks.kinds.captures.perform import camera_film, trained_format

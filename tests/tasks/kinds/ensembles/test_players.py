@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.instruments.midi import MidiPolicy, write_tracks
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import PlayerEntry, TakeFile
 from tasks.kinds.ensembles.players import (
