@@ -36,7 +36,9 @@ EXCERPT_S = 40.0
 LEAD_S = 0.25
 VELOCITIES = (30, 64, 100)
 KEY_EVERY_S = 0.7
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 PARAMS = NotesParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
 
 BASIC_PITCH = """

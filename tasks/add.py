@@ -31,7 +31,7 @@ from tasks.ingest import (
     ingest_kind,
     kind_of,
 )
-from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_reader import read_midi, read_tracks
 from tasks.intake.arrivals import Arrival, RefusedArrival, find_arrivals, refused_arrival
 from tasks.intake.copies import Contents
 from tasks.intake.describe import TakeFile, parse_take_file, read_take_file
@@ -248,8 +248,11 @@ class _Adding:
             role = role_of(name, in_ensemble=in_ensemble)
             device = device_of(name, in_ensemble=in_ensemble)
             try:
-                if role == "score":
-                    read_midi(path, self.params.midi)
+                if role == "score" and in_ensemble:
+                    read_tracks(path, self.params.midi)
+                elif role == "score":
+                    for notice in read_midi(path, self.params.midi).notices:
+                        self.tell(f"add: {shown(path)}: {notice}")
                 elif role in RECORDED:
                     probe_device(path, role, policy=self.params.media)
                 kept[name] = path

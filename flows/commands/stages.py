@@ -51,6 +51,9 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
                 row["take"], row.get("composer", ""), row["part"] or "by hash", minutes, str(row["n_notes"]), pedal
             )
         print_table(table)
+        for row in catalog:
+            for notice in row.get("notices", ()):
+                typer.echo(f"{row['take']}: {notice}")
         if quarantine or devices:
             bad = Table("quarantined", "kind", "reason")
             for row in quarantine:

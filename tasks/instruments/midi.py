@@ -51,6 +51,8 @@ class MidiPolicy(Section):
             whatever track or channel strikes, and a key struck twice in one moment is one note, the louder
             and the longer of the two (``cut``, one keyboard). Or notes stay as they are written, each channel
             an instrument of its own (``keep``).
+        channels: how many channels with notes one keyboard's file may have, percussion not among them: two hands. A
+            file of more is refused, since a piano does not play what an orchestra does; 16 merges any.
     """
 
     max_bytes: Annotated[int, Field(ge=1)]
@@ -58,6 +60,7 @@ class MidiPolicy(Section):
     max_notes: Annotated[int, Field(ge=1)]
     hanging: Literal["close", "drop"]
     overlap: Literal["cut", "keep"]
+    channels: Annotated[int, Field(ge=1, le=N_CHANNELS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,26 @@ class Score:
     def declared_error_s(self) -> float | None:
         """How much longer the file is than it says it is; None when it says nothing."""
         return None if self.declared_duration_s is None else self.duration_s - self.declared_duration_s
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should know of the file before they trust it, a sentence each; of most files nothing."""
+        found = []
+        if self.counts["channels"] > 1:
+            found.append(f"merged to one keyboard: {self.merged}")
+        if self.deviations:
+            met = ", ".join(f"{name} {count}" for name, count in self.deviations.items())
+            found.append(f"read against the standard: {met}")
+        return found
+
+    @property
+    def merged(self) -> str:
+        """What merging the channels to one keyboard came to, for a message."""
+        counts = self.counts
+        return (
+            f"{counts['channels']} melodic channels, {counts['notes']} notes, {counts['doubled']} doubled, "
+            f"{counts['overlapping']} overlapping"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,14 +92,14 @@ def _with_resets(moves: Moves) -> Moves:
     pedals = np.flatnonzero(np.isin(moves.control, (*PEDALS, RESET_ALL_CONTROLLERS)))
     value: dict[tuple[int, int], int] = {}
     after, lifted = array("q"), array("q")
-    for row in pedals:
-        channel, control = int(moves.channel[row]), int(moves.control[row])
+    columns = (moves.channel[pedals].data, moves.control[pedals].data, moves.value[pedals].data)
+    for row, channel, control, moved_to in zip(pedals.data, *columns, strict=True):
         if control != RESET_ALL_CONTROLLERS:
-            value[channel, control] = int(moves.value[row])
+            value[channel, control] = moved_to
             continue
         for pedal in PEDALS:
             if value.pop((channel, pedal), 0):
-                after.append(int(row))
+                after.append(row)
                 lifted.append(pedal)
     rows = np.array(after, np.int64)
     return Moves(

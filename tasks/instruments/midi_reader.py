@@ -102,9 +102,25 @@ def parse_midi(data: bytes, policy: MidiPolicy, *, name: str) -> Score:
     """
     try:
         walked = walk_file(data, policy)
-        return _score(walked, policy, let_go(controllers(walked.tracks)))
+        return _of_one_keyboard(_score(walked, policy, let_go(controllers(walked.tracks))), policy)
     except MidiError as error:
         raise MidiError(f"{name}: {error}", kind=error.kind) from None
+
+
+def _of_one_keyboard(score: Score, policy: MidiPolicy) -> Score:
+    """Return a score of no more channels than one keyboard has.
+
+    Raises:
+        MidiError: ``MANY_CHANNELS``.
+    """
+    n_channels = score.counts["channels"]
+    if n_channels <= policy.channels:
+        return score
+    raise MidiError(
+        f"is of several instruments ({score.merged}), expected at most {policy.channels} channels: to have them merged "
+        f"to one keyboard, set ingest.midi.channels to {n_channels}",
+        kind="MANY_CHANNELS",
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tasks.intake.layouts import EnsembleFile, EnsembleRole, ensemble_file
 TAKE_FILE = "take.yaml"
 # The virtual rig writes these beside what it films: how it was filmed, and a receipt.
 BESIDE = ("_receipt.json", "rig.yaml", "truth.json")
-SCORE_SUFFIXES = (".mid", ".midi")
+SCORE_SUFFIXES = (".mid", ".midi", ".kar")  # karaoke: MIDI with words
 DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
 DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
 MAX_TAKE_FILE_BYTES = 65_536

@@ -93,6 +93,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
         "notes": described.notes,
         "n_notes": len(score.notes) if score is not None else 0,
         "counts": score.counts if score is not None else {},
+        **({"notices": score.notices} if score is not None and score.notices else {}),
         "media": sorted(rows, key=lambda row: (row["path"], row["device"])),
         "cameras": {name: view.model_dump(mode="json") for name, view in cameras.items()},
     }

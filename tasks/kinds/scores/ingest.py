@@ -58,6 +58,7 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
         "title": score.title,
         "n_notes": len(score.notes),
         "counts": score.counts,
+        **({"notices": score.notices} if score.notices else {}),
         "media": [{"role": "score", "path": path.as_posix(), "sha256": file_sha256(path), "size": path.stat().st_size}],
         **({"player": described.player} if described.player else {}),
     }

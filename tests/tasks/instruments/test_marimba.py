@@ -15,7 +15,7 @@ from tasks.instruments.notes import sorted_notes
 
 BARS = bars_of()
 SCORES = sorted((Path(__file__).parents[3] / "data/sample/marimba/midi").glob("*.mid"))
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def played(*rows):

@@ -7,7 +7,7 @@ import pytest
 from tasks.instruments.midi import DEVIATIONS, MidiPolicy
 from tasks.instruments.midi_reader import parse_midi
 
-POLICY = MidiPolicy(max_bytes=10_000, max_duration_s=600.0, max_notes=100, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10_000, max_duration_s=600.0, max_notes=100, hanging="close", overlap="cut", channels=16)
 NOTE = bytes([0, 0x90, 60, 80, 0x83, 0x60, 0x80, 60, 64])  # 480 ticks
 LATER = bytes([0x83, 0x60, 0x90, 62, 80, 0x83, 0x60, 0x80, 62, 64])
 END = bytes([0, 0xFF, 0x2F, 0])

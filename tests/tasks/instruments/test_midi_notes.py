@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi import MidiError, MidiPolicy
 from tasks.instruments.midi_reader import parse_midi, read_tracks
 
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 KEEP = POLICY.model_copy(update={"overlap": "keep"})
 SUSTAIN = 64
 END = 4000  # ticks; the file goes on for long, so that a note that is not ended is seen
@@ -283,11 +285,11 @@ def test_any_one_lost_end_leaves_all_other_notes_as_they_were(played, data):
 
 ON, OFF, LET_GO_OF_ALL = b"\0\x90\x3c\x40", b"\1\x80\x3c\0", b"\1\xb0\x7b\0"
 COSTLY = {
-    "let go again and again": [ON, LET_GO_OF_ALL * 500_000],
-    "many tracks let go of one another": [(ON + LET_GO_OF_ALL * 500)] * 1000,
-    "reset under pedals": [ON + OFF, b"\1\xb0\x40\x7f\1\xb0\x79\0" * 250_000],
-    "one key held, let go and held": [(ON + ON + LET_GO_OF_ALL + OFF) * 90_000],
-    "a legato without end": [ON + b"\0\x90\x3c\x40\1\x80\x3c\0" * 190_000],
+    "let go again and again": [ON, LET_GO_OF_ALL * 100_000],
+    "many tracks let go of one another": [(ON + LET_GO_OF_ALL * 500)] * 200,
+    "reset under pedals": [ON + OFF, b"\1\xb0\x40\x7f\1\xb0\x79\0" * 50_000],
+    "one key held, let go and held": [(ON + ON + LET_GO_OF_ALL + OFF) * 20_000],
+    "a legato without end": [ON + b"\0\x90\x3c\x40\1\x80\x3c\0" * 40_000],
 }
 
 
@@ -297,4 +299,45 @@ def test_messages_by_the_hundred_thousand_are_read_in_seconds(bodies):
     data += b"".join(b"MTrk" + struct.pack(">L", len(body)) + body for body in bodies)
     began = time.process_time()
     parse_midi(data, POLICY, name="x.mid")
-    assert time.process_time() - began < 5.0
+    assert time.process_time() - began < 2.0
+
+
+# Many channels
+
+
+def test_a_file_of_many_channels_is_refused_unless_it_is_asked_for_and_says_what_was_merged():
+    """Twelve instruments play one key in turn, two of them at once, and two that overlap."""
+    tracks = [[on(200 * n, 60, n + (n > 8)), off(200 * n + 100, 60, n + (n > 8))] for n in range(12)]
+    tracks[1] = [on(0, 60, 1, velocity=90), off(50, 60, 1)]  # with the first
+    tracks[3] = [on(500, 60, 3), off(650, 60, 3)]  # while the third (at 400) is struck: up at 500
+    tracks[2] = [on(400, 60, 2), off(600, 60, 2)]
+    data = written(*tracks)
+    two_hands = POLICY.model_copy(update={"channels": 2})
+    counted = "12 melodic channels, 11 notes, 1 doubled, 1 overlapping"
+    with pytest.raises(MidiError) as refused:
+        parse_midi(data, two_hands, name="band.mid")
+    assert refused.value.kind == "MANY_CHANNELS"
+    assert str(refused.value) == (
+        f"band.mid: is of several instruments ({counted}), expected at most 2 channels: to have them merged to one "
+        "keyboard, set ingest.midi.channels to 12"
+    )
+    assert parse_midi(data, POLICY, name="band.mid").notices == [f"merged to one keyboard: {counted}"]
+
+
+def test_two_hands_are_one_keyboard_and_percussion_is_no_channel_of_it():
+    two_hands = POLICY.model_copy(update={"channels": 2})
+    score = read([on(0, 72), off(300, 72)], [on(0, 48, 1), off(300, 48, 1)], [on(0, 40, 9)], policy=two_hands)
+    assert score.notices == ["merged to one keyboard: 2 melodic channels, 2 notes, 0 doubled, 0 overlapping"]
+    assert read([on(0), off(300)], policy=two_hands).notices == []
+
+
+def test_parts_that_are_read_one_by_one_may_be_many_and_not_endless(tmp_path):
+    path = tmp_path / "band.mid"
+    two_hands = POLICY.model_copy(update={"channels": 2})
+    for n in (12, 64, 65):
+        path.write_bytes(written(*([on(0, 60, 0), off(100, 60, 0)] for _ in range(n))))
+        if n < 65:
+            assert len(read_tracks(path, two_hands)) == n
+    with pytest.raises(MidiError, match="65 tracks with notes, expected at most 64") as refused:
+        read_tracks(path, two_hands)
+    assert refused.value.kind == "TOO_MANY_TRACKS"

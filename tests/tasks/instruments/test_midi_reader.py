@@ -20,7 +20,9 @@ from tasks.instruments.midi import MidiError, MidiPolicy, Score
 from tasks.instruments.midi_events import declared_duration_s
 from tasks.instruments.midi_reader import parse_midi, read_midi
 
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 AS_WRITTEN = POLICY.model_copy(update={"hanging": "drop", "overlap": "keep"})
 KINDS = {
     *("UNREADABLE", "EMPTY", "TOO_LARGE", "BAD_HEADER", "BAD_DIVISION", "BAD_TEMPO", "BAD_EVENT"),

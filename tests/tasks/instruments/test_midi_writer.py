@@ -11,7 +11,9 @@ from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes, sorted_notes
 
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 USUAL = ("tracks", "tempo_events", "channels", "pedal_channels", "notes", "sustained")
 
 

@@ -21,7 +21,7 @@ from tasks.instruments.orchestra import (
     recast,
 )
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def part(*pitches, from_s=0.5):

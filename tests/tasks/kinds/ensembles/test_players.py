@@ -16,7 +16,7 @@ from tasks.kinds.ensembles.players import (
     read_note_list,
 )
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def planned(*names, **described):
