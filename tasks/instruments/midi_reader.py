@@ -178,7 +178,7 @@ def _score(walked: Walked, policy: MidiPolicy, ends: LetGo) -> Score:
     counts.update(
         tracks=len(walked.tracks),
         tempo_events=len(walked.tempo),
-        channels=len(np.unique(played.channel)),
+        channels=len(np.unique(written.channel)),
         pedal_channels=len(np.unique(moves.channel[moves.control == SUSTAIN])),
         notes=len(played.onset),
         sustained=int(np.count_nonzero(release > played.offset)),
