@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.ingest import (
     FILMED,
     RAW,
@@ -209,17 +209,20 @@ class _Adding:
         usable = arrival
         refused = list(arrival.refused)
         try:
-            if self._is_known(arrival):  # without reading its files: most of what a schedule finds is known
-                rows = [row("known")]
-            else:
-                described = _described(arrival)
-                usable, broken = self._probed(arrival)
-                refused += broken
-                candidate = Candidate(
-                    where=shown(arrival.source), files=usable.files, refused=broken, described=described
-                )
-                kind = kind_of(candidate)
-                rows = [row("known") if self._is_known(usable) else row("added", *self._place(usable, kind, described))]
+            with contained(shown(arrival.source)):
+                if self._is_known(arrival):  # without reading its files: most of what a schedule finds is known
+                    rows = [row("known")]
+                else:
+                    described = _described(arrival)
+                    usable, broken = self._probed(arrival)
+                    refused += broken
+                    candidate = Candidate(
+                        where=shown(arrival.source), files=usable.files, refused=broken, described=described
+                    )
+                    kind = kind_of(candidate)
+                    rows = [
+                        row("known") if self._is_known(usable) else row("added", *self._place(usable, kind, described))
+                    ]
         except BadInput as error:
             rows = [row("quarantined", error.kind, str(error))]
         rows += [

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.intake.folder import (
     TAKE_FILE,
     FolderSize,
@@ -89,7 +89,8 @@ def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival |
     found: list[Arrival | RefusedArrival] = []
     for path in paths:
         try:
-            found += _arrivals_at(path, size, is_inside=False)
+            with contained(shown(path)):
+                found += _arrivals_at(path, size, is_inside=False)
         except BadInput as error:
             found.append(refused_arrival(path, error))
     folders: dict[str, set[Path]] = {}
@@ -141,7 +142,9 @@ def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[A
         if not _is_folder(entry):
             continue
         try:
-            yield from _arrivals_at(entry, size, is_inside=True)
+            with contained(shown(entry)):
+                inner = list(_arrivals_at(entry, size, is_inside=True))
+            yield from inner
         except BadInput as error:
             yield refused_arrival(entry, error)
     yield from _loose_files([entry for entry in inside if not _is_folder(entry)], size)

@@ -23,6 +23,7 @@ SCORE_SUFFIXES = (".mid", ".midi", ".kar")  # karaoke: MIDI with words
 DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
 DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
 MAX_TAKE_FILE_BYTES = 65_536
+FILES_A_DEVICE = 4  # of a take's folder at most: a stem with its notes, pitches and score
 
 Role = Literal["camera", "microphone", "score", "other", "stem", "mix", "notes"]
 RECORDED: tuple[Role, ...] = ("camera", "microphone", "stem", "mix")
@@ -54,10 +55,11 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSize:
-    """How large a file may be before it is refused unread, in bytes."""
+    """How large a file, in bytes, and how many recordings of a folder may be before they are refused unread."""
 
     score: int
     media: int
+    devices: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +98,21 @@ def look_into(folder: Path, size: FolderSize) -> Found:
     """List a take's folder. Hidden files are none of it.
 
     Raises:
-        FolderError: ``UNREADABLE``, it cannot be listed; ``BAD_TAKE_FILE``, its take.yaml is no file of that kind.
+        FolderError: ``UNREADABLE``, it cannot be listed; ``TOO_MANY``, it holds more than a take; ``BAD_TAKE_FILE``,
+            its take.yaml is no file of that kind.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise FolderError(f"{shown(folder)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
     is_ensemble = any(is_of_an_ensemble(path.name) for path in paths)
+    n_recordings = sum(role_of(path.name, in_ensemble=is_ensemble) in RECORDED for path in paths)
+    if n_recordings > size.devices or len(paths) > FILES_A_DEVICE * size.devices:
+        raise FolderError(
+            f"{shown(folder)} holds {n_recordings} recordings and {len(paths) - n_recordings} other files, expected at "
+            f"most {size.devices} (ingest.max_devices) and {FILES_A_DEVICE} files for each: are these several takes?",
+            kind="TOO_MANY",
+        )
     devices: dict[str, Path] = {}
     notes: dict[str, Path] = {}
     scores: list[Path] = []

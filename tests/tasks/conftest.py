@@ -35,6 +35,7 @@ from tasks.store.tables import write_table
 
 INGEST = IngestParams(
     max_bad_fraction=0.9,
+    max_devices=64,
     midi=MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=2),
     media=MediaPolicy(max_pixels=10**6, max_duration_s=600, max_bytes=10**8, max_streams=8, max_file_bytes=10**7),
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),

@@ -434,7 +434,7 @@ def source_of(name, **files):
     folder.mkdir(parents=True)
     for file, content in files.items():
         soundfile.write(folder / f"{file}.wav", content, RATE, subtype="PCM_16")
-    found = read_source(folder, "raw", {}, size=FolderSize(score=10**6, media=10**7))
+    found = read_source(folder, "raw", {}, size=FolderSize(score=10**6, media=10**7, devices=64))
     assert isinstance(found, Source)
     return found
 

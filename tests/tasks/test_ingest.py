@@ -32,7 +32,7 @@ from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
 from tasks.step import Verified
 
-SIZE = FolderSize(score=10**6, media=10**7)
+SIZE = FolderSize(score=10**6, media=10**7, devices=64)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.ingest import (
     Candidate,
     IngestError,
@@ -61,8 +61,9 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
     Raises:
         BadInput: no device can be used, or take.yaml cannot.
     """
-    described = read_take_file(source.take_file)
-    write_take(out, source, described, _facts(source, described, out, params))
+    with contained(source.name):
+        described = read_take_file(source.take_file)
+        write_take(out, source, described, _facts(source, described, out, params))
 
 
 def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:
