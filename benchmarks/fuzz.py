@@ -77,10 +77,10 @@ def read_as_take_file(data: bytes) -> bool:
 READERS: dict[str, Callable[[bytes], bool]] = {"midi": read_as_midi, "take_file": read_as_take_file}
 
 
-def seeds(reader: str) -> list[bytes]:
+def seeds(reader: str, sample: Path = SAMPLE) -> list[bytes]:
     if reader == "take_file":
         return list(TAKE_FILES)
-    return [path.read_bytes() for path in sorted(SAMPLE.rglob("*.mid"), key=lambda path: path.stat().st_size)[:12]]
+    return [path.read_bytes() for path in sorted(sample.rglob("*.mid"), key=lambda path: path.stat().st_size)[:12]]
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

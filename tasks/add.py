@@ -166,7 +166,7 @@ class _Adding:
     def plan(self, folders: Sequence[Path]) -> list[AddRow]:
         """Return what would become of each arrival."""
         rows = []
-        for found in find_arrivals(folders, self.params.size):
+        for found in find_arrivals(folders, self.params.size, tell=self.tell):
             rows += [_refused_row(found)] if isinstance(found, RefusedArrival) else self._decide(found)[1]
         return rows
 
@@ -178,7 +178,7 @@ class _Adding:
         """
         rows: list[AddRow] = []
         staged: list[_Staged] = []
-        for found in find_arrivals(folders, self.params.size):
+        for found in find_arrivals(folders, self.params.size, tell=self.tell):
             if isinstance(found, RefusedArrival):
                 rows.append(_refused_row(found))
                 continue

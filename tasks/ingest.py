@@ -27,10 +27,10 @@ from tasks.intake.devices import CaptureParams
 from tasks.intake.folder import (
     RECORDED,
     SCORE_SUFFIXES,
-    TAKE_FILE,
     FolderSize,
     Refused,
     check_is_take,
+    is_take_file,
     look_into,
     role_of,
     shown,
@@ -138,7 +138,7 @@ class Source:
     @property
     def take_file(self) -> Path | None:
         """The take.yaml, if there is one."""
-        return next((path for path in self.paths if path.name == TAKE_FILE), None)
+        return next((path for path in self.paths if is_take_file(path.name)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,11 @@ MIX = "mix"
 VIEW = "cam_all"  # a camera of all players
 STEM_STREAMS = ("drums", "bass", "other", "vocals")  # behind the mix, in order
 
+SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
+
 _EXTENSION = r"\.[A-Za-z0-9]{1,8}"
-_SOUND = r"\.(?:wav|wave|flac|mp3|ogg|oga|opus|aac|m4a|aif|aiff)"
+_SOUND = rf"(?:{'|'.join(map(re.escape, SOUND_SUFFIXES))})"
 _PATTERNS: tuple[tuple[EnsembleRole, str], ...] = (
     ("stems", r"[A-Za-z0-9][A-Za-z0-9 ._'&,()-]{0,150}\.stem\.(?:mp4|m4a)"),
     ("stem", rf"stem_(?:(?P<number>\d{{1,2}})(?:_|(?=\.)))?(?P<instrument>[A-Za-z][A-Za-z0-9_-]{{0,50}})?{_SOUND}"),
@@ -79,5 +82,6 @@ def _device(role: EnsembleRole, name: str, number: int | None, instrument: str |
     if role in ("stem", "notes"):
         return "_".join([role, *numbered, *words])
     if role == "solo":
-        return name.rpartition(".")[0]
+        device = name.rpartition(".")[0]
+        return device if device.startswith("solo") else device.lower()
     return {"mix": MIX, "view": VIEW, "stems": "stems"}.get(role, name)

@@ -20,7 +20,7 @@ from tasks.ingest import (
 from tasks.instruments.midi import Score
 from tasks.instruments.midi_reader import read_midi
 from tasks.intake.describe import TakeFile, read_take_file
-from tasks.intake.folder import RECORDED, role_of, shown
+from tasks.intake.folder import RECORDED, device_of, role_of, shown
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, refused_media, unread_row
@@ -104,7 +104,7 @@ def _device_rows(source: Source, params: TakeParams) -> list[Row]:
     rows = []
     first: dict[str, Path] = {}
     for path in source.paths:
-        role, device = role_of(path.name), path.stem
+        role, device = role_of(path.name), device_of(path.name)
         if role not in RECORDED:
             continue
         original = first.setdefault(file_sha256(path), path)
