@@ -94,9 +94,16 @@ def _numbered(mix: Path | None, stems: Sequence[tuple[str, Path]]) -> dict[str, 
     """Return our names of a mix and stems, each an instrument in words and a file, in the order of the players."""
     files = {} if mix is None else {f"mix{mix.suffix.lower()}": mix}
     for number, (words, path) in enumerate(stems, start=1):
-        word = re.sub(r"[^a-z]+", "_", words.lower()).strip("_")[:50] or "other"
+        word = _word(words)
         files[f"stem_{number}_{word}{path.suffix.lower()}"] = path
     return files
+
+
+def _word(words: str) -> str:
+    """Return an instrument in words as a file's name has it; an electric bass or a bass drum is no double bass."""
+    word = re.sub(r"[^a-z]+", "_", words.lower()).strip("_")
+    word = "bassguitar" if word == "bass" else re.sub(r"_bass(?=_|$)", "bass", word).replace("bass_drum", "bassdrum")
+    return word[:50].strip("_") or "other"
 
 
 def _musdb(_folder: Path, _inside: Sequence[Path], sounds: Mapping[str, Path]) -> dict[str, Path]:

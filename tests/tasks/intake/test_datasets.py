@@ -2,9 +2,11 @@
 
 import pytest
 
+from tasks.instruments.orchestra import instrument_code
 from tasks.intake.arrivals import Arrival, find_arrivals
 from tasks.intake.describe import parse_take_file
 from tasks.intake.folder import FolderSize
+from tasks.intake.layouts import ensemble_file
 
 SIZE = FolderSize(score=10_000, media=10_000, devices=64)
 
@@ -63,8 +65,23 @@ def test_slakh(tmp_path):
         stems = {"S00": "{inst_class: Bass, midi_program_name: Fretless Bass, is_drum: false}"}
         stems |= {"S01": "{inst_class: Drums, midi_program_name: Drums, is_drum: true}", "S03": "{inst_class: Piano}"}
         put(tmp_path, f"{track}/metadata.yaml", text="stems:\n" + "".join(f"  {k}: {v}\n" for k, v in stems.items()))
-    files = ["mix.flac", "stem_1_fretless_bass.flac", "stem_2_drums.flac", "stem_3_piano.flac"]
+    files = ["mix.flac", "stem_1_fretlessbass.flac", "stem_2_drums.flac", "stem_3_piano.flac"]
     assert found(tmp_path) == {"Track00001": files, "Track01501": files}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        *(("Electric Bass (finger)", "electricbass-finger"), ("Bass", "bassguitar"), ("bass drum", "bassdrum")),
+        *(("double bass", "db"), ("Contrabass", "db"), ("bass clarinet", "cl"), ("bassoon", "bn"), ("cello", "vc")),
+    ],
+)
+def test_instruments_in_words_become_the_orchestras_only_where_they_are(tmp_path, words, code):
+    put(tmp_path, "Track00001/mix.flac", "Track00001/stems/S00.flac")
+    put(tmp_path, "Track00001/metadata.yaml", text=f"stems: {{S00: {{midi_program_name: {words}}}}}\n")
+    (take,) = find_arrivals([tmp_path], SIZE)
+    (stem,) = [ensemble_file(name) for name in take.files if name.startswith("stem")]
+    assert instrument_code(stem.instrument) == code
 
 
 def test_metadata_that_cannot_be_read_are_that_folders_row(tmp_path):
