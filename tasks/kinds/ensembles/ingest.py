@@ -38,7 +38,8 @@ def check(candidate: Candidate) -> None:
         BadInput: as in `plan_players`; ``NO_DEVICE``.
     """
     check_has_recording(candidate, in_ensemble=True)
-    plan_players(list(candidate.files.values()), candidate.described, where=candidate.where)
+    named = [path.with_name(name) for name, path in candidate.files.items()]  # as data/raw will have them
+    plan_players(named, candidate.described, where=candidate.where)
 
 
 def holding(name: str, piece: str, files: Mapping[str, Path]) -> Holding:
