@@ -6,7 +6,9 @@ import pytest
 
 import tasks.ingest
 from tasks.errors import BadInput, DamagedData, contained
-from tasks.ingest import find_sources, refuse_copies
+from tasks.ingest import Candidate, find_sources, kind_of, refuse_copies
+from tasks.intake.arrivals import find_arrivals
+from tasks.intake.describe import TakeFile
 from tasks.intake.folder import FolderSize
 from tasks.kinds.scores import ingest as scores
 
@@ -107,3 +109,11 @@ def test_what_has_a_name_and_what_the_machine_refuses_goes_on_as_it_is(error):
     with pytest.raises(type(error)) as caught, contained("x"):
         raise error
     assert caught.value is error
+
+
+def test_a_known_data_sets_folder_is_an_ensemble_by_the_names_it_will_have(tmp_path):
+    for name in ("mixture", "drums", "vocals"):
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+    (take,) = find_arrivals([tmp_path], SIZE)
+    candidate = Candidate(where="x", files=take.files, refused=(), described=TakeFile())
+    assert kind_of(candidate) == "ensembles"
