@@ -13,11 +13,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pretty_midi
 
-from tasks.instruments.midi import SUSTAIN, Controls, MidiPolicy, Score, read_midi, write_midi
+from tasks.instruments.midi import SUSTAIN, Controls, MidiPolicy, Score
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 
 # Notes as they are written, which is what pretty_midi returns.
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="drop", overlap="keep")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="drop", overlap="keep", channels=16
+)
 
 Row = tuple[float, float, int, int]  # onset, offset, pitch, velocity
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.watch import Shift, melody
 from flows.watch import SERVE
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 
 VICTIMS = ("server", "stage", "dvc", "watch", "runner", "supervisor")
 SERVED = ("runner", "supervisor")

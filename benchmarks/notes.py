@@ -23,7 +23,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tasks.instruments.midi import Controls, MidiPolicy, read_midi
+from tasks.instruments.midi import Controls, MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import Synthesizer, find_soundfont
 from tasks.metrics.notes import fundamental_hz
@@ -35,7 +36,9 @@ EXCERPT_S = 40.0
 LEAD_S = 0.25
 VELOCITIES = (30, 64, 100)
 KEY_EVERY_S = 0.7
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 PARAMS = NotesParams(
     threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
 )

@@ -34,7 +34,8 @@ import numpy as np
 import yaml
 
 from tasks.ingest import IngestParams
-from tasks.instruments.midi import read_midi, write_midi
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.params import read_params, section_values
 
 CHECKOUT = Path(__file__).resolve().parents[1]

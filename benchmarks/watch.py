@@ -36,7 +36,7 @@ import soundfile
 import yaml
 
 from flows.server import running_server
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.ingest import (
     FILMED,
     RAW,
@@ -31,7 +31,7 @@ from tasks.ingest import (
     ingest_kind,
     kind_of,
 )
-from tasks.instruments.midi import read_midi
+from tasks.instruments.midi_reader import read_midi, read_tracks
 from tasks.intake.arrivals import Arrival, RefusedArrival, find_arrivals, refused_arrival
 from tasks.intake.copies import Contents
 from tasks.intake.describe import TakeFile, parse_take_file, read_take_file
@@ -167,7 +167,7 @@ class _Adding:
     def plan(self, folders: Sequence[Path]) -> list[AddRow]:
         """Return what would become of each arrival."""
         rows = []
-        for found in find_arrivals(folders, self.params.size):
+        for found in find_arrivals(folders, self.params.size, tell=self.tell):
             rows += [_refused_row(found)] if isinstance(found, RefusedArrival) else self._decide(found)[1]
         return rows
 
@@ -179,7 +179,7 @@ class _Adding:
         """
         rows: list[AddRow] = []
         staged: list[_Staged] = []
-        for found in find_arrivals(folders, self.params.size):
+        for found in find_arrivals(folders, self.params.size, tell=self.tell):
             if isinstance(found, RefusedArrival):
                 rows.append(_refused_row(found))
                 continue
@@ -210,17 +210,20 @@ class _Adding:
         usable = arrival
         refused = list(arrival.refused)
         try:
-            if self._is_known(arrival):  # without reading its files: most of what a schedule finds is known
-                rows = [row("known")]
-            else:
-                described = _described(arrival)
-                usable, broken = self._probed(arrival)
-                refused += broken
-                candidate = Candidate(
-                    where=shown(arrival.source), files=usable.files, refused=broken, described=described
-                )
-                kind = kind_of(candidate)
-                rows = [row("known") if self._is_known(usable) else row("added", *self._place(usable, kind, described))]
+            with contained(shown(arrival.source)):
+                if self._is_known(arrival):  # without reading its files: most of what a schedule finds is known
+                    rows = [row("known")]
+                else:
+                    described = _described(arrival)
+                    usable, broken = self._probed(arrival)
+                    refused += broken
+                    candidate = Candidate(
+                        where=shown(arrival.source), files=usable.files, refused=broken, described=described
+                    )
+                    kind = kind_of(candidate)
+                    rows = [
+                        row("known") if self._is_known(usable) else row("added", *self._place(usable, kind, described))
+                    ]
         except BadInput as error:
             rows = [row("quarantined", error.kind, str(error))]
         rows += [
@@ -249,8 +252,11 @@ class _Adding:
             role = role_of(name, in_ensemble=in_ensemble)
             device = device_of(name, in_ensemble=in_ensemble)
             try:
-                if role == "score":
-                    read_midi(path, self.params.midi)
+                if role == "score" and in_ensemble:
+                    read_tracks(path, self.params.midi)
+                elif role == "score":
+                    for notice in read_midi(path, self.params.midi).notices:
+                        self.tell(f"add: {shown(path)}: {notice}")
                 elif role in RECORDED:
                     probe_device(path, role, policy=self.params.media)
                 kept[name] = path

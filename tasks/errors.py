@@ -3,6 +3,9 @@
 A message is one line: what was wrong, where, what was found and what was expected.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PipelineError(Exception):
     """Something audiate can name went wrong; the message is all a user needs."""
@@ -26,6 +29,27 @@ class BadInput(PipelineError):
 
 def _remake(error: "type[BadInput]", message: str, kind: str) -> "BadInput":
     return error(message, kind=kind)
+
+
+@contextmanager
+def contained(where: str) -> Iterator[None]:
+    """Let what no one foresaw in one input be that input's fault, so that it stops no other.
+
+    What has a name (`PipelineError`), and what the machine refuses (`OSError`), goes on as it is.
+
+    Raises:
+        BadInput: ``UNEXPECTED``, with ``where`` and the error's first words.
+    """
+    try:
+        yield
+    except (PipelineError, OSError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
+        what = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        raise BadInput(
+            f"{where} cannot be used, for a reason that was not foreseen ({what})", kind="UNEXPECTED"
+        ) from error
 
 
 class ParamsError(PipelineError):

@@ -22,7 +22,9 @@ from tasks.step import write_whole
 from tasks.takes import PARTS, Part
 
 SAMPLE = Path("data/sample")
-SCORE_POLICY = MidiPolicy(max_bytes=2**23, max_duration_s=7200.0, max_notes=100_000, hanging="close", overlap="cut")
+SCORE_POLICY = MidiPolicy(
+    max_bytes=2**23, max_duration_s=7200.0, max_notes=100_000, hanging="close", overlap="cut", channels=16
+)
 
 _SYNTHESIZERS = threading.local()  # FluidSynth is not for two threads at once
 

@@ -11,13 +11,15 @@ Here is what all kinds share: where takes come from, which are refused as copies
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import yaml
+from pydantic import Field
 
-from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
+from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError, contained
 from tasks.instruments.midi import MidiPolicy, Score
 from tasks.intake.copies import Contents
 from tasks.intake.describe import TakeFile, read_take_file
@@ -25,10 +27,10 @@ from tasks.intake.devices import CaptureParams
 from tasks.intake.folder import (
     RECORDED,
     SCORE_SUFFIXES,
-    TAKE_FILE,
     FolderSize,
     Refused,
     check_is_take,
+    is_take_file,
     look_into,
     role_of,
     shown,
@@ -76,11 +78,12 @@ class TakeParams(Section):
     captures: CaptureParams
     ensembles: EnsembleParams
     hold_back: HoldBackParams
+    max_devices: Annotated[int, Field(ge=1, le=10_000)]  # recordings of a take; a folder of more is refused unread
 
     @property
     def size(self) -> FolderSize:
-        """How large a file may be before it is refused unread."""
-        return FolderSize(score=self.midi.max_bytes, media=self.media.max_file_bytes)
+        """How large a file, and how many, may be before it is refused unread."""
+        return FolderSize(score=self.midi.max_bytes, media=self.media.max_file_bytes, devices=self.max_devices)
 
 
 class IngestParams(TakeParams):
@@ -135,7 +138,7 @@ class Source:
     @property
     def take_file(self) -> Path | None:
         """The take.yaml, if there is one."""
-        return next((path for path in self.paths if path.name == TAKE_FILE), None)
+        return next((path for path in self.paths if is_take_file(path.name)), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,13 +274,16 @@ def read_source(folder: Path, origin: Origin, taken: dict[str, str], *, size: Fo
     if folder.name in taken:
         return refused("NAME_TAKEN", f"{known_as} has the name of {taken[folder.name]}, expected another name")
     try:
-        found = look_into(folder, size)
-        described = read_take_file(found.take_file)
-        check_is_take(folder, found)
-        files = {path.name: path for path in found.files}
-        kind = kind_of(Candidate(where=shown(folder), files=files, refused=found.refused, described=described))
+        with contained(known_as):
+            found = look_into(folder, size)
+            described = read_take_file(found.take_file)
+            check_is_take(folder, found)
+            files = {path.name: path for path in found.files}
+            kind = kind_of(Candidate(where=shown(folder), files=files, refused=found.refused, described=described))
     except BadInput as error:
         return refused(error.kind, str(error))
+    except OSError as error:
+        return refused("UNREADABLE", f"{known_as} cannot be read: {error.strerror}")
     return Source(
         name=folder.name,
         kind=kind.removesuffix("s"),
@@ -314,10 +320,11 @@ def hash_files(sources: Iterable[Source], verified: Verified, streams: Contents,
 
     def look(path: Path, take: Holding) -> None:
         digest = verified.sha256(path)
-        if path in take.containers:
-            streams.of(path, digest)
-        if path in take.compared:
-            streams.prints(path, digest)
+        with suppress(BadInput), contained(shown(path)):  # met again, and that take's fault, when takes are compared
+            if path in take.containers:
+                streams.of(path, digest)
+            if path in take.compared:
+                streams.prints(path, digest)
 
     files = [(path, take) for source in sources for take in [holding_of(source)] for path in source.paths]
     with ThreadPoolExecutor(workers) as pool:
@@ -346,7 +353,11 @@ def refuse_copies(
     originals = Originals(sha256, streams)
     kept, refused = [], []
     for source in in_order(sources):
-        copied = originals.claim(holding_of(source))
+        try:
+            with contained(source.name):
+                copied = originals.claim(holding_of(source))
+        except BadInput as error:
+            copied = (error.kind, str(error))
         if copied is None:
             kept.append(source)
         else:

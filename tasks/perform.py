@@ -10,7 +10,7 @@ import numpy as np
 from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
 from tasks.families.base import Film, Performance, VideoFamily, below_full_scale
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
 from tasks.intake.describe import View, read_take_file
 from tasks.intake.folder import TAKE_FILE

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from tasks.families import FAMILIES as ADAPTERS
-from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -22,7 +24,7 @@ FILMED = ("marimba_song", "marimba_waves", "marimba_rain")  # one a part too
 ENSEMBLES = ("ah_vous_dirai_clarinets", "amazing_grace_duo", "au_clair_flutes")  # and here
 MUSIC_S = 8.0  # kept of each
 OWN = {"data/raw.dvc", "data/code.json", "data/truth.json", "dvc.lock"}  # what a checkout has made or taken in
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 # What makes a family small. One that is not named here is trained as params.yaml says.
 SMALL = {

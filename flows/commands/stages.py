@@ -46,11 +46,14 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
         table = Table("take", "composer", "part", "minutes", "notes", "pedalled")
         for row in catalog:
             minutes = f"{row['duration_s'] / 60:.2f}"
-            pedal = str(row["counts"].get("sustained", ""))
+            pedal = str(row.get("counts", {}).get("sustained", ""))
             table.add_row(
                 row["take"], row.get("composer", ""), row["part"] or "by hash", minutes, str(row["n_notes"]), pedal
             )
         print_table(table)
+        for row in catalog:
+            for notice in row.get("notices", ()):
+                typer.echo(f"{row['take']}: {notice}")
         if quarantine or devices:
             bad = Table("quarantined", "kind", "reason")
             for row in quarantine:

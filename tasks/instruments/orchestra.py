@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from tasks.errors import BadInput
-from tasks.instruments.midi import MidiPolicy, TrackScore, read_tracks
+from tasks.instruments.midi import MidiPolicy, TrackScore
+from tasks.instruments.midi_reader import read_tracks
 from tasks.instruments.notes import Notes
 
 Group = Literal["strings", "woodwind", "brass"]

@@ -3,13 +3,15 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
+from tasks.intake.datasets import RECORDED_PIANO, KnownFolder, is_recorded_piano, known_takes, plain_name
 from tasks.intake.folder import (
+    FILES_A_DEVICE,
     TAKE_FILE,
     FolderSize,
     Refused,
@@ -17,6 +19,8 @@ from tasks.intake.folder import (
     check_is_take,
     fault_of,
     is_of_an_ensemble,
+    is_sidecar,
+    is_take_file,
     look_into,
     role_of,
     shown,
@@ -30,6 +34,8 @@ from tasks.takes import TAKE_NAME
 MARIMBA = re.compile(
     r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
 )
+MAX_DEPTH = 4  # of folders that hold nothing but folders
+_INDEX = re.compile(r".*\.(?:csv|json)", re.IGNORECASE)  # of a data set, beside its folders
 
 
 class ArrivalError(BadInput):
@@ -74,7 +80,9 @@ class RefusedArrival:
     device: str = ""
 
 
-def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival | RefusedArrival]:
+def find_arrivals(
+    paths: Iterable[Path], size: FolderSize, *, tell: Callable[[str], None] = lambda _line: None
+) -> Iterator[Arrival | RefusedArrival]:
     """List the takes that the named folders and files hold, and refuse what is none.
 
     A folder of several MIDI files without a recording or a take.yaml is a collection: each file of it is a take of its
@@ -83,11 +91,13 @@ def find_arrivals(paths: Iterable[Path], size: FolderSize) -> Iterator[Arrival |
     Args:
         paths: folders and files.
         size: of files; a larger one is refused unread.
+        tell: is called with a line on each folder of which files of cameras and systems were left out.
     """
     found: list[Arrival | RefusedArrival] = []
     for path in paths:
         try:
-            found += _arrivals_at(path, size, is_inside=False)
+            with contained(shown(path)):
+                found += _arrivals_at(path, size, tell, depth=0)
         except BadInput as error:
             found.append(refused_arrival(path, error))
     folders: dict[str, set[Path]] = {}
@@ -114,7 +124,9 @@ def _in_folder(score: Arrival) -> Arrival | RefusedArrival:
     return replace(score, name=name)
 
 
-def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[Arrival | RefusedArrival]:
+def _arrivals_at(
+    path: Path, size: FolderSize, tell: Callable[[str], None], *, depth: int
+) -> Iterator[Arrival | RefusedArrival]:
     if path.is_symlink():
         raise ArrivalError(f"{shown(path)} is a link, expected the folder or file itself", kind="NOT_A_FILE")
     if not os.path.lexists(path):
@@ -123,26 +135,50 @@ def _arrivals_at(path: Path, size: FolderSize, *, is_inside: bool) -> Iterator[A
         yield from _loose_files([path], size)
         return
     try:
-        inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        listed = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise ArrivalError(f"{shown(path)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
+    inside = [entry for entry in listed if not is_sidecar(entry.name)]
+    ignored = [entry for entry in listed if is_sidecar(entry.name)]
+    if ignored:
+        tell(f"{shown(path)}: {_some(ignored)} left out: of cameras and systems")
+    known = known_takes(path, inside)
+    if known:
+        yield from (_known_arrival(path, take, size) for take in known)
+        return
     roles = [role_of(entry.name) for entry in inside]
     is_marimba = any(MARIMBA.fullmatch(entry.name) for entry in inside)
     has_recordings = any(role in ("camera", "microphone") for role in roles)
     has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
-    is_take = has_recordings or any(entry.name == TAKE_FILE for entry in inside) or roles == ["score"]
-    are_takes = is_marimba or sum(_is_alone(entry.name) for entry in inside) > 1 or _are_pieces(inside)
-    if is_take or (is_inside and not are_takes) or not inside:
+    is_take = has_recordings or any(is_take_file(entry.name) for entry in inside) or roles == ["score"]
+    are_takes = (
+        is_marimba or bool(_pairs(inside)) or sum(_is_alone(entry.name) for entry in inside) > 1 or _are_pieces(inside)
+    )
+    holds_folders = all(_is_folder(entry) for entry in inside) and depth < MAX_DEPTH
+    if is_take or (depth > 0 and not are_takes and not holds_folders) or not inside:
         yield _folder_arrival(path, size)
         return
+    if any(_is_folder(entry) for entry in inside) or _pairs(inside):
+        left_out = [entry for entry in inside if _INDEX.fullmatch(entry.name)]
+        inside = [entry for entry in inside if not _INDEX.fullmatch(entry.name)]
+        if left_out:
+            tell(f"{shown(path)}: {_some(left_out)} left out: no recording")
     for entry in inside:
         if not _is_folder(entry):
             continue
         try:
-            yield from _arrivals_at(entry, size, is_inside=True)
+            with contained(shown(entry)):
+                inner = list(_arrivals_at(entry, size, tell, depth=depth + 1))
+            yield from inner
         except BadInput as error:
             yield refused_arrival(entry, error)
     yield from _loose_files([entry for entry in inside if not _is_folder(entry)], size)
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """Return the first few names, for a message."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(shown(path.name) for path in paths[:3]) + more
 
 
 def _is_alone(name: str) -> bool:
@@ -167,13 +203,15 @@ def _is_folder(path: Path) -> bool:
 def _folder_arrival(folder: Path, size: FolderSize) -> Arrival:
     found = look_into(folder, size)
     check_is_take(folder, found)
-    files = {path.name: path for path in found.files}
+    files = {TAKE_FILE if path == found.take_file else path.name: path for path in found.files}
     return Arrival(name=_take_name(folder.resolve().name, folder), source=folder, files=files, refused=found.refused)
 
 
 def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | RefusedArrival]:
     """Make takes of files that lie in no take's folder: those of the marimba project together, any other alone."""
     together: dict[str, Arrival] = {}
+    pairs = _pairs(paths)
+    scores = {score: recording for recording, score in pairs.items()}
     for path in paths:
         try:
             named = MARIMBA.fullmatch(path.name)
@@ -181,8 +219,10 @@ def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | 
             fault = fault_of(path, size.score if role == "score" else size.media)
             if fault is not None:
                 raise ArrivalError(fault[1], kind=fault[0])
+            if path in scores and fault_of(scores[path], size.media) is None:
+                continue  # comes with its recording
             if named is None:
-                yield _single_file(path, role)
+                yield _single_file(path, role, pairs.get(path), size)
                 continue
         except BadInput as error:
             yield refused_arrival(path, error)
@@ -200,9 +240,35 @@ def _loose_files(paths: Sequence[Path], size: FolderSize) -> Iterator[Arrival | 
     yield from together.values()
 
 
-def _single_file(path: Path, role: Role) -> Arrival:
+def _pairs(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return recordings with the MIDI file that has their name: X.wav beside X.mid; sound comes before a film."""
+    scores = {path.stem.lower(): path for path in paths if role_of(path.name) == "score"}
+    found: dict[str, Path] = {}
+    for suffix in RECORDING_SUFFIXES:
+        for path in paths:
+            if path.suffix.lower() == suffix and role_of(path.name) == "other" and not _is_alone(path.name):
+                found.setdefault(path.stem.lower(), path)
+    return {path: scores[stem] for stem, path in found.items() if stem in scores}
+
+
+def _known_arrival(folder: Path, take: KnownFolder, size: FolderSize) -> Arrival | RefusedArrival:
+    """Return a take of a known data set, or why it is none."""
+    try:
+        name = _take_name(take.name, folder)
+        if len(take.files) > FILES_A_DEVICE * size.devices:
+            raise ArrivalError(f"{shown(folder)} holds {len(take.files)} recordings", kind="TOO_MANY")
+        for path in take.files.values():
+            fault = fault_of(path, size.score if role_of(path.name) == "score" else size.media)
+            if fault is not None:
+                raise ArrivalError(fault[1], kind=fault[0])
+    except BadInput as error:
+        return refused_arrival(folder, error)
+    return Arrival(name=name, source=folder, files=dict(take.files), made=dict(take.made))
+
+
+def _single_file(path: Path, role: Role, score: Path | None, size: FolderSize) -> Arrival:
     if _is_alone(path.name):
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.name.rpartition(".")[0].removesuffix(".stem")).strip("_.-")
+        plain = plain_name(path.name.rpartition(".")[0].removesuffix(".stem"))
         return Arrival(name=_take_name(plain, path), source=path, files={path.name: path})
     name = _take_name(path.stem, path)
     if role != "other":
@@ -210,7 +276,11 @@ def _single_file(path: Path, role: Role) -> Arrival:
     device = "mic_main" if path.suffix.lower() in SOUND_SUFFIXES else "cam_main"
     if not re.fullmatch(r"\.[A-Za-z0-9]{1,8}", path.suffix):
         raise ArrivalError(f"{shown(path)}: expected a recording, a .mid, or a folder of them", kind="NOT_A_TAKE")
-    return Arrival(name=name, source=path, files={f"{device}{path.suffix}": path})
+    files = {f"{device}{path.suffix}": path}
+    if score is None or fault_of(score, size.score) is not None:
+        return Arrival(name=name, source=path, files=files)
+    made = {TAKE_FILE: RECORDED_PIANO} if is_recorded_piano(path.name) else {}
+    return Arrival(name=name, source=path, files={**files, score.name: score}, made=made)
 
 
 def _take_name(name: str, path: Path) -> str:

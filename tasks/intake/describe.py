@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from tasks.errors import BadInput
 from tasks.intake.folder import DEVICE, MAX_TAKE_FILE_BYTES, TAKE_FILE, shown
 from tasks.intake.layouts import MIX
+from tasks.intake.plain_yaml import PlainYamlError, read_plain
 from tasks.params import Section
 from tasks.takes import TAKE_NAME, Part
 
@@ -25,14 +26,6 @@ INSTRUMENT_NOTES: dict[str, tuple[int, ...]] = {
 
 MAX_PLAYERS = 64
 MAX_STREAMS_NAMED = 300
-MAX_DEPTH = 10  # what take.yaml needs is 5
-OPENS = (
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-)
-CLOSES = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 Words = Annotated[str, Field(min_length=1, max_length=200)]
 DeviceName = Annotated[str, Field(pattern=rf"^(?:{DEVICE.pattern}|(?:stem|solo)_[A-Za-z0-9_-]{{1,60}})$")]
@@ -223,24 +216,9 @@ def parse_take_file(data: bytes, *, name: str) -> TakeFile:
     if len(data) > MAX_TAKE_FILE_BYTES:
         raise refused(1, f"more than {MAX_TAKE_FILE_BYTES} bytes")
     try:
-        text = data.decode("utf-8-sig")
-        depth = 0
-        for token in yaml.scan(text):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken):  # a few nested ones fill the memory
-                raise refused(token.start_mark.line + 1, "an alias or anchor, expected plain values")
-            depth += isinstance(token, OPENS) - isinstance(token, CLOSES)
-            if depth > MAX_DEPTH:  # PyYAML takes minutes for a few thousand brackets
-                raise refused(token.start_mark.line + 1, f"more than {MAX_DEPTH} lists or keys inside each other")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise refused(data[: error.start].count(b"\n") + 1, "expected text in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise refused(mark.line + 1 if mark else 1, " ".join(str(problem).split())) from None
-    except (RecursionError, ValueError, OverflowError) as error:  # a date such as 2024-99-99, or depth
-        raise refused(1, f"not YAML that can be read ({type(error).__name__})") from None
+        values, node = read_plain(data)
+    except PlainYamlError as error:
+        raise refused(error.line, str(error)) from None
     if values is None:
         return TakeFile()
     if not isinstance(values, dict):

@@ -1,8 +1,8 @@
 """What a take's folder holds, by names and metadata alone: nothing is read or decoded here.
 
-Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``; beside them at most one MIDI file and a ``take.yaml``. A folder with
-stems is an ensemble's (`tasks.intake.layouts` has their names). Any other file is refused by name, and the rest is
-used.
+Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``, in capitals too; beside them at most one MIDI file and a
+``take.yaml``. A folder with stems is an ensemble's (`tasks.intake.layouts` has their names). What cameras and systems
+leave beside recordings (`is_sidecar`) is none of it. Any other file is refused by name, and the rest is used.
 """
 
 import os
@@ -19,10 +19,22 @@ from tasks.intake.layouts import EnsembleFile, EnsembleRole, ensemble_file
 TAKE_FILE = "take.yaml"
 # The virtual rig writes these beside what it films: how it was filmed, and a receipt.
 BESIDE = ("_receipt.json", "rig.yaml", "truth.json")
-SCORE_SUFFIXES = (".mid", ".midi")
+SCORE_SUFFIXES = (".mid", ".midi", ".kar")  # karaoke: MIDI with words
 DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
-DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}")
+DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}", re.IGNORECASE)
+EXPECTED = (
+    "a single .mid file, recordings cam_NAME.* and mic_NAME.*, or the stems of an ensemble stem_1_CODE.wav, "
+    "stem_2_CODE.wav, ... (CODE is a player's instrument: vn, cello, drums), with mix.wav if there is one"
+)
+# Small pictures, proxies, subtitles and indices of cameras and editors; what systems write into every folder.
+_SIDECAR = re.compile(
+    r".*\.(?:thm|lrv|lrf|srt|vtt|xmp|bim|bdm|cpi|mpl|ppn|modd|moff|sfk|pek|cfa|reapeaks|asd|gpx)"
+    r"|thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|mediapro\.xml|[a-z0-9]{1,8}m\d\d\.xml|__macosx|@eadir"
+    r"|\$recycle\.bin|system volume information",
+    re.IGNORECASE,
+)
 MAX_TAKE_FILE_BYTES = 65_536
+FILES_A_DEVICE = 4  # of a take's folder at most: a stem with its notes, pitches and score
 
 Role = Literal["camera", "microphone", "score", "other", "stem", "mix", "notes"]
 RECORDED: tuple[Role, ...] = ("camera", "microphone", "stem", "mix")
@@ -54,10 +66,11 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSize:
-    """How large a file may be before it is refused unread, in bytes."""
+    """How large a file, in bytes, and how many recordings of a folder may be before they are refused unread."""
 
     score: int
     media: int
+    devices: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,7 @@ class Found:
         refused: what cannot be used, in order of name.
         is_ensemble: whether it holds stems or a solo.
         notes: of an ensemble, lists of a player's notes.
+        ignored: names of what cameras and systems left there.
     """
 
     devices: tuple[Path, ...]
@@ -79,6 +93,7 @@ class Found:
     refused: tuple[Refused, ...]
     is_ensemble: bool = False
     notes: tuple[Path, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def is_capture(self) -> bool:
@@ -96,13 +111,22 @@ def look_into(folder: Path, size: FolderSize) -> Found:
     """List a take's folder. Hidden files are none of it.
 
     Raises:
-        FolderError: ``UNREADABLE``, it cannot be listed; ``BAD_TAKE_FILE``, its take.yaml is no file of that kind.
+        FolderError: ``UNREADABLE``, it cannot be listed; ``TOO_MANY``, it holds more than a take; ``BAD_TAKE_FILE``,
+            its take.yaml is no file of that kind.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        listed = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        paths = [path for path in listed if not is_sidecar(path.name)]
     except OSError as error:
         raise FolderError(f"{shown(folder)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
     is_ensemble = any(is_of_an_ensemble(path.name) for path in paths)
+    n_recordings = sum(role_of(path.name, in_ensemble=is_ensemble) in RECORDED for path in paths)
+    if n_recordings > size.devices or len(paths) > FILES_A_DEVICE * size.devices:
+        raise FolderError(
+            f"{shown(folder)} holds {n_recordings} recordings and {len(paths) - n_recordings} other files, expected at "
+            f"most {size.devices} (ingest.max_devices) and {FILES_A_DEVICE} files for each: are these several takes?",
+            kind="TOO_MANY",
+        )
     devices: dict[str, Path] = {}
     notes: dict[str, Path] = {}
     scores: list[Path] = []
@@ -115,16 +139,13 @@ def look_into(folder: Path, size: FolderSize) -> Found:
             continue
         small = {"score": size.score, "notes": size.score, "other": MAX_TAKE_FILE_BYTES}
         fault = fault_of(path, small.get(role, size.media))
-        if path.name == TAKE_FILE:
+        if is_take_file(path.name) and take_file is None:
             if fault is not None:
                 raise FolderError(fault[1], kind="BAD_TAKE_FILE" if fault[0] != "UNREADABLE" else "UNREADABLE")
             take_file = path
             continue
         if fault is None and role == "other":
-            fault = (
-                "BAD_NAME",
-                f"{shown(path)}: expected {TAKE_FILE}, a .mid, or a recording cam_NAME.* or mic_NAME.*",
-            )
+            fault = "BAD_NAME", f"{shown(path)}: expected {TAKE_FILE}, {EXPECTED}"
         if fault is None and role == "score" and scores:
             fault = ("TWO_SCORES", f"{shown(path)} stands beside {shown(scores[0].name)}, expected one MIDI file")
         if fault is None and device in devices:
@@ -146,6 +167,7 @@ def look_into(folder: Path, size: FolderSize) -> Found:
         refused=tuple(refused),
         is_ensemble=is_ensemble,
         notes=tuple(notes.values()),
+        ignored=tuple(shown(path.name) for path in listed if is_sidecar(path.name)),
     )
 
 
@@ -167,7 +189,7 @@ def check_is_take(folder: Path, found: Found) -> None:
     names = [path.name for path in found.files] + [Path(row.path).name for row in found.refused]
     listed = ", ".join(ascii(name) for name in sorted(names)[:5]) or "nothing"
     raise FolderError(
-        f"{shown(folder)} holds {listed}, expected a single .mid file, or recordings cam_NAME.* and mic_NAME.*",
+        f"{shown(folder)} holds {listed}, expected {EXPECTED}",
         kind="NOT_A_TAKE",
     )
 
@@ -214,7 +236,7 @@ def role_of(name: str, *, in_ensemble: bool = False) -> Role:
         return "score"
     found = DEVICE_FILE.fullmatch(name)
     if found is not None:
-        return "camera" if found["role"] == "cam" else "microphone"
+        return "camera" if found["role"].lower() == "cam" else "microphone"
     named = _in_ensemble(name) if in_ensemble else None
     return "other" if named is None else _ENSEMBLE_ROLES[named.role]
 
@@ -222,7 +244,20 @@ def role_of(name: str, *, in_ensemble: bool = False) -> Role:
 def device_of(name: str, *, in_ensemble: bool = False) -> str:
     """Return what a take calls a file of this name, fit for a message: ``cam_top``, ``stem_1_vn``."""
     named = _in_ensemble(name) if in_ensemble else None
-    return shown(Path(name).stem) if named is None else named.device
+    if named is not None:
+        return named.device
+    is_in_capitals = DEVICE_FILE.fullmatch(name) is not None and DEVICE.match(name) is None
+    return shown(Path(name).stem.lower() if is_in_capitals else Path(name).stem)
+
+
+def is_take_file(name: str) -> bool:
+    """Return whether a file of this name describes its take."""
+    return name.lower() in (TAKE_FILE, "take.yml")
+
+
+def is_sidecar(name: str) -> bool:
+    """Return whether a camera, an editor or a system wrote a file of this name beside recordings."""
+    return _SIDECAR.fullmatch(name) is not None
 
 
 def _in_ensemble(name: str) -> EnsembleFile | None:

@@ -81,5 +81,6 @@ def _device(role: EnsembleRole, name: str, number: int | None, instrument: str |
     if role in ("stem", "notes"):
         return "_".join([role, *numbered, *words])
     if role == "solo":
-        return name.rpartition(".")[0]
+        device = name.rpartition(".")[0]
+        return device if device.startswith("solo") else device.lower()
     return {"mix": MIX, "view": VIEW, "stems": "stems"}.get(role, name)

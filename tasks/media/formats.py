@@ -48,6 +48,7 @@ CONTAINERS = (
     ),
 )
 SOUND_SUFFIXES = tuple(suffix for one in CONTAINERS if one.holds == "sound" for suffix in one.suffixes)
+FILM_SUFFIXES = tuple(suffix for one in CONTAINERS if one.holds == "film" for suffix in one.suffixes)
 RECORDING_SUFFIXES = tuple(suffix for one in CONTAINERS for suffix in one.suffixes)
 DEMUXERS = tuple(demuxer for one in CONTAINERS for demuxer in one.demuxers)
 NAMES = "wav, w64, aiff, flac, mp3, ogg, aac, mp4, mov, matroska, webm, avi or mpeg"

@@ -19,7 +19,7 @@ from filelock import FileLock
 from flows.server import prefect_server
 from tasks.code import CODE_FILE, write_code
 from tasks.families import families_of
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.media.encode import encode_film
 from tasks.step import write_whole

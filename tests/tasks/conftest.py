@@ -17,7 +17,8 @@ from tasks.errors import BadInput
 from tasks.extract import ExtractParams
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.ingest import EnsembleParams, IngestError, IngestParams, Source, ingest_kind, read_source, write_catalog
-from tasks.instruments.midi import MidiPolicy, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
 from tasks.intake.quality import HoldBackParams
@@ -34,7 +35,8 @@ from tasks.store.tables import write_table
 
 INGEST = IngestParams(
     max_bad_fraction=0.9,
-    midi=MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut"),
+    max_devices=64,
+    midi=MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=2),
     media=MediaPolicy(max_pixels=10**6, max_duration_s=600, max_bytes=10**8, max_streams=8, max_file_bytes=10**7),
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),
     ensembles=EnsembleParams(max_length_difference_s=1.0, max_residual_db=-30.0),

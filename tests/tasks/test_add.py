@@ -21,7 +21,7 @@ import yaml
 
 from tasks.add import AddSummary, add_takes
 from tasks.errors import DamagedData, PipelineError, ToolError
-from tasks.instruments.midi import write_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.intake.folder import shown
 from tasks.versions.raw import is_recorded, writing_raw
 

@@ -17,7 +17,7 @@ from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
 from tasks.errors import BadInput, DamagedData
 from tasks.ingest import Source, read_source, refuse_copies
-from tasks.instruments.midi import write_tracks
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import SLOTS
 from tasks.intake.copies import Contents
@@ -434,7 +434,7 @@ def source_of(name, **files):
     folder.mkdir(parents=True)
     for file, content in files.items():
         soundfile.write(folder / f"{file}.wav", content, RATE, subtype="PCM_16")
-    found = read_source(folder, "raw", {}, size=FolderSize(score=10**6, media=10**7))
+    found = read_source(folder, "raw", {}, size=FolderSize(score=10**6, media=10**7, devices=64))
     assert isinstance(found, Source)
     return found
 

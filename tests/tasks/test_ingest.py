@@ -21,7 +21,8 @@ from tasks.ingest import (
     refuse_other_parts,
     write_catalog,
 )
-from tasks.instruments.midi import Controls, write_midi
+from tasks.instruments.midi import Controls
+from tasks.instruments.midi_writer import write_midi
 from tasks.intake.copies import Contents
 from tasks.intake.folder import FolderSize
 from tasks.intake.notes import read_notes
@@ -31,7 +32,7 @@ from tasks.media.encode import encode_sound
 from tasks.media.probe import NO_LIMITS
 from tasks.step import Verified
 
-SIZE = FolderSize(score=10**6, media=10**7)
+SIZE = FolderSize(score=10**6, media=10**7, devices=64)
 
 
 @pytest.fixture

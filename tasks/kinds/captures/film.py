@@ -21,7 +21,9 @@ from tasks.film import (
     write_descriptions,
 )
 from tasks.instruments.grid import controls_on_grid, fine_step_s, on_grid
-from tasks.instruments.midi import Controls, read_midi, write_midi
+from tasks.instruments.midi import Controls
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_camera, encode_sound
 from tasks.rig.clocks import DeviceClock, notes_on_clock

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.ingest import (
     Candidate,
     IngestError,
@@ -17,9 +17,10 @@ from tasks.ingest import (
     write_score,
     write_take,
 )
-from tasks.instruments.midi import Score, read_midi
+from tasks.instruments.midi import Score
+from tasks.instruments.midi_reader import read_midi
 from tasks.intake.describe import TakeFile, check_views, read_take_file
-from tasks.intake.folder import RECORDED, role_of, shown
+from tasks.intake.folder import RECORDED, device_of, role_of, shown
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, picture_sizes, refused_media, unread_row
@@ -60,8 +61,9 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
     Raises:
         BadInput: no device can be used, or take.yaml cannot.
     """
-    described = read_take_file(source.take_file)
-    write_take(out, source, described, _facts(source, described, out, params))
+    with contained(source.name):
+        described = read_take_file(source.take_file)
+        write_take(out, source, described, _facts(source, described, out, params))
 
 
 def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
         "notes": described.notes,
         "n_notes": len(score.notes) if score is not None else 0,
         "counts": score.counts if score is not None else {},
+        **({"notices": score.notices} if score is not None and score.notices else {}),
         "media": sorted(rows, key=lambda row: (row["path"], row["device"])),
         "cameras": {name: view.model_dump(mode="json") for name, view in cameras.items()},
     }
@@ -102,7 +105,7 @@ def _device_rows(source: Source, described: TakeFile, params: TakeParams) -> lis
     rows = []
     first: dict[str, Path] = {}
     for path in source.paths:
-        role, device = role_of(path.name), path.stem
+        role, device = role_of(path.name), device_of(path.name)
         if role not in RECORDED:
             continue
         original = first.setdefault(file_sha256(path), path)

@@ -22,7 +22,7 @@ from tasks.film import (
     synthesizer,
     write_descriptions,
 )
-from tasks.instruments.midi import write_tracks
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import Notes
 from tasks.instruments.orchestra import ORCHESTRA, Player, read_players, recast
 from tasks.media.encode import encode_camera, encode_films

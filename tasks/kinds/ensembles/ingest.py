@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, contained
 from tasks.ingest import Candidate, IngestError, Source, TakeParams, check_has_recording, write_take
 from tasks.instruments.notes import Notes
 from tasks.intake.describe import TakeFile, check_views, read_take_file
@@ -38,7 +38,8 @@ def check(candidate: Candidate) -> None:
         BadInput: as in `plan_players`; ``NO_DEVICE``.
     """
     check_has_recording(candidate, in_ensemble=True)
-    plan_players(list(candidate.files.values()), candidate.described, where=candidate.where)
+    named = [path.with_name(name) for name, path in candidate.files.items()]  # as data/raw will have them
+    plan_players(named, candidate.described, where=candidate.where)
 
 
 def holding(name: str, piece: str, files: Mapping[str, Path]) -> Holding:
@@ -75,8 +76,9 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
     Raises:
         BadInput: a stem or take.yaml cannot be used, or the stems do not belong together.
     """
-    described = read_take_file(source.take_file)
-    write_take(out, source, described, _facts(source, described, out, params))
+    with contained(source.name):
+        described = read_take_file(source.take_file)
+        write_take(out, source, described, _facts(source, described, out, params))
 
 
 def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def plan_players(files: Sequence[Path], described: TakeFile, *, where: str) -> l
         return [
             PlayerPlan(instrument=instrument_code(word), stem=device, sound=StemSound(path=solos[0]), camera=device)
         ]
+    # Of a band in four stems, as MUSDB18 has it, these words are no instruments of the orchestra.
+    is_band = len(stems) > 1 and {_named(paths[device])[1] for device in stems} <= {*STEM_STREAMS}
     plans = []
     for device in sorted(stems, key=lambda name: (_named(paths[name])[0] or len(stems) + 100, name)):
         number, called = _named(paths[device])
@@ -87,7 +89,7 @@ def plan_players(files: Sequence[Path], described: TakeFile, *, where: str) -> l
         camera = f"cam_p{number}"
         plans.append(
             PlayerPlan(
-                instrument=instrument_code(called),
+                instrument=called.lower() if is_band else instrument_code(called),
                 stem=device,
                 sound=StemSound(path=paths[device]),
                 camera=camera if camera in cameras else None,

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tasks.errors import contained
 from tasks.ingest import Candidate, IngestError, Source, TakeParams, write_score, write_take
-from tasks.instruments.midi import read_midi
+from tasks.instruments.midi_reader import read_midi
 from tasks.intake.describe import read_take_file
 from tasks.intake.folder import RECORDED, role_of
 from tasks.intake.originals import Holding
@@ -48,17 +49,21 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
     path = source.score
     if path is None:
         raise ValueError(f"{source.name} is a score without a MIDI file")
-    described = read_take_file(source.take_file)
-    score = read_midi(path, params.midi)
-    write_score(out, score)
-    facts = {
-        "duration_s": score.duration_s,
-        "declared_duration_s": score.declared_duration_s,
-        "declared_error_s": score.declared_error_s,
-        "title": score.title,
-        "n_notes": len(score.notes),
-        "counts": score.counts,
-        "media": [{"role": "score", "path": path.as_posix(), "sha256": file_sha256(path), "size": path.stat().st_size}],
-        **({"player": described.player} if described.player else {}),
-    }
-    write_take(out, source, described, facts)
+    with contained(source.name):
+        described = read_take_file(source.take_file)
+        score = read_midi(path, params.midi)
+        write_score(out, score)
+        facts = {
+            "duration_s": score.duration_s,
+            "declared_duration_s": score.declared_duration_s,
+            "declared_error_s": score.declared_error_s,
+            "title": score.title,
+            "n_notes": len(score.notes),
+            "counts": score.counts,
+            **({"notices": score.notices} if score.notices else {}),
+            "media": [
+                {"role": "score", "path": path.as_posix(), "sha256": file_sha256(path), "size": path.stat().st_size}
+            ],
+            **({"player": described.player} if described.player else {}),
+        }
+        write_take(out, source, described, facts)

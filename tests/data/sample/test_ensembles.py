@@ -15,7 +15,7 @@ from tasks.instruments.orchestra import ORCHESTRA, SLOTS, read_players
 SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 FOLDER = SAMPLE / "ensembles"
 PIECES = yaml.safe_load((FOLDER / "pieces.yaml").read_text(encoding="utf-8"))
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 PLAYERS = {name: read_players(FOLDER / "midi" / f"{name}.mid", POLICY) for name in PIECES}
 CODES = {name: [player.instrument for player in players] for name, players in PLAYERS.items()}
 

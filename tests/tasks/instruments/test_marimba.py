@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.instruments.marimba import MARIMBA_18, bars_of, hands_of, plan_mallets, ringing, row_corners
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import sorted_notes
 
 BARS = bars_of()
 SCORES = sorted((Path(__file__).parents[3] / "data/sample/marimba/midi").glob("*.mid"))
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def played(*rows):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput
-from tasks.instruments.midi import MidiError, MidiPolicy, read_tracks, write_tracks
+from tasks.instruments.midi import MidiError, MidiPolicy
+from tasks.instruments.midi_reader import read_tracks
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.orchestra import (
     ORCHESTRA,
@@ -19,7 +21,7 @@ from tasks.instruments.orchestra import (
     recast,
 )
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def part(*pitches, from_s=0.5):

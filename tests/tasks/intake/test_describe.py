@@ -75,11 +75,15 @@ def test_instruments_are_those_of_audiate_notes():
         ("- a\n", 1, "list, expected keys such as piece and instrument"),
         ("piece: [\n", 2, "did not find expected node content|expected the node content"),
         ("a: &x [1]\nb: *x\n", 1, "an alias or anchor, expected plain values"),
-        ("piece: !!python/object/apply:os.system ['touch pwned']\n", 1, "could not determine a constructor"),
+        ("piece: !!python/object/apply:os.system ['touch pwned']\n", 1, "a tag, expected plain values"),
+        ("piece: a\ntitle: b\npiece: c\n", 3, "the key 'piece' stands there twice"),
+        ("? [a]\n: b\n", 1, "a list or keys in place of a key, expected a word"),
+        ("\nmaster: 1" + "9" * 5000, 2, "a number of 5001 digits, expected 18"),
+        ("a: [" + "1," * 15_000 + "]\n", 1, "more than 20000 words and signs"),
         (b"piece: a\ntitle: \xff\n", 2, "expected text in UTF-8"),
         ("[" * 5000, 1, ""),
         ("a" * 70_000, 1, "more than 65536 bytes"),
-        ("title: 2024-99-99\n", 1, ""),
+        ("title: 12\n", 1, "title: Input should be a valid string, found 12"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text, line, reason):
@@ -143,3 +147,33 @@ def test_wrong_players_are_named_with_their_line(text, message):
         parse_take_file(text.encode(), name="take.yaml")
     assert message in str(error.value)
     assert error.value.kind == "BAD_TAKE_FILE"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["1" + ":1" * 3000, "2024-99-99", "2024-01-02", "12:34:56", "no", "on", "1_000", "0b11", "=", "<<", "190:20:30.15"],
+)
+def test_words_that_yaml_1_1_makes_numbers_dates_or_truths_of_are_words(words):
+    assert parse(f"title: '{words[:200]}'\n").title == words[:200]
+    text = f"title: {words}\n"
+    if len(words) > 200:
+        assert "title: String should have at most 200 characters" in refusal(text)
+    else:
+        assert parse(text).title == words
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [("0x40", 64), ("0o17", 15), ("+7", 7), ("017", 17), ("6e1", 60), (".5", 0.5), ("12.", 12.0)],
+)
+def test_numbers_are_those_of_yaml_1_2(words, value):
+    corner = (
+        parse(f"cameras: {{top: {{corners: [[{words}, 0], [90, 0], [90, 9], [0, 9]]}}}}\n")
+        .cameras["cam_top"]
+        .corners[0]
+    )
+    assert corner == (value, 0)
+
+
+def test_a_merged_key_is_an_unknown_key():
+    assert "<<: Extra inputs are not permitted" in refusal("<<: {piece: a}\n")

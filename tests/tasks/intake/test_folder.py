@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.intake.folder import BESIDE, FolderError, FolderSize, look_into, role_of, shown
 
-SIZE = FolderSize(score=100, media=1000)
+SIZE = FolderSize(score=100, media=1000, devices=64)
 
 
 def put(folder, *names, size=10):

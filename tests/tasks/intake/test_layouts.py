@@ -5,7 +5,7 @@ import pytest
 from tasks.intake.folder import FolderSize, device_of, look_into, role_of
 from tasks.intake.layouts import ensemble_file
 
-SIZE = FolderSize(score=1000, media=1000)
+SIZE = FolderSize(score=1000, media=1000, devices=64)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from flows.presets import preset_text
 from tasks.errors import BadInput, ParamsError
 from tasks.film import FilmParams
 from tasks.instruments.marimba import MARIMBA_18
-from tasks.instruments.midi import MidiPolicy, read_midi, write_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
+from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.kinds.captures.film import PROGRAMS, FilmedTake, excerpt, film_take, record_rig, takes_to_film
@@ -24,7 +26,7 @@ from tasks.rig.clocks import DeviceClock, Drop, Wander
 from tasks.rig.microphone import read_at
 from tasks.rig.rigs import Rig, instrument_corners, rig_of
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 NOTES = sorted_notes(
     np.array([0.31, 0.62, 0.95, 1.22, 1.6, 1.85]),
     np.array([0.45, 0.8, 1.1, 1.5, 1.75, 2.1]),

@@ -16,7 +16,8 @@ from tasks.families import load_family
 from tasks.families.base import Performance, VideoFamily
 from tasks.families.bitmap_mlp import BitmapMlpFamily, BitmapMlpParams
 from tasks.families.networks import save_network
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import TakeFileError
 from tasks.kinds.captures.perform import camera_film, trained_format
@@ -221,7 +222,7 @@ def test_detected_notes_are_written(video, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(perform_module, "load_family", lambda name: Detector())
     done, _ = perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "notes.mid")
     assert len(done.notes) == 1
-    policy = MidiPolicy(max_bytes=10_000, max_duration_s=60, max_notes=10, hanging="close", overlap="cut")
+    policy = MidiPolicy(max_bytes=10_000, max_duration_s=60, max_notes=10, hanging="close", overlap="cut", channels=16)
     notes = read_midi(tmp_path / "notes.mid", policy).notes
     assert (notes.pitch.tolist(), notes.onset_s.tolist(), notes.offset_s.tolist()) == ([69], [0.5], [1.0])
     with pytest.raises(PipelineError, match=r"notes.mid cannot be written"):

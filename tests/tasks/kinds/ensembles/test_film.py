@@ -20,7 +20,7 @@ from tasks.rig.microphone import read_at
 from tasks.rig.truth import read_truth
 from tasks.takes import PARTS
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.instruments.midi import MidiPolicy, write_tracks
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_writer import write_tracks
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import PlayerEntry, TakeFile
 from tasks.kinds.ensembles.players import (
@@ -15,7 +16,7 @@ from tasks.kinds.ensembles.players import (
     read_note_list,
 )
 
-POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(max_bytes=10**6, max_duration_s=600, max_notes=10_000, hanging="close", overlap="cut", channels=16)
 
 
 def planned(*names, **described):

@@ -16,19 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import BadInput
-from tasks.instruments.midi import (
-    Controls,
-    MidiError,
-    MidiPolicy,
-    Score,
-    declared_duration_s,
-    parse_midi,
-    read_midi,
-    write_midi,
-)
-from tasks.instruments.notes import Notes, sorted_notes
+from tasks.instruments.midi import MidiError, MidiPolicy, Score
+from tasks.instruments.midi_events import declared_duration_s
+from tasks.instruments.midi_reader import parse_midi, read_midi
 
-POLICY = MidiPolicy(max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut")
+POLICY = MidiPolicy(
+    max_bytes=8_000_000, max_duration_s=7200.0, max_notes=200_000, hanging="close", overlap="cut", channels=16
+)
 AS_WRITTEN = POLICY.model_copy(update={"hanging": "drop", "overlap": "keep"})
 KINDS = {
     *("UNREADABLE", "EMPTY", "TOO_LARGE", "BAD_HEADER", "BAD_DIVISION", "BAD_TEMPO", "BAD_EVENT"),
@@ -134,7 +128,16 @@ BAD_FILES = {
         "TRUNCATED",
         "byte 18: chunk b'MTrk' declares 13 bytes (track 1 of 1), 7 are left",
     ),
-    "D1 cut before a track": (header(2) + chunk(on(0), off(9), END), "TRUNCATED", "expected track 2 of 2"),
+    "D1 cut before the track with notes": (
+        header(2) + chunk(END),
+        "TRUNCATED",
+        "byte 26: the file ends, expected track 2",
+    ),
+    "D1 cut in the next track's header": (
+        header(2) + chunk(on(0), off(9), END) + b"MTrk\0",
+        "TRUNCATED",
+        "byte 34: the file ends, expected track 2 of 2",
+    ),
     "D1 cut in an event": (
         header() + chunk(b"\x00\x90\x3c"),
         "TRUNCATED",
@@ -193,8 +196,24 @@ BAD_FILES = {
         f"byte {TRACK + 3}: 0xc8 in an event of status 0x90, expected 0 to 127",
     ),
     "D7 program over 127": (smf(b"\x00\xc0\x80"), "BAD_EVENT", f"byte {TRACK + 2}: 0x80 in an event"),
-    "D7 system common": (smf(b"\x00\xf3\x01"), "BAD_EVENT", f"byte {TRACK + 1}: status 0xf3, not an event"),
-    "D7 meta over 127": (smf(b"\x00\xff\x80\x00"), "BAD_EVENT", f"byte {TRACK + 2}: meta event 0x80"),
+    "D7 a status without a meaning": (
+        smf(b"\x00\xf4\x01"),
+        "BAD_EVENT",
+        f"byte {TRACK + 1}: status 0xf4, not an event",
+    ),
+    "D7 song position without its data": (
+        smf(b"\x00\xf2\x01\x90\x3c\x40"),
+        "BAD_EVENT",
+        f"byte {TRACK + 3}: 0x90 in system message 0xf2, expected 0 to 127",
+    ),
+    "D7 song position cut": (header() + chunk(b"\x00\xf2\x01"), "TRUNCATED", f"byte {TRACK}: the event runs past"),
+    "D7 a pedal over 127": (
+        smf(b"\x00\xb0\x40\xff"),
+        "BAD_EVENT",
+        f"byte {TRACK + 3}: 0xff in an event of status 0xb0, expected 0 to 127",
+    ),
+    "D7 a key over 127 goes up": (smf(b"\x00\x80\xff\x40"), "BAD_EVENT", f"byte {TRACK + 2}: 0xff in an event"),
+    "D7 real time inside an event": (smf(b"\x00\x90\x3c\xf8\x40"), "BAD_EVENT", f"byte {TRACK + 3}: 0xf8 in an event"),
     "D8 only hanging at the end": (smf(on(480)), "NO_NOTES", "1 hanging"),
     "D9 only zero length": (smf(on(0) + off(0)), "NO_NOTES", "1 zero_length"),
     "D11 meta of 4 GB": (
@@ -213,15 +232,15 @@ BAD_FILES = {
         "system exclusive event declares 268435455 bytes",
     ),
     "D12 65535 tracks": (
-        header(65535) + chunk(on(0), off(9), END),
+        header(65535) + chunk(on(0), END),
         "TRUNCATED",
-        "byte 34: the file ends, expected track 2 of 65535",
+        "byte 30: the file ends, expected track 2 of 65535",
     ),
     "D12 no tracks": (header(0), "BAD_HEADER", "byte 10: 0 tracks, expected at least 1"),
-    "D12 two tracks in format 0": (
-        smf(on(0), on(0), form=0),
-        "BAD_HEADER",
-        "byte 10: 2 tracks, expected 1 in",
+    "D12 an uncounted track is cut": (
+        header(1) + chunk(on(0), off(9), END) + b"MTrk\0\0\0\x09\0",
+        "TRUNCATED",
+        "byte 38: chunk b'MTrk' declares 9 bytes (track 2 of 1), 1 are left",
     ),
     "D13 too many notes": (
         smf((on(0) + off(1)) * 200_001),
@@ -248,7 +267,7 @@ BAD_FILES = {
         "declares 9 bytes, 6 are left",
     ),
     "format 2": (
-        smf(on(0), form=2),
+        smf(on(0), on(0), form=2),
         "BAD_HEADER",
         "byte 8: format 2 (patterns without one timeline), expected 0 or 1",
     ),
@@ -684,91 +703,6 @@ def test_the_title_is_the_first_tracks_name_in_printable_letters(raw, title):
     assert parse(smf(meta(0, 3, raw), meta(0, 3, b"right hand") + on(0) + off(480))).title == title
 
 
-# Writing
-
-
-NO_PEDAL = Controls(time_s=np.empty(0), control=np.empty(0, np.uint8), value=np.empty(0, np.uint8))
-
-
-@st.composite
-def written_notes(draw: st.DrawFn) -> Notes:
-    """Draw notes on the grid of 0.1 ms, no key struck while it is held."""
-    columns: list[tuple[float, float, int, int]] = []
-    for pitch in draw(st.lists(st.integers(21, 108), min_size=1, max_size=4, unique=True)):
-        now = 0
-        spans = st.tuples(st.integers(0, 30_000), st.integers(1, 100_000), st.integers(1, 127))
-        for gap, length, velocity in draw(st.lists(spans, min_size=1, max_size=6)):
-            columns.append(((now + gap) / 10_000, (now + gap + length) / 10_000, pitch, velocity))
-            now += gap + length
-    onset, offset, pitch, velocity = (np.array(column) for column in zip(*columns, strict=True))
-    return sorted_notes(onset, offset, pitch, velocity)
-
-
-@st.composite
-def pedals(draw: st.DrawFn) -> Controls:
-    moves = st.tuples(st.integers(0, 500_000), st.sampled_from([64, 66, 67]), st.integers(0, 127))
-    drawn = sorted(draw(st.lists(moves, max_size=8)), key=lambda move: move[0])
-    return Controls(
-        time_s=np.array([move[0] / 10_000 for move in drawn], np.float64),
-        control=np.array([move[1] for move in drawn], np.uint8),
-        value=np.array([move[2] for move in drawn], np.uint8),
-    )
-
-
-@settings(deadline=None)
-@given(notes=written_notes(), pedal=pedals(), title=st.sampled_from([None, "Étude in C", "練習"]))
-def test_reading_gives_back_what_was_written(tmp_path_factory, notes, pedal, title):
-    path = tmp_path_factory.mktemp("midi") / "written.mid"
-    write_midi(path, notes, pedal=pedal, title=title)
-    score = read_midi(path, POLICY)
-    for name in ("onset_s", "offset_s", "pitch", "velocity"):
-        np.testing.assert_array_equal(getattr(score.notes, name), getattr(notes, name))
-    for name, column in pedal.columns().items():
-        np.testing.assert_array_equal(getattr(score.controls, name), column)
-    assert (score.title, set(met(score)) - {"sustained"}) == (title, set())
-
-    # Written again from what was read, dampers and all, it is the same file.
-    again = path.with_name("again.mid")
-    write_midi(again, score.notes, pedal=score.controls, title=score.title)
-    assert again.read_bytes() == path.read_bytes()
-
-
-def test_a_written_file_is_read_by_pretty_midi(tmp_path):
-    notes = sorted_notes(np.array([0.25, 1.0]), np.array([0.75, 1.5]), np.array([60, 72]), np.array([1, 127]))
-    write_midi(tmp_path / "two.mid", notes)
-    (piano,) = pretty_midi.PrettyMIDI(str(tmp_path / "two.mid")).instruments
-    assert [(n.start, n.end, n.pitch, n.velocity) for n in piano.notes] == rows(read_midi(tmp_path / "two.mid", POLICY))
-
-
-def test_a_note_too_short_to_write_keeps_one_tick(tmp_path):
-    notes = sorted_notes(np.array([1.0]), np.array([1.00001]), np.array([60]), np.array([64]))
-    write_midi(tmp_path / "short.mid", notes)
-    assert rows(read_midi(tmp_path / "short.mid", POLICY)) == [(1.0, 1.0001, 60, 64)]
-
-
-@pytest.mark.parametrize(
-    ("onset", "offset", "pitch", "velocity", "message"),
-    [
-        (
-            [0.0, 0.5],
-            [1.0, 2.0],
-            [60, 60],
-            [64, 64],
-            "pitch 60 is struck at 0.5 s while it is held until 1.0 s",
-        ),
-        ([-0.1], [1.0], [60], [64], "onset at -0.1 s, expected 0 to 86400"),
-        ([0.0], [np.nan], [60], [64], "offset at nan s"),
-        ([0.0], [1.0], [128], [64], "pitch 128, expected 0 to 127"),
-        ([0.0], [1.0], [60], [0], "velocity 0, expected 1 to 127"),
-    ],
-)
-def test_notes_that_a_file_cannot_say_are_not_written(tmp_path, onset, offset, pitch, velocity, message):
-    notes = sorted_notes(np.array(onset), np.array(offset), np.array(pitch), np.array(velocity))
-    with pytest.raises(ValueError, match=message):
-        write_midi(tmp_path / "wrong.mid", notes)
-    assert not (tmp_path / "wrong.mid").exists()
-
-
 # Hostile bytes
 
 
@@ -876,7 +810,8 @@ def test_ten_thousand_damaged_files_take_little_time_and_memory_each():
 MEASURE = """
 import sys, time
 from pathlib import Path
-from tasks.instruments.midi import MidiPolicy, read_midi
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 
 def used():
     status = Path("/proc/self/status").read_text().split()
