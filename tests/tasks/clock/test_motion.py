@@ -42,7 +42,7 @@ def film(moments_s, *, delay_s=0.0, drift=0.0, rate=30.0, duration_s=30.0, seed=
 
 
 def place(audio, frames, duration_s=30.0):
-    flux = motion_flux(frames, duration_s=duration_s)
+    flux = motion_flux(frames, duration_s=duration_s).flux
     assert flux.shape == (2, round(duration_s * FLUX_RATE))
     reference = summed(onset_flux(audio, 16_000))
     return fit_envelopes(reference, flux[:1], fine=flux[1:], method="motion", systematic_ms=50.0, params=PARAMS)
