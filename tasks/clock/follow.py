@@ -16,6 +16,7 @@ from tasks.clock.onsets import FLUX_RATE, Place, find_places
 from tasks.clock.steps import find_seam, split_at_steps
 from tasks.clock.windows import (
     BIN_S,
+    JUMP_COST,
     MAX_WINDOWS,
     PIECE_HOP_S,
     SIGNIFICANT,
@@ -34,7 +35,6 @@ _BETTER = 1.02  # as high is a curve than steps, to be taken for one
 _CURVE_WINDOW_S = 2.0
 _MAX_BEND = 0.001  # seconds a second that a wandering clock may leave its mean drift by
 _MIN_CURVED = 0.25  # of the windows leave a line that is not one
-_JUMP_COST = 12.0  # standard deviations
 _JUMP_S = 0.005  # a path with a larger one is no curve
 _MAX_DROPS = 12
 _MIN_DROP_WINDOWS = 2
@@ -90,7 +90,7 @@ def _bend(pair: Pair, line: Stretch) -> list[Stretch] | None:
         near = correlate_along(pair, [delay], middle, _CURVE_WINDOW_S)
         heights = envelope(near.correlation, round(BIN_S * pair.rate))
         steps = int(np.ceil(_MAX_BEND * hop_s / BIN_S)) + 1
-        path = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=_JUMP_COST)
+        path = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=JUMP_COST)
         if np.abs(np.diff(path)).max() * BIN_S > _JUMP_S:
             return None
         along = heights[np.arange(count), path]

@@ -76,8 +76,8 @@ def estimate_clock(reference: Samples, other: Samples, *, sample_rate: int, para
         raise ValueError(f"sample_rate is {sample_rate} Hz, expected at least 16000")
     peaks = _peak("reference", reference), _peak("other", other)
     if _comes_first(reference, other):
-        return _estimate(reference, other, peaks, sample_rate, params)
-    return _estimate(other, reference, peaks[::-1], sample_rate, params).inverse()
+        return _estimate(reference, other, peaks, sample_rate, params).with_remarks()
+    return _estimate(other, reference, peaks[::-1], sample_rate, params).inverse().with_remarks()
 
 
 def _peak(name: str, audio: Samples) -> float:

@@ -17,6 +17,7 @@ from tasks.clock.windows import (
     AGREES_S,
     BESIDE_S,
     BIN_S,
+    JUMP_COST,
     MAX_WINDOWS,
     Pair,
     Stretch,
@@ -24,11 +25,10 @@ from tasks.clock.windows import (
 )
 
 _WINDOW_S = 2.0
-_JUMP_COST = 12.0  # standard deviations
 _MAX_BINS = 1  # of a step between two windows that is no jump: what is left of a drift
 _MIN_WINDOWS = 2  # of a side of a step
-_MIN_GAIN = 2 * _JUMP_COST  # of a side over the line that it leaves; neighbours share half of their sound
-_RIVALS = 0.8  # of a peak's height elsewhere: a tone has peaks a period apart
+_MIN_GAIN = JUMP_COST  # of a side over the line that it leaves
+_RIVALS = 0.7  # of a peak's height elsewhere: a tone has peaks a period apart
 _USUAL_DRIFT = 200e-6
 _SEAM_HOP_S = 0.032
 
@@ -65,7 +65,7 @@ class _Walk:
     @property
     def score(self) -> float:
         """Evidence for the path."""
-        return float(self.along.sum()) - _JUMP_COST * len(self.jumps)
+        return float(self.along.sum()) - JUMP_COST * len(self.jumps)
 
 
 def _walk_along(pair: Pair, stretch: Stretch) -> _Walk:
@@ -78,7 +78,7 @@ def _walk_along(pair: Pair, stretch: Stretch) -> _Walk:
     heights = envelope(near.correlation[near.is_significant], round(BIN_S * pair.rate))
     path = np.zeros(0, np.int64)
     if len(heights):
-        path = find_path(heights, max_step=_MAX_BINS, step_cost=1.0, jump_cost=_JUMP_COST)
+        path = find_path(heights, max_step=_MAX_BINS, step_cost=1.0, jump_cost=JUMP_COST)
     return _Walk(time_s=middle[near.is_significant], heights=heights, path=path)
 
 
