@@ -27,7 +27,8 @@ from tasks.clock.windows import (
 _WINDOW_S = 2.0
 _MAX_BINS = 1  # of a step between two windows that is no jump: what is left of a drift
 _MIN_WINDOWS = 2  # of a side of a step
-_MIN_GAIN = JUMP_COST  # of a side over the line that it leaves
+_STEP_COST = 6.0  # so dear that the path does not slide from one side to the other where nothing sounds
+_CHANCE_GAIN = 3.0  # standard deviations: what the best of all lags gains by chance in a window, over the root of many
 _RIVALS = 0.7  # of a peak's height elsewhere: a tone has peaks a period apart
 _USUAL_DRIFT = 200e-6
 _SEAM_HOP_S = 0.032
@@ -38,7 +39,7 @@ class _Walk:
     """A path through the correlations of windows along a map.
 
     Attributes:
-        time_s: (n,) middles of the windows whose peak stands out from chance, in the other's time.
+        time_s: (n,) middles of the windows, in the other's time.
         heights: (n, n_bins) of `envelope`; the middle bin is the map.
         path: (n,) bins.
     """
@@ -74,12 +75,9 @@ def _walk_along(pair: Pair, stretch: Stretch) -> _Walk:
     count = max(1, int((length - _WINDOW_S) / hop_s) + 1)
     middle: Times = np.asarray(start + (length - (count - 1) * hop_s) / 2 + hop_s * np.arange(count), np.float64)
     near = correlate_along(pair, [stretch], middle, _WINDOW_S)
-    # Where nothing sounds a path would slide from one side to the other.
-    heights = envelope(near.correlation[near.is_significant], round(BIN_S * pair.rate))
-    path = np.zeros(0, np.int64)
-    if len(heights):
-        path = find_path(heights, max_step=_MAX_BINS, step_cost=1.0, jump_cost=JUMP_COST)
-    return _Walk(time_s=middle[near.is_significant], heights=heights, path=path)
+    heights = envelope(near.correlation, round(BIN_S * pair.rate))
+    path = find_path(heights, max_step=_MAX_BINS, step_cost=_STEP_COST, jump_cost=JUMP_COST)
+    return _Walk(time_s=middle, heights=heights, path=path)
 
 
 def split_at_steps(pair: Pair, stretch: Stretch) -> list[Stretch]:
@@ -123,7 +121,7 @@ def _sides(walk: _Walk) -> list[NDArray[np.int64]]:
     while len(sides) > 1:
         gains = [_gain(walk, sides, number) for number in range(len(sides))]
         worst = int(np.argmin(gains))
-        if gains[worst] >= _MIN_GAIN:
+        if gains[worst] >= 0:
             break
         del sides[worst]
         # What was left out between two sides may have parted one.
@@ -138,11 +136,12 @@ def _sides(walk: _Walk) -> list[NDArray[np.int64]]:
 
 
 def _gain(walk: _Walk, sides: list[NDArray[np.int64]], number: int) -> float:
-    """Return by how much a side's windows are higher than on the better of its neighbours' lines; 0 if hardly."""
+    """Return by how much more than chance a side's windows gain over its neighbours' lines; negative if they do not."""
     rows = sides[number]
     own = float(walk.along[rows].sum())
+    least = JUMP_COST + _CHANCE_GAIN * float(np.sqrt(len(rows)))
     if len(rows) < _MIN_WINDOWS:
-        return 0.0
+        return -least
     slack = round(AGREES_S / BIN_S)
     gains = []
     for neighbour, edge in ((number - 1, -1), (number + 1, 0)):
@@ -150,7 +149,7 @@ def _gain(walk: _Walk, sides: list[NDArray[np.int64]], number: int) -> float:
             column = int(walk.path[sides[neighbour][edge]])
             there = walk.heights[rows, max(column - slack, 0) : column + slack + 1].max(axis=1)
             gains.append(own - float(there.sum()) if there.sum() < _RIVALS * own else 0.0)
-    return min(gains)
+    return min(gains) - least
 
 
 def find_seam(pair: Pair, before: Stretch, after: Stretch, first_s: float, last_s: float) -> float:
