@@ -21,6 +21,7 @@ BY_NAME_ONLY = {
     "regressions": "trains for some minutes, on what the stage chunk has made",
     "separation": "trains for a quarter of an hour and more, on what the stages film to chunk have made",
     "sync": "hundreds of made-up pairs: half an hour",
+    "devices": "2,000 random devices: an hour",
     "nights": "25 killed passes: 20 minutes and more",
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",

@@ -117,7 +117,7 @@ def fit_envelopes(
     drift = best.drift_ppm * 1e-6 + float(values[1])
     delay_s = best.delay_s + float(values[0] - values[1] * middle_s)
     away_ms = 1e3 * np.abs(residual_s[used])
-    return ClockFit(
+    fit = ClockFit(
         verdict="locked",
         reason="onsets agree",
         method=method,
@@ -137,6 +137,7 @@ def fit_envelopes(
             used=used,
         ),
     )
+    return fit.with_remarks()
 
 
 def _windows(

@@ -15,6 +15,9 @@ Verdict = Literal["locked", "ambiguous", "unrelated"]
 Method = Literal["sound", "motion", "notes", "genlock"]
 Times = NDArray[np.float64]
 
+_MIN_STEP_S = 0.0005  # of delay between two spans that is told as one
+_LISTED_STEPS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -148,6 +151,40 @@ class ClockFit:
         return sum(span.drift_ppm * (span.end_s - span.start_s) for span in spans) / (
             spans[-1].end_s - spans[0].start_s
         )
+
+    @property
+    def steps(self) -> tuple[tuple[float, float], ...]:
+        """Moments of the device's time at which its delay steps, and by how much, in s: it grows by what was lost."""
+        pairs = zip(self.spans[:-1], self.spans[1:], strict=True)
+        found = [(later.start_s, later.delay_s - earlier.delay_at(earlier.end_s)) for earlier, later in pairs]
+        return tuple((at_s, step_s) for at_s, step_s in found if abs(step_s) >= _MIN_STEP_S)
+
+    def with_remarks(self) -> Self:
+        """Return the fit with a reason that also tells what is no part of one line: steps, windows that disagree."""
+        remarks = []
+        sizes_ms = [1e3 * step_s for _, step_s in self.steps]
+        if 0 < len(sizes_ms) <= _LISTED_STEPS:
+            remarks += [
+                f"the delay steps by {size_ms:+.1f} ms at {at_s:.2f} s"
+                for size_ms, (at_s, _) in zip(sizes_ms, self.steps, strict=True)
+            ]
+        elif sizes_ms:
+            least, most = min(map(abs, sizes_ms)), max(map(abs, sizes_ms))
+            remarks.append(
+                f"the delay steps {len(sizes_ms)} times, by {least:.1f} to {most:.1f} ms,"
+                f" from {self.steps[0][0]:.1f} to {self.steps[-1][0]:.1f} s: blocks were lost or recorded twice"
+            )
+        against = np.isfinite(self.windows.residual_ms) & ~self.windows.used
+        if self.spans and against.any():
+            time_s, away_ms = self.windows.time_s[against], float(np.abs(self.windows.residual_ms[against]).max())
+            if len(time_s) == 1:
+                remarks.append(f"1 window disagrees, by {away_ms:.1f} ms, at {time_s[0]:.1f} s")
+            else:
+                remarks.append(
+                    f"{len(time_s)} windows disagree, by up to {away_ms:.1f} ms,"
+                    f" between {time_s.min():.1f} and {time_s.max():.1f} s"
+                )
+        return replace(self, reason="; ".join([self.reason, *remarks]))
 
     def to_reference(self, time_s: ArrayLike) -> Times:
         """Return the reference's time at moments of the device's; the outer spans go on beyond the ends.

@@ -13,10 +13,10 @@ from tasks.clock.corrections import MIN_CURVE_WINDOWS, curve_correction
 from tasks.clock.fit import Times
 from tasks.clock.lines import envelope, find_path, robust_line
 from tasks.clock.onsets import FLUX_RATE, Place, find_places
-from tasks.clock.spectra import correlation, window_spectra
+from tasks.clock.steps import find_seam, split_at_steps
 from tasks.clock.windows import (
-    AGREES_S,
     BIN_S,
+    JUMP_COST,
     MAX_WINDOWS,
     PIECE_HOP_S,
     SIGNIFICANT,
@@ -30,10 +30,11 @@ from tasks.clock.windows import (
 )
 
 _GOOD_AGREEMENT = 0.9  # of the active windows: then the line is the answer
+_EXPLAINED = 0.8  # of them: then the steps are; windows that a seam runs through agree with neither side
+_BETTER = 1.02  # as high is a curve than steps, to be taken for one
 _CURVE_WINDOW_S = 2.0
 _MAX_BEND = 0.001  # seconds a second that a wandering clock may leave its mean drift by
 _MIN_CURVED = 0.25  # of the windows leave a line that is not one
-_JUMP_COST = 12.0  # standard deviations
 _JUMP_S = 0.005  # a path with a larger one is no curve
 _MAX_DROPS = 12
 _MIN_DROP_WINDOWS = 2
@@ -41,7 +42,6 @@ _MIN_DROP_EVIDENCE = 7.0
 _DROP_REACH_S = 5.0  # largest sum of blocks dropped between two stretches
 _MIN_DROP_S = 0.015  # what is nearer is more likely the period of a tone
 _N_NEAR_PLACES = 8
-_SEAM_HOP_S = 0.032
 
 
 def follow(pair: Pair, best: Candidate) -> tuple[list[Stretch], Windows | None]:
@@ -55,12 +55,23 @@ def follow(pair: Pair, best: Candidate) -> tuple[list[Stretch], Windows | None]:
     stretches = [_straight(best, start, end)]
     windows = correlate_along(pair, stretches, middle, window_s)
     active = are_active(pair, middle, window_s, windows.agrees) | windows.is_significant
-    if (windows.agrees & active).sum() >= _GOOD_AGREEMENT * active.sum():
+    agreeing = (windows.agrees & active).sum()
+    if agreeing == active.sum():
         return stretches, windows
-    curved = _bend(pair, stretches)
+    parts = split_at_steps(pair, stretches[0])
+    is_line = agreeing >= _GOOD_AGREEMENT * active.sum()
+    if len(parts) == 1 and is_line:
+        return stretches, windows
+    curved = None if is_line else _bend(pair, stretches[0])
+    along = correlate_along(pair, parts, middle, window_s)
     if curved is not None:
-        return curved, None
-    return _with_drops(pair, best, windows, window_s), None
+        bent = correlate_along(pair, curved, middle, window_s)
+        if len(parts) == 1 or bent.at_map.sum() > _BETTER * along.at_map.sum():
+            return curved, None
+    if len(parts) > 1 and (along.agrees & active).sum() >= _EXPLAINED * active.sum():
+        return parts, None
+    chain = _with_drops(pair, best, windows, window_s)
+    return [part for one in chain for part in split_at_steps(pair, one)], None
 
 
 def _straight(one: Candidate, start_s: float, end_s: float) -> Stretch:
@@ -68,19 +79,18 @@ def _straight(one: Candidate, start_s: float, end_s: float) -> Stretch:
     return Stretch(start_s=start_s, end_s=end_s, knot_s=knots, delay_s=one.delay_at(knots))
 
 
-def _bend(pair: Pair, stretches: list[Stretch]) -> list[Stretch] | None:
+def _bend(pair: Pair, line: Stretch) -> list[Stretch] | None:
     """Return the map along a path through the windows' peaks, when nearly all agree with one."""
-    start, end = stretches[0].start_s, stretches[0].end_s
-    length = end - start
+    start, length = line.start_s, line.end_s - line.start_s
     hop_s = max(_CURVE_WINDOW_S / 2, length / (2 * MAX_WINDOWS))
     count = max(2, int((length - _CURVE_WINDOW_S) / hop_s) + 1)
     middle: Times = np.asarray(start + (length - (count - 1) * hop_s) / 2 + hop_s * np.arange(count), np.float64)
-    line = delay = stretches[0]
+    delay = line
     for least in (SIGNIFICANT / 2, SIGNIFICANT):  # the second time along the path, where windows are sharper
         near = correlate_along(pair, [delay], middle, _CURVE_WINDOW_S)
         heights = envelope(near.correlation, round(BIN_S * pair.rate))
         steps = int(np.ceil(_MAX_BEND * hop_s / BIN_S)) + 1
-        path = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=_JUMP_COST)
+        path = find_path(heights, max_step=steps, step_cost=1.0, jump_cost=JUMP_COST)
         if np.abs(np.diff(path)).max() * BIN_S > _JUMP_S:
             return None
         along = heights[np.arange(count), path]
@@ -187,7 +197,9 @@ def _chain(
     order = [maps[owner[run[0]]] for run in chain]
     edges = [shared_time(pair, order[0].delay_s, order[0].drift)[0]]
     for before, after, left, right in zip(order[:-1], order[1:], chain[:-1], chain[1:], strict=True):
-        edges.append(_seam(pair, before, after, windows.time_s[left[-1]], windows.time_s[right[0]], window_s))
+        sides = _straight(before, start, end), _straight(after, start, end)
+        first, last = windows.time_s[left[-1]] - window_s / 4, windows.time_s[right[0]] + window_s / 4
+        edges.append(find_seam(pair, *sides, first, last))
     edges.append(shared_time(pair, order[-1].delay_s, order[-1].drift)[1])
     edges = list(np.maximum.accumulate(edges))
     return [
@@ -195,16 +207,3 @@ def _chain(
         for one, first, last in zip(order, edges[:-1], edges[1:], strict=True)
         if last - first > PIECE_HOP_S
     ]
-
-
-def _seam(pair: Pair, before: Candidate, after: Candidate, left_s: float, right_s: float, window_s: float) -> float:
-    """Return the moment at which the sound changes from one map to the next."""
-    first, last = left_s - window_s / 4, right_s + window_s / 4
-    moment = np.arange(first, last, _SEAM_HOP_S)
-    sides = []
-    for one in (before, after):
-        spectra = window_spectra(pair.reference, pair.other, moment[:, None], (moment + one.delay_at(moment))[:, None])
-        slack = round(AGREES_S * pair.rate)
-        sides.append(np.abs(correlation(spectra, pair.rate, reach_s=slack / pair.rate)).max(axis=1))
-    gain = np.cumsum(np.append(0.0, sides[0] - sides[1]))
-    return float(first + int(np.argmax(gain)) * _SEAM_HOP_S - _SEAM_HOP_S / 2)

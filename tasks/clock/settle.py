@@ -15,6 +15,7 @@ from tasks.clock.windows import (
     BIN_S,
     CHANCE_HEIGHT,
     HOP_S,
+    JUMP_COST,
     MAX_WINDOWS,
     REACH_S,
     SIGNIFICANT,
@@ -46,7 +47,7 @@ class Settled:
         agreement: part of the significant windows that it rests on.
         n_used: how many it rests on.
         spread: part of the shared time from the first to the last of them.
-        error_ms: a bound of the fit's own error.
+        error_ms: a bound of the fit's own error, and of where windows stand that contradict it.
         line_height: mean of the windows' highest peaks along it, less that of chance.
         height: of the correlation of all windows together, each moved to the fit.
         near_height: the same, at most elsewhere within the reach.
@@ -105,11 +106,25 @@ def settle(pair: Pair, stretches: list[Stretch], along: Windows | None) -> Settl
         agreement=float(used.sum() / max(int(windows.is_significant.sum()), 1)),
         n_used=int(used.sum()),
         spread=float(np.ptp(middle[used]) + window_s) / (stretches[-1].end_s - stretches[0].start_s),
-        error_ms=float(2e3 * deviation.max() + _MIN_ERROR_MS),
+        error_ms=max(float(2e3 * deviation.max() + _MIN_ERROR_MS), 1e3 * _contradiction_s(windows, used)),
         line_height=line.height - CHANCE_HEIGHT,
         height=height,
         near_height=near_height,
     )
+
+
+def _contradiction_s(windows: Windows, used: NDArray[np.bool_]) -> float:
+    """Return how far from the map windows stand that contradict it by more than chance; 0 where none do.
+
+    A window that prefers a tone's period beside the map is nearly as high at the map. Neighbours that stand at the same
+    place may be the side of a step that is too short to be settled.
+    """
+    rows = np.flatnonzero(windows.is_significant)
+    against = ~used[rows] & (np.abs(windows.lag_s[rows]) > AGREES_S)
+    gain = np.where(against, windows.height[rows] - windows.at_map[rows], 0.0)
+    parts = np.split(np.arange(len(rows)), np.flatnonzero(np.abs(np.diff(windows.lag_s[rows])) > BESIDE_S) + 1)
+    away = [np.abs(windows.lag_s[rows[part]]).max() for part in parts if gain[part].sum() > JUMP_COST]
+    return float(max(away, default=0.0))
 
 
 def _smear_s(

@@ -29,6 +29,7 @@ _MIN_SHARED = 0.6  # of the shorter recording, when that is less than ``min_over
 _MIN_PEAK = 1e-20  # peak under which a recording is silent
 _PART_LENGTH = 1 << 20
 _MIN_SPREAD = 0.2  # of the shared time from the first to the last of them: one note of a sampler agrees too
+_USED_A_PART = 2  # windows, on the mean: a curve is a staircase too, of one window a step
 _CHANCE_EVIDENCE = 4.0  # that the best of some places reaches when nothing is related
 _N_RIVALS = 64
 _LISTED = 0.5  # of the best one's evidence, of few windows: enough to be named as a rival
@@ -76,8 +77,8 @@ def estimate_clock(reference: Samples, other: Samples, *, sample_rate: int, para
         raise ValueError(f"sample_rate is {sample_rate} Hz, expected at least 16000")
     peaks = _peak("reference", reference), _peak("other", other)
     if _comes_first(reference, other):
-        return _estimate(reference, other, peaks, sample_rate, params)
-    return _estimate(other, reference, peaks[::-1], sample_rate, params).inverse()
+        return _estimate(reference, other, peaks, sample_rate, params).with_remarks()
+    return _estimate(other, reference, peaks[::-1], sample_rate, params).inverse().with_remarks()
 
 
 def _peak(name: str, audio: Samples) -> float:
@@ -181,6 +182,9 @@ def _verdict(
     if settled.agreement < params.min_agreement or not settled.spans:
         reason = f"{settled.n_used} windows agree, {settled.agreement:.0%} of those that are significant"
         return replace(facts, reason=reason)
+    if len(stretches) > 1 and settled.n_used < _USED_A_PART * len(stretches):
+        parts = f"{settled.n_used} windows agree on {len(stretches)} parts"
+        return replace(facts, reason=f"{parts}: too few to tell lost blocks from a clock that wanders")
     if settled.spread < _MIN_SPREAD:
         return replace(facts, reason=f"only {settled.spread:.0%} of the shared time agrees, as a repeated sample does")
     used = np.abs(settled.windows.residual_ms[settled.windows.used])

@@ -23,6 +23,7 @@ MAX_WINDOWS = 160  # of a long recording, which has them farther apart
 PIECE_HOP_S = 0.192  # of a window's pieces
 SIGNIFICANT = 7.0  # standard deviations of chance; a window with a lower peak is no evidence
 AGREES_S = 0.0005  # from the map, within which a peak agrees with it
+JUMP_COST = 12.0  # standard deviations that windows must gain by it, for a path to jump or a map to be contradicted
 _ACTIVE = 0.3  # of the onsets of windows that agree
 
 

@@ -16,6 +16,16 @@ from tasks.params import Section
 
 _MAX_ITERATIONS = 50
 
+# 198 microphones of 20 dinners of about 2.5 hours each (Barker et al., CHiME-6 challenge, 2020; the edits that its
+# synchronization publishes): quantiles of the drift's size, the one outlier, and how many lost or repeated blocks.
+_FIELD_DRIFT = ((0.0, 0.5, 0.95, 1.0), (0.0, 7.7, 20.0, 30.0))  # part of the devices, ppm
+_FIELD_OUTLIER, _FIELD_OUTLIER_PPM = 1 / 198, -872.0
+_FIELD_LOSSY = 115 / 198
+_FIELD_LOSSES_A_HOUR = 2347 / 115 / 2.5
+_FIELD_LOST_S = (0.005, 0.1)
+_FIELD_REPEATED = 0.2  # of the blocks; how many they are is not published, so this is a guess
+_FIELD_APART_S = 2.0
+
 
 class Wander(Section):
     """A clock that runs now ahead, now behind, as a sine: the world's time moves by up to ``amplitude_s``.
@@ -30,19 +40,27 @@ class Wander(Section):
 
 
 class Drop(Section):
-    """A block of the world that the device did not record; its own time goes on as if nothing had been.
+    """A block of the world that the device did not record, or recorded twice; its own time goes on as if nothing was.
 
     Attributes:
-        at_s: the device's time at which the block is missing.
-        length_s: of the world's time.
+        at_s: the device's time at which the block is missing, or begins a second time.
+        length_s: of the world's time; negative for a block that was recorded twice.
     """
 
     at_s: Annotated[float, Field(gt=0)]
-    length_s: Annotated[float, Field(gt=0)]
+    length_s: float
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.length_s == 0:
+            raise ValueError("a block of length 0 is none")
+        return self
 
 
 class DeviceClock(Section):
     """A device's clock. Its time t is the world's ``start_s + (1 + drift) t + wander(t) + what was dropped before t``.
+
+    A block that was recorded twice counts as dropped with a negative length.
 
     Attributes:
         start_s: the world's time at the device's time 0; may be negative.
@@ -72,7 +90,10 @@ class DeviceClock(Section):
         return np.asarray(self._smooth(device) + lost[n_before])
 
     def to_device(self, world_s: ArrayLike) -> NDArray[np.float64]:
-        """Return the device's time at moments of the world's; all of a dropped block is the moment of its drop."""
+        """Return the device's time at moments of the world's; all of a dropped block is the moment of its drop.
+
+        Of a block that was recorded twice it is the time of the first recording.
+        """
         world = np.asarray(world_s, np.float64)
         if not self.dropped:
             return self._smooth_inverse(world)
@@ -105,6 +126,30 @@ class DeviceClock(Section):
             if np.abs(step).max(initial=0.0) < 1e-12:
                 break
         return np.asarray(device)
+
+
+def field_clock(rng: np.random.Generator, *, start_s: float, duration_s: float) -> DeviceClock:
+    """Draw a clock as those of real microphones are: a small drift, and blocks that were lost or recorded twice.
+
+    Args:
+        rng: of the draw.
+        start_s: the world's time at the device's time 0.
+        duration_s: of the recording, over which the blocks are spread evenly, at least 2 s apart.
+
+    Source:
+        The statistics of CHiME-6's 198 microphones; a block's length is log-uniform from 5 to 100 ms.
+    """
+    drift_ppm = float(rng.choice([-1, 1]) * np.interp(rng.random(), *_FIELD_DRIFT))
+    if rng.random() < _FIELD_OUTLIER:
+        drift_ppm = _FIELD_OUTLIER_PPM
+    count = int(rng.poisson(_FIELD_LOSSES_A_HOUR * duration_s / 3600)) if rng.random() < _FIELD_LOSSY else 0
+    at_s = np.sort(rng.uniform(_FIELD_APART_S, max(duration_s - _FIELD_APART_S, _FIELD_APART_S), count))
+    at_s = at_s[np.diff(at_s, prepend=0.0) >= _FIELD_APART_S]
+    shortest_s, longest_s = _FIELD_LOST_S
+    length_s = np.exp(rng.uniform(np.log(shortest_s), np.log(longest_s), len(at_s)))
+    length_s *= np.where(rng.random(len(at_s)) < _FIELD_REPEATED, -1, 1)
+    dropped = tuple(Drop(at_s=float(at), length_s=float(length)) for at, length in zip(at_s, length_s, strict=True))
+    return DeviceClock(start_s=start_s, drift_ppm=drift_ppm, wander=None, dropped=dropped)
 
 
 def notes_on_clock(notes: Notes, clock: DeviceClock) -> Notes:

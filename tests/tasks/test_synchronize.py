@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soxr
 
 from tasks.chunk import ChunkParams
+from tasks.clock import place
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.record import read_clocks
 from tasks.clock.sound import ClockParams
@@ -367,6 +369,76 @@ def test_a_device_that_cannot_be_read_is_reported_and_the_take_goes_on(take, fil
     facts = json.loads((out / "clock.json").read_text())["devices"]["mic_far"]
     assert facts["verdict"] == "unrelated"
     assert "mic_far.wav" in facts["reason"]
+
+
+@pytest.fixture(scope="module")
+def short_film(tmp_path_factory):
+    """A film of 20 pictures without sound, as a time-lapse is."""
+    path = tmp_path_factory.mktemp("film") / "cam_top.mp4"
+    pictures = [np.full((36, 64), 10 * k, np.uint8) for k in range(20)]
+    time_s = [Fraction(k, 10) for k in range(20)]
+    encode_camera(path, pictures, time_s=time_s, time_base=Fraction(1, 90_000))
+    return path
+
+
+def test_a_film_of_few_pictures_is_unrelated_and_the_other_files_are_placed(files, short_film):
+    report = sync_files(files / "mic_room.wav", [short_film, files / "mic_far.wav"], params=PARAMS)
+    placed = report.as_json()["others"]
+    assert [row["status"] for row in placed] == ["unrelated", "locked"]
+    assert placed[0]["reason"] == "too few pictures: 20, expected at least 27"
+
+
+def test_a_camera_of_few_pictures_does_not_stop_its_take(take, files, short_film):
+    folder = Path("data/raw/a")
+    folder.unlink()
+    folder.mkdir()
+    for path in (files / "mic_room.wav", files / "mic_far.wav", short_film):
+        (folder / path.name).write_bytes(path.read_bytes())
+    about = json.loads(Path("data/ingested/a/take.json").read_text())
+    camera = next(row for row in about["media"] if row["device"] == "cam_top")
+    camera["facts"] |= {"duration_s": 2.0, "audio": None, "video": {"n_pictures": 20}}
+    Path("data/ingested/a/take.json").write_text(json.dumps(about))
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    synchronize_take(take, out, PARAMS)
+    devices = json.loads((out / "clock.json").read_text())["devices"]
+    assert {name: about["verdict"] for name, about in devices.items()} == {
+        "cam_top": "unrelated",
+        "mic_far": "locked",
+        "mic_room": "locked",
+    }
+    assert devices["cam_top"]["reason"] == "too few pictures: 20, expected at least 27"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_the_input"),
+    [(np.linalg.LinAlgError("did not converge"), True), (OverflowError("too large"), True), (OSError("disk"), False)],
+)
+def test_what_a_devices_own_data_raises_is_its_row_and_a_fault_of_the_machine_is_not(
+    take, monkeypatch, error, is_of_the_input
+):
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(place, "estimate_clock", failing)
+    out = Path("data/synchronized/a")
+    out.mkdir(parents=True)
+    if not is_of_the_input:
+        with pytest.raises(OSError, match="disk"):
+            synchronize_take(take, out, PARAMS)
+        return
+    synchronize_take(take, out, PARAMS)
+    devices = json.loads((out / "clock.json").read_text())["devices"]
+    assert (devices["mic_far"]["verdict"], devices["mic_far"]["reason"]) == ("unrelated", str(error))
+
+
+def test_random_devices_stop_no_take_and_change_no_neighbour():
+    """The full count and what must hold stand in benchmarks/devices.py."""
+    command = [sys.executable, "-m", "benchmarks.devices", "--count", "3"]
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "3 devices, none stopped its take" in done.stdout
 
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,3 +114,22 @@ def test_spans_follow_one_another_without_a_gap():
 def test_a_span_that_no_clock_has_is_refused(wrong):
     with pytest.raises(ValueError, match="no clock has"):
         Span(**({"start_s": 0.0, "end_s": 1.0, "delay_s": 0.0, "drift_ppm": 0.0} | wrong))
+
+
+def test_a_fit_tells_its_steps_and_the_windows_that_disagree():
+    windows = WindowTable(
+        time_s=np.array([2.0, 4.0, 6.0, 8.0]),
+        residual_ms=np.array([5.0, np.nan, -3.0, 0.1]),
+        weight=np.ones(4),
+        used=np.array([False, False, False, True]),
+    )
+    fit = replace(dropped(-0.012), windows=windows)
+    assert fit.steps == ((30.0, pytest.approx(-0.012)),)
+    assert fit.with_remarks().reason == (
+        "made up; the delay steps by -12.0 ms at 30.00 s; 2 windows disagree, by up to 5.0 ms, between 2.0 and 6.0 s"
+    )
+    assert fit.inverse().steps[0][1] == pytest.approx(0.012)
+
+
+def test_a_fit_of_one_line_that_all_windows_agree_with_has_no_remarks():
+    assert fit_of(Span(start_s=0.0, end_s=60.0, delay_s=1.0, drift_ppm=5.0)).with_remarks().reason == "made up"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.clock.envelopes import EnvelopeParams, fit_envelopes
-from tasks.clock.motion import HEIGHT, WIDTH, motion_flux, summed
+from tasks.clock.motion import HEIGHT, MIN_PICTURES, WIDTH, motion_flux, summed
 from tasks.clock.onsets import FLUX_RATE, onset_flux
 
 PARAMS = EnvelopeParams(max_drift_ppm=200, min_overlap_s=8, min_margin=1.3, min_peak=6, min_agreement=0.5)
@@ -42,7 +42,7 @@ def film(moments_s, *, delay_s=0.0, drift=0.0, rate=30.0, duration_s=30.0, seed=
 
 
 def place(audio, frames, duration_s=30.0):
-    flux = motion_flux(frames, duration_s=duration_s)
+    flux = motion_flux(frames, duration_s=duration_s).flux
     assert flux.shape == (2, round(duration_s * FLUX_RATE))
     reference = summed(onset_flux(audio, 16_000))
     return fit_envelopes(reference, flux[:1], fine=flux[1:], method="motion", systematic_ms=50.0, params=PARAMS)
@@ -72,3 +72,20 @@ def test_a_film_of_other_music_a_still_and_silence_do_not_lock():
 def test_an_exact_loop_does_not_lock():
     moments_s = np.add.outer(2.0 * np.arange(20), [0.2, 0.5, 1.1, 1.4]).ravel()
     assert place(sound(moments_s), film(moments_s, delay_s=4.0)).verdict != "locked"
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 20, MIN_PICTURES - 1])
+def test_a_film_of_few_pictures_shows_nothing(n):
+    frames = film(strokes(3), rate=10.0, duration_s=n / 10)
+    motion = motion_flux(frames, duration_s=2.0)
+    assert motion.n_pictures == n
+    assert not motion.flux.any()
+    assert motion.flux.shape == (2, 200)
+
+
+@pytest.mark.parametrize("duration_s", [0.01, 0.03, 0.05])
+def test_onsets_of_next_to_no_time_are_as_long_as_it(duration_s):
+    n = round(duration_s * FLUX_RATE)
+    assert summed(np.ones((10, n), np.float32)).shape == (1, n)
+    frames = film(strokes(3), rate=1000.0, duration_s=0.05)
+    assert motion_flux(frames, duration_s=duration_s).flux.shape == (2, n)

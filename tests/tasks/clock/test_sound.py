@@ -184,6 +184,50 @@ def test_a_dropped_block_is_located_and_both_sides_are_right(loser, lost_s):
     np.testing.assert_allclose(fit.to_reference(device_s), truth_s, rtol=0, atol=2e-4)
 
 
+def with_losses(losses, duration_s=30.0):
+    """A recorder's sound and the true time of each of its samples; a negative loss is a block that came twice."""
+    world_s = moments(duration_s, 3.0, 20.0)
+    for at_s, lost_s in losses:
+        world_s[round(at_s * RATE) :] += lost_s
+    pieces = np.split(world_s, [round(at_s * RATE) for at_s, _ in losses])
+    sound = np.concatenate([heard_at(score(1, 70), piece) for piece in pieces])
+    noise = np.random.default_rng(7).standard_normal(len(sound)) * sound.std() * 0.1
+    return ((sound + noise) * 0.1).astype(np.float32), world_s
+
+
+@pytest.mark.parametrize(
+    ("lost_s", "at_s"),
+    [(0.005, 4.0), (0.005, 17.3), (0.01, 17.3), (0.015, 26.5), (0.02, 17.3), (-0.005, 26.5), (-0.01, 4.0)],
+)
+def test_one_lost_or_repeated_buffer_gives_two_spans_and_both_are_right(lost_s, at_s):
+    sound, world_s = with_losses([(at_s, lost_s)])
+    fit = estimate(reference(), sound)
+    assert (fit.verdict, len(fit.spans)) == ("locked", 2)
+    assert fit.spans[1].start_s == pytest.approx(at_s, abs=0.5)
+    device_s = np.arange(len(world_s)) / RATE
+    away = np.abs(device_s - at_s) > 0.5
+    np.testing.assert_allclose(fit.to_reference(device_s[away]), world_s[away], rtol=0, atol=5e-5)
+    assert f"the delay steps by {1e3 * lost_s:+.1f} ms at" in fit.reason
+
+
+def test_a_lost_buffer_of_the_reference_is_told_too():
+    sound, _ = with_losses([(17.3, 0.01)], 30.0)
+    fit = estimate(sound, reference())
+    assert (fit.verdict, len(fit.spans)) == ("locked", 2)
+    assert "the delay steps by -10.0 ms at 20." in fit.reason
+
+
+def test_several_small_losses_are_told_as_such_and_all_parts_are_right():
+    losses = [(6.1, 0.005), (13.7, 0.01), (19.0, -0.005), (31.0, 0.02)]
+    sound, world_s = with_losses(losses, 36.0)
+    fit = estimate(reference(), sound)
+    assert (fit.verdict, len(fit.spans)) == ("locked", 5)
+    device_s = np.arange(len(world_s)) / RATE
+    away = np.min([np.abs(device_s - at_s) for at_s, _ in losses], axis=0) > 0.5
+    np.testing.assert_allclose(fit.to_reference(device_s[away]), world_s[away], rtol=0, atol=5e-5)
+    assert "the delay steps 4 times, by 5.0 to 20.0 ms" in fit.reason
+
+
 def test_a_clock_that_wanders_is_followed():
     world_s = moments(70.0, 2.0, 30.0)
     world_s += 0.005 * np.sin(2 * np.pi * (world_s - 2.0) / 65.0)

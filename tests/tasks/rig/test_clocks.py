@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.rig.clocks import DeviceClock, Drop, Wander
+from tasks.rig.clocks import DeviceClock, Drop, Wander, field_clock
 
 
 def clock(start_s=0.0, drift_ppm=0.0, wander=None, dropped=()):
@@ -52,3 +52,26 @@ def test_drops_out_of_order_are_refused():
 def test_a_wander_that_turns_time_back_is_refused():
     with pytest.raises(ValidationError, match=r"wander of 1\.0 s in 2\.0 s is no clock's"):
         clock(wander=Wander(amplitude_s=1.0, period_s=2.0))
+
+
+def test_after_a_block_that_was_recorded_twice_the_world_is_behind():
+    device = clock(dropped=(Drop(at_s=10.0, length_s=-0.5),))
+    np.testing.assert_allclose(device.to_world([9.999, 10.0, 10.5, 15.0]), [9.999, 9.5, 10.0, 14.5])
+    np.testing.assert_allclose(device.to_device([9.7, 10.0, 14.5]), [9.7, 10.5, 15.0])
+    with pytest.raises(ValidationError, match="length 0"):
+        Drop(at_s=1.0, length_s=0.0)
+
+
+def test_clocks_of_the_field_are_as_those_of_198_microphones():
+    clocks = [field_clock(np.random.default_rng(k), start_s=1.0, duration_s=9000.0) for k in range(1000)]
+    drift_ppm = np.abs([device.drift_ppm for device in clocks])
+    assert 6.5 < np.median(drift_ppm) < 9.0
+    assert 18 < np.quantile(drift_ppm, 0.94) < 22
+    assert 1 <= (drift_ppm == 872).sum() <= 15
+    losses = np.array([len(device.dropped) for device in clocks])
+    assert 0.53 < (losses > 0).mean() < 0.63  # 115 of 198
+    assert 18 < losses[losses > 0].mean() < 22  # 2,347 of 115
+    lengths_s = np.array([drop.length_s for device in clocks for drop in device.dropped])
+    assert (np.abs(lengths_s) >= 0.005).all()
+    assert (np.abs(lengths_s) <= 0.1).all()
+    assert (lengths_s < 0).any()
