@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.intake.record import Capture
+from tasks.intake.record import Capture, Device
 from tasks.kinds.captures.chunk import _recorded_notes, _sound
 from tasks.store.audio import read_audio
 from tasks.store.tables import write_table
@@ -15,10 +15,11 @@ from tasks.store.tables import write_table
 def test_the_masters_sound_is_as_long_as_its_codes_whatever_its_rate_rounds_to(media, monkeypatch, n_samples):
     monkeypatch.setattr("tasks.kinds.captures.chunk.MAX_SAMPLES", 5_000)  # more than one part
     path = media / "mic1.wav"
-    parts = list(_sound(path, 1_000, n_samples // 16))
+    device = Device(name="mic_a", role="microphone", path=path, facts={"audio": {}, "video": None}, crop=None)
+    parts = list(_sound(device, 1_000, n_samples // 16))
     made = np.concatenate(parts)
     assert (made.dtype, len(made)) == (np.int16, n_samples // 16)
-    parts = list(_sound(path, 16_000, n_samples))
+    parts = list(_sound(device, 16_000, n_samples))
     assert all(len(part) % 16_000 == 0 for part in parts[:-1])
     made = np.concatenate(parts)
     truth, rate = read_audio(path)
