@@ -39,7 +39,9 @@ KEY_EVERY_S = 0.7
 POLICY = MidiPolicy(
     max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut", channels=16
 )
-PARAMS = NotesParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
+PARAMS = NotesParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 
 BASIC_PITCH = """
 import json, pathlib, sys, time

@@ -17,6 +17,13 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+
+# A proxy of the network cannot reach this machine's own server, and every client of HTTP would ask it. The name in
+# small letters wins over the other, so both hold the same.
+_given = os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",")
+_direct = dict.fromkeys([*filter(None, map(str.strip, _given)), "127.0.0.1", "localhost"])
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in _direct else ",".join(_direct)
+
 logging.raiseExceptions = False  # a log line that the server did not take is no line of a stage
 
 # Importing makes a million objects that stay. Looking them through for garbage again and again takes a quarter of a

@@ -248,10 +248,12 @@ def _start(home: Path) -> Server:
     code = process.poll()
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    if code is None:
-        raise ToolError(f"the Prefect server did not start within {START_TIMEOUT_S:.0f} s: see {log}")
     lines = log.read_bytes()[began:].decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    if code is None:
+        listens = (home / "server.json").exists()
+        state = "took its port and did not answer there" if listens else "did not come to take a port"
+        raise ToolError(f"the Prefect server {state} within {START_TIMEOUT_S:.0f} s: {last}: see {log}")
     raise ToolError(f"the Prefect server ended with {code} as it started: {last}: see {log}")
 
 

@@ -108,7 +108,10 @@ class DeepSynth(nn.Module):
                 loud = basis * (math.sqrt(config.n_classes) / 2)
                 self.embedding.weight.copy_(loud)
                 if config.output == "softmax":
-                    self.output.weight.copy_(basis)
+                    # All cosines are 1 at class 0, and what they are multiplied by is never negative: without signs
+                    # that class, which is full scale, would be the likeliest wherever the network is unsure.
+                    signs = torch.randint(0, 2, (config.n_channels,)) * 2 - 1
+                    self.output.weight.copy_(basis * signs)
                 for table in (self.drive_in, self.drive_out):
                     if isinstance(table, nn.Embedding):
                         table.weight.copy_(loud)

@@ -40,7 +40,8 @@ from tasks.intake.folder import RECORDED, TAKE_FILE, Refused, device_of, is_of_a
 from tasks.intake.originals import Originals
 from tasks.step import Verified, file_sha256, named_error
 from tasks.takes import Part
-from tasks.versions.raw import Tell, check_raw, is_recorded, only_one, writing_raw
+from tasks.versions.locks import Tell
+from tasks.versions.raw import check_raw, is_recorded, only_one, writing_raw
 
 INCOMING = Path("data/incoming")
 REPLACED = INCOMING / ".replaced"

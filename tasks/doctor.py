@@ -7,6 +7,7 @@ everything once more finds that.
 An advice is a line for a shell. Each was followed in a test, and left what was recorded.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tasks.registry import KINDS
 from tasks.step import Verified, read_receipt
 from tasks.tools import TOOLS, check_tools
 from tasks.versions.history import WORKSPACE, read_version
+from tasks.versions.locks import TMP_DIR, left_behind
 from tasks.versions.outputs import Difference, Output, Record
 
 DATA = Path("data")
@@ -31,6 +33,7 @@ TAKE_FOLDERS = {
 """Folders of takes below data/, each with the stage that makes it."""
 
 REMEMBERED = Path(".audiate/verified/doctor.json")
+GIT_WORKS_S = 60.0  # as long as git may hold its index
 SHOWN = 3  # names of many
 SINGLY = 20  # files that an advice names; beyond them it names their output
 STATES = {
@@ -65,7 +68,7 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
             receipts, and files are believed whose size and times are as they were.
         tell: called with what is read next.
     """
-    findings = [_tools(), *_behind()]
+    findings = [_tools(), *_locks(), *_behind()]
     wrong: set[Path] = set()
     if deep and (Path("dvc.lock").exists() or Path(".dvc").exists()):
         tell("doctor: what dvc.lock lists, and DVC's cache")
@@ -87,6 +90,16 @@ def _tools() -> Finding:
         return Finding(subject="tools", is_well=False, found=str(error), advice="make setup")
     found = ", ".join(f"{name} {version[:12]}" for name, version in sorted(running.items()))
     return Finding(subject="tools", is_well=True, found=found, advice="")
+
+
+def _locks() -> Iterator[Finding]:
+    """Yield the locks that a killed process left."""
+    for line in left_behind():
+        yield Finding(subject="locks", is_well=False, found=line, advice=f"rm -f {TMP_DIR / 'rwlock'}")
+    lock = Path(".git/index.lock")
+    if lock.exists() and (age_s := time.time() - lock.stat().st_mtime) > GIT_WORKS_S:
+        found = f"{lock} has stood for {age_s / 60:.0f} minutes: a git that was killed left it, or one waits for words"
+        yield Finding(subject="locks", is_well=False, found=found, advice=f"rm -f {lock}  # where no git runs")
 
 
 def _behind() -> Iterator[Finding]:

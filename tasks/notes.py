@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from tasks.errors import BadInput
 from tasks.features.note_spectrum import Resonator, pitch_to_hz
 from tasks.features.polyphony import LOWEST_RATE, TranscribeParams, transcribe
-from tasks.store.audio import read_audio
+from tasks.media.probe import NO_LIMITS
+from tasks.media.sound import read_sound
 
+LIMITS = NO_LIMITS.model_copy(update={"max_duration_s": 7200.0})  # a recording is held in memory
 InstrumentName = Literal["piano", "marimba", "marimba-18"]
 
 
@@ -53,6 +55,7 @@ class FoundNotes:
         amplitude: (n,) of its strongest partial, full scale 1.
         velocity: (n,) an estimate; a note of median level is given 64.
         above_nyquist: pitches of the instrument that the file's sample rate cannot hold; they were not looked for.
+        remarks: what of the file was chosen, left out or put in that nobody asked for, a line each.
     """
 
     onset_s: NDArray[np.float64]
@@ -61,12 +64,13 @@ class FoundNotes:
     amplitude: NDArray[np.float64]
     velocity: NDArray[np.uint8]
     above_nyquist: tuple[int, ...]
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.onset_s)
 
-    def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return ``{"notes": [{"pitch", "onset_s", "offset_s", "amplitude"}, ...]}``, times to 0.1 ms."""
+    def as_json(self) -> dict[str, Any]:
+        """Return ``{"notes": [{"pitch", "onset_s", "offset_s", "amplitude"}, ...], "remarks"}``, times to 0.1 ms."""
         rows = zip(self.pitch, self.onset_s, self.offset_s, self.amplitude, strict=True)
         return {
             "notes": [
@@ -77,7 +81,8 @@ class FoundNotes:
                     "amplitude": float(f"{amplitude:.4g}"),
                 }
                 for pitch, onset_s, offset_s, amplitude in rows
-            ]
+            ],
+            "remarks": list(self.remarks),
         }
 
 
@@ -85,14 +90,16 @@ def notes_of_file(path: Path, *, instrument: InstrumentName, params: NotesParams
     """Find the notes in a sound file.
 
     Args:
-        path: WAV, FLAC, Ogg or MP3; channels are mixed.
+        path: any recording; of a film its sound. What decodes of an unfinished or damaged one is used.
         instrument: what plays; only its pitches are looked for.
         params: see there.
 
     Raises:
-        BadInput: the file cannot be used (see `read_audio`), or its sample rate is below 4 kHz (``LOW_RATE``).
+        BadInput: the file cannot be used (see `tasks.media.sound.SoundBlocks`), or its sample rate is below 4 kHz
+            (``LOW_RATE``).
     """
-    audio, sample_rate = read_audio(path)
+    sound = read_sound(path, sample_rate=None, policy=LIMITS, lenient=True)
+    audio, sample_rate = sound.samples, sound.sample_rate
     if sample_rate < LOWEST_RATE:
         raise BadInput(f"{path}: sample rate is {sample_rate} Hz, expected at least {LOWEST_RATE}", kind="LOW_RATE")
     played = INSTRUMENTS[instrument]
@@ -108,4 +115,5 @@ def notes_of_file(path: Path, *, instrument: InstrumentName, params: NotesParams
         amplitude=found["amplitude"],
         velocity=found["velocity"],
         above_nyquist=tuple(int(pitch) for pitch in pitches[~audible]),
+        remarks=sound.remarks,
     )

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import ParamsError, PipelineError
+import numpy as np
+
+from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
-from tasks.families.base import Film, Performance, VideoFamily
+from tasks.families.base import Film, Performance, VideoFamily, below_full_scale
 from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
 from tasks.intake.describe import View, read_take_file
 from tasks.intake.folder import TAKE_FILE
 from tasks.media.encode import check_output, replace_sound
 from tasks.media.probe import MediaPolicy, probe
+from tasks.media.process import MediaError, shown
 from tasks.params import Section
 from tasks.registry import kind_module
 
@@ -28,7 +31,7 @@ class PerformParams(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """The part of a camera's picture that is read, for families of captures.
+    """The part of a picture that is read.
 
     Attributes:
         crop: x, y, width and height in pixels of the upright picture; None keeps all of it.
@@ -70,6 +73,7 @@ class Performed:
         duration_s: of the video and its new sound.
         sample_rate: the system's own, in Hz; the file's sound is 48 kHz.
         notes: that the system detected; None where it detects none.
+        gain_db: by which the sound was scaled to stay below full scale; 0 or less.
     """
 
     system: str
@@ -78,6 +82,7 @@ class Performed:
     duration_s: float
     sample_rate: int
     notes: Notes | None
+    gain_db: float = 0.0
 
 
 def perform_video(
@@ -103,21 +108,21 @@ def perform_video(
         params: typed values of the ``perform`` section.
         accelerator: Lightning's word.
         progress: called with what begins, in a few words.
-        region: of the picture, for a family of captures; None reads all of it.
-        notes_out: a MIDI file that the detected notes are written to.
+        region: of the picture; None reads all of it. A family of scores takes no corners.
+        notes_out: a MIDI file that the detected notes are written to, before the video is.
 
     Raises:
         ParamsError: the family takes mixes apart and makes no sound of a video.
         MediaError: the video cannot be used or does not show the instrument, or ``out`` cannot be written.
-        DamagedData: the family is not trained, or its files are damaged.
+        DamagedData: the family is not trained, or its files are damaged; the notes are written all the same.
         ToolError: ffmpeg or the synthesizer is missing, or did not do what was requested.
         PipelineError: ``notes_out`` is given and the system detects no notes.
     """
-    facts = probe(video, policy=params.media)
-    check_output(video, out)
     adapter = load_family(family)
     if not isinstance(adapter, VideoFamily):
         raise ParamsError(f"family {family} takes mixes apart: expected one that makes the sound of a video")
+    facts = probe(video, policy=params.media)
+    check_output(video, out)
     system = adapter.systems[0]
     reading = kind_module(adapter.data, "perform").read_video
     read: ReadFilm = reading(video, facts, trained / system, params=params, region=region, progress=progress)
@@ -125,8 +130,14 @@ def perform_video(
     performance = _first_of(system, adapter, trained, read, accelerator=accelerator)
     if notes_out is not None:
         _write_notes(notes_out, performance)
+    if not np.isfinite(performance.audio).all():
+        raise DamagedData(f"{system} made samples that are not numbers: its weights may be damaged")
+    audio, gain_db = below_full_scale(performance.audio)
+    gain_db += performance.gain_db
+    if gain_db:
+        progress(f"the sound is lowered by {-gain_db:.1f} dB, to stay below full scale")
     progress("writing the sound under the video")
-    replace_sound(video, performance.audio, performance.sample_rate, out)
+    replace_sound(video, audio, performance.sample_rate, out)
     return Performed(
         system=performance.system,
         n_decoded=read.n_decoded,
@@ -134,7 +145,21 @@ def perform_video(
         duration_s=read.film.duration_s,
         sample_rate=performance.sample_rate,
         notes=performance.notes,
+        gain_db=gain_db,
     )
+
+
+def check_crop(video: Path, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> None:
+    """Refuse a crop that does not lie within a picture of ``size``, width and height in pixels.
+
+    Raises:
+        MediaError: ``BAD_REGION``.
+    """
+    if crop is not None and (crop[0] + crop[2] > size[0] or crop[1] + crop[3] > size[1]):
+        raise MediaError(
+            f"{shown(video)}: crop is {','.join(map(str, crop))}, expected x,y,width,height within {size[0]}x{size[1]}",
+            kind="BAD_REGION",
+        )
 
 
 def region_of(video: Path, *, margins: tuple[float, float]) -> Region:

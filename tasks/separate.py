@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from tasks.errors import BadInput, DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
+from tasks.families.base import below_full_scale
 from tasks.families.separation import SeparationFamily
 from tasks.families.stems import at_rate
 from tasks.families.trained import load_facts
 from tasks.features.resample import resample
 from tasks.instruments.orchestra import ORCHESTRA, instrument_code
+from tasks.media.channels import ChannelMeter
 from tasks.media.probe import MediaPolicy
 from tasks.media.sound import SoundBlocks
 from tasks.metrics.sound import level_dbfs
@@ -24,8 +26,6 @@ from tasks.store.audio import write_channels
 from tasks.synchronize import SynchronizeParams
 
 FORMATS = ("flac", "wav")
-HEADROOM = 0.999  # of full scale: the level that all sounds are lowered to when one of them exceeds it
-
 Remark = Callable[[str], None]
 """Takes one line about a change to the inputs or outputs that was not requested."""
 
@@ -101,7 +101,7 @@ def separate_file(
     """Write ``out/stem_N_CODE.flac`` for each player of a mix.
 
     The players are those of ``players``, of ``take``, or of the take.yaml beside the mix. The mix is resampled to the
-    family's rate; several channels are averaged for a family of one. Both is remarked upon.
+    family's rate; several channels become one for a family of one (`tasks.media.channels`). Both is remarked upon.
 
     Args:
         mix: a recording; of a video its sound.
@@ -179,18 +179,17 @@ def separate_file(
     stems = at_rate(separation.stems, separation.sample_rate, rate, audio.shape[1])
     if not np.isfinite(stems).all():
         raise DamagedData(f"{chosen} made samples that are no numbers: its weights may be damaged")
-    peak = float(np.abs(stems).max(initial=0.0))
-    gain = 1.0 if peak <= 1.0 else HEADROOM / peak
-    if gain < 1:
-        remark(f"all sounds are lowered by {-20 * np.log10(gain):.1f} dB, to stay below full scale")
+    stems, gain_db = below_full_scale(stems)
+    if gain_db:
+        remark(f"all sounds are lowered by {-gain_db:.1f} dB, to stay below full scale")
     progress("writing the sounds")
     return SeparatedMix(
         system=chosen,
-        stems=tuple(_write(out, instruments, stems * np.float32(gain), rate, suffix)),
+        stems=tuple(_write(out, instruments, stems, rate, suffix)),
         duration_s=duration_s,
         sample_rate=rate,
         channels=channels,
-        gain_db=round(20 * float(np.log10(gain)), 3),
+        gain_db=gain_db,
         remarks=tuple(remarks),
     )
 
@@ -250,7 +249,7 @@ def _trained_on(stem: Path) -> tuple[int, int]:
 
 def _read_mix(path: Path, rate: int, channels: int, policy: MediaPolicy, remark: Remark) -> NDArray[np.float32]:
     """Return a mix (channels, n) at the system's rate."""
-    blocks = SoundBlocks(path, sample_rate=None, policy=policy, lenient=False, mix=False)
+    blocks = SoundBlocks(path, sample_rate=None, policy=policy, lenient=True, mix=False)
     if blocks.sample_rate < rate:
         raise SeparateError(
             f"{path}: has {blocks.sample_rate} samples a second, expected at least {rate} as in training",
@@ -260,16 +259,22 @@ def _read_mix(path: Path, rate: int, channels: int, policy: MediaPolicy, remark:
         raise SeparateError(
             f"{path}: has {blocks.channels} channel, expected at least {channels} as in training", kind="MONO"
         )
-    audio = np.concatenate(list(blocks)).T  # (channels of the file, n)
-    if blocks.holes:
-        remark(f"the mix has {len(blocks.holes)} holes, filled with silence")
+    meter = ChannelMeter(blocks.channels)
+    parts = []
+    for block in blocks:
+        meter.add(block)
+        parts.append(block)
+    audio = np.concatenate(parts).T  # (channels of the file, n)
+    for words in blocks.remarks:
+        remark(f"of the mix {words}")
     if len(audio) > channels:
         if channels > 1:
             raise SeparateError(
                 f"{path}: has {len(audio)} channels, expected {channels} as in training", kind="CHANNELS"
             )
-        remark(f"the mix's {len(audio)} channels are averaged")
-        audio = audio.mean(axis=0, keepdims=True)
+        used = meter.used()
+        remark(f"of the mix {used.remark}" if used.remark else f"the mix's {len(audio)} channels are averaged")
+        audio = used.mix(audio.T).T
     if blocks.sample_rate != rate:
         remark(f"resampled from {blocks.sample_rate} to {rate} Hz: frequencies above {rate / 2:g} Hz are left out")
         audio = np.stack([resample(np.ascontiguousarray(one), blocks.sample_rate, rate) for one in audio])

@@ -17,10 +17,12 @@ from tasks.errors import BadInput
 from tasks.features.amplitudes import note_amplitudes, note_frequencies_hz
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.marimba import MARIMBA_18
+from tasks.media.formats import SOUND_SUFFIXES
+from tasks.media.probe import NO_LIMITS
+from tasks.media.sound import read_sound
 from tasks.sound.additive import MARIMBA_PARTIALS, Partials, additive_blocks, check_amplitudes, check_band, peak_of
 from tasks.sound.nearest import BankTake, GrainBank
 from tasks.store.arrays import open_arrays
-from tasks.store.audio import read_audio
 from tasks.store.tables import read_metadata, read_table
 from tasks.store.writing import WriteError, writing
 
@@ -36,7 +38,6 @@ DEFAULT_FRAME_RATE = Fraction(25)
 PEAK_LIMIT = 0.999
 """Of full scale: the 16-bit sample below it."""
 
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 OUT_SUFFIXES = (".wav", ".flac")
 STAY = 0.1
 LONGEST_ALIGNMENT_S = 0.003
@@ -279,7 +280,8 @@ def _bank_files(path: Path) -> list[Path]:
 
 
 def _recorded_take(file: Path, pitches: tuple[int, ...], frame_rate: Fraction, sample_rate: int) -> BankTake:
-    audio, found_rate = read_audio(file)
+    sound = read_sound(file, sample_rate=None, policy=NO_LIMITS, lenient=True)
+    audio, found_rate = sound.samples, sound.sample_rate
     if found_rate != sample_rate:
         raise AmplitudeError(f"{file} has {found_rate} Hz, expected the sound's {sample_rate}", kind="BANK")
     values = note_amplitudes(

@@ -88,14 +88,16 @@ class Synced:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncReport:
-    """Files placed on one file's clock."""
+    """Files placed on one file's clock; ``remarks`` are on the reference, as `read_pcm` has them."""
 
     reference: Path
     others: tuple[Synced, ...]
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``audiate sync --json`` prints."""
-        return {"reference": str(self.reference), "others": [other.as_json() for other in self.others]}
+        others = [other.as_json() for other in self.others]
+        return {"reference": str(self.reference), "remarks": list(self.remarks), "others": others}
 
 
 def sync_files(reference: Path, others: Sequence[Path], *, params: SynchronizeParams) -> SyncReport:
@@ -104,7 +106,8 @@ def sync_files(reference: Path, others: Sequence[Path], *, params: SynchronizePa
     Raises:
         MediaError: the reference cannot be read, or has no sound.
     """
-    sound = read_pcm(reference, sample_rate=params.sample_rate, policy=params.media)
+    remarks: list[str] = []
+    sound = read_pcm(reference, sample_rate=params.sample_rate, policy=params.media, remark=remarks.append)
     synced = []
     for path in others:
         try:
@@ -112,7 +115,7 @@ def sync_files(reference: Path, others: Sequence[Path], *, params: SynchronizePa
             synced.append(Synced(file=path, fit=fit, reason=fit.reason))
         except BadInput as error:
             synced.append(Synced(file=path, fit=None, reason=str(error)))
-    return SyncReport(reference=reference, others=tuple(synced))
+    return SyncReport(reference=reference, others=tuple(synced), remarks=tuple(remarks))
 
 
 def write_aligned(report: SyncReport, out: Path) -> list[Path]:

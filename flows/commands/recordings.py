@@ -10,7 +10,7 @@ from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table,
 
 @app.command()
 def notes(
-    audio: Annotated[Path, typer.Argument(help="WAV, FLAC, Ogg or MP3.")],
+    audio: Annotated[Path, typer.Argument(help="Any recording; of a film its sound.")],
     instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
     as_json: Json = False,
 ) -> None:
@@ -30,6 +30,8 @@ def notes(
         onset_s, offset_s = f"{note['onset_s']:.3f}", f"{note['offset_s']:.3f}"
         table.add_row(onset_s, offset_s, str(note["pitch"]), f"{note['amplitude']:.4f}")
     print_table(table)
+    for words in found.remarks:
+        typer.echo(words)
 
 
 @app.command()
@@ -62,6 +64,10 @@ def perform(
     from tasks.perform import PerformParams, perform_video, region_of
     from tasks.promote import serving
 
+    if crop is not None and corners is not None:
+        raise typer.BadParameter(
+            "both are given, expected one: corners hold for all of the picture", param_hint="--crop"
+        )
     params = section_of("perform", PerformParams)
     family = family or params.family
     region = region_of(video, margins=section_of("chunk", ChunkParams).camera_margins)
@@ -72,7 +78,7 @@ def perform(
         region = replace(region, crop=(int(x), int(y), int(width), int(height)), corners=None)
     if corners is not None:
         at = _numbers(corners, 8, "--corners")
-        region = replace(region, corners=tuple(zip(at[::2], at[1::2], strict=True)))
+        region = replace(region, crop=None, corners=tuple(zip(at[::2], at[1::2], strict=True)))
     with Console(stderr=True).status("reading the video") as status:
         done = perform_video(
             video,
@@ -88,10 +94,13 @@ def perform(
     n_notes = None if done.notes is None else len(done.notes)
     if as_json:
         facts = {"video": str(out), "system": done.system, "duration_s": done.duration_s, "n_notes": n_notes}
-        print_json({**facts, "n_pictures": done.n_pictures, "n_decoded": done.n_decoded})
+        print_json({**facts, "n_pictures": done.n_pictures, "n_decoded": done.n_decoded, "gain_db": done.gain_db})
         return
     played = "" if n_notes is None else f", {n_notes} notes"
-    typer.echo(f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures used{played}")
+    softer = f", {-done.gain_db:.1f} dB softer, to stay below full scale" if done.gain_db else ""
+    typer.echo(
+        f"wrote {out}: {done.duration_s:.1f} s by {done.system}, {done.n_pictures} pictures used{played}{softer}"
+    )
 
 
 @app.command()
@@ -283,6 +292,8 @@ def sync(
                 why += ": " + ", ".join(f"{rival['delay_s']:.3f} s" for rival in row["rivals"][:5])
             table.add_row(Path(row["file"]).name, row["status"], *numbers, row.get("method", ""), why)
         print_table(table)
+        for words in report.remarks:
+            typer.echo(f"{reference.name}: {words}")
         if write is not None:
             typer.echo(f"wrote {write}" + (f", without {', '.join(map(str, left_out))}" if left_out else ""))
     if any(row["status"] == "unreadable" for row in shown["others"]):

@@ -66,11 +66,18 @@ def place_device(
     if (fit is None or fit.verdict == "unrelated") and device.role == "camera":
         try:
             by_motion = place_pictures(
-                device.path, master, params, duration_s=duration_s, policy=NO_LIMITS, crop=device.crop
+                device.path,
+                master,
+                params,
+                duration_s=duration_s,
+                policy=NO_LIMITS,
+                crop=device.crop,
+                stream=device.picture_stream,
             )
-            fit = by_motion if fault is None else replace(by_motion, reason=f"{by_motion.reason}; {fault}")
+            of_sound = fit.reason if fit is not None else fault
+            fit = by_motion if of_sound is None else replace(by_motion, reason=f"{by_motion.reason}; {of_sound}")
         except BadInput as error:
-            fault = str(error)
+            fault = str(error) if fault is None else f"{fault}; {error}"
     if fit is None:
         reason = fault or "it has neither sound nor pictures"
         fit = without_evidence(reason, reference_s=len(master) / params.sample_rate, duration_s=duration_s)
@@ -85,16 +92,24 @@ def place_file(path: Path, reference: NDArray[np.int16], params: PlaceParams, po
     """
     facts = probe(path, policy=policy)
     fit: ClockFit | None = None
+    remarks: list[str] = []
     if facts.audio is not None:
-        sound = read_pcm(path, sample_rate=params.sample_rate, policy=policy)
-        fit = estimate_clock(reference, sound, sample_rate=params.sample_rate, params=params.clock)
+        try:
+            sound = read_pcm(path, sample_rate=params.sample_rate, policy=policy, remark=remarks.append)
+            fit = estimate_clock(reference, sound, sample_rate=params.sample_rate, params=params.clock)
+        except BadInput as error:
+            if facts.video is None:
+                raise
+            remarks.append(str(error))
     if facts.video is not None and (fit is None or fit.verdict == "unrelated"):
         film = check_film(path, policy, lenient=True)
-        fit = place_pictures(path, reference, params, duration_s=facts.duration_s or 0.0, policy=policy, crop=None)
+        if fit is not None:
+            remarks.append(fit.reason)
+        fit = place_pictures(path, reference, params, duration_s=film.end_s, policy=policy, crop=None)
         if film.truncated_at_s is not None:
-            fit = replace(fit, reason=f"{fit.reason}; its pictures end at {film.truncated_at_s:.3f} s, cut short")
+            remarks.insert(0, f"its pictures end at {film.truncated_at_s:.3f} s, cut short")
     if fit is not None:
-        return fit
+        return replace(fit, reason="; ".join([fit.reason, *remarks]))
     return without_evidence("it has no stream", reference_s=len(reference) / params.sample_rate, duration_s=0.0)
 
 
@@ -106,13 +121,14 @@ def place_pictures(
     duration_s: float,
     policy: MediaPolicy,
     crop: tuple[int, int, int, int] | None,
+    stream: int | None = None,
 ) -> ClockFit:
     """Place a film on the clock of a sound (m,) by the onsets of what moves.
 
     Raises:
         MediaError: the film cannot be read.
     """
-    parts = iter_pictures(path, width=WIDTH, height=HEIGHT, policy=policy, crop=crop, lenient=True)
+    parts = iter_pictures(path, width=WIDTH, height=HEIGHT, policy=policy, crop=crop, lenient=True, stream=stream)
     motion = motion_flux(parts, duration_s=duration_s)
     return fit_envelopes(
         summed(onset_flux(reference, params.sample_rate)),

@@ -28,6 +28,8 @@ mix as it is. ``bound``: handed the truth, shown and never ranked. ``idle``: doe
 LEVELS = "levels.json"
 """The level of each system's sound for a black and for a white film: beside its performances of captures."""
 
+HEADROOM = 0.999  # of full scale: the level that sound above it is scaled to
+
 P = TypeVar("P", bound=Section)
 D = TypeVar("D")
 """A data set: ``ScoreSet``, ``ViewSet`` or ``EnsembleSet``."""
@@ -93,6 +95,7 @@ class Performance:
         notes: that the system detected; None where it predicts sound only.
         camera: the device that took the film, where there are several of one take.
         amplitudes: of the notes, as the system predicts them; None where it predicts none.
+        gain_db: by which the sound was scaled to stay below full scale; 0 or less.
     """
 
     system: str
@@ -102,6 +105,16 @@ class Performance:
     notes: Notes | None
     camera: str | None = None
     amplitudes: NoteAmplitudes | None = None
+    gain_db: float = 0.0
+
+
+def below_full_scale(audio: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Return sound, scaled where a sample is above full scale, and the gain in dB: 0 or less."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not peak > 1.0:
+        return audio, 0.0
+    gain = HEADROOM / peak
+    return (audio * np.float32(gain)).astype(np.float32), round(20 * float(np.log10(gain)), 3)
 
 
 class Family(ABC, Generic[P, D]):

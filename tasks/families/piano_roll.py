@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from models.piano_roll import KeyReader, KeyReaderConfig
 from tasks.errors import ParamsError
-from tasks.families.base import Film, Performance, VideoFamily
+from tasks.families.base import Film, Performance, VideoFamily, below_full_scale
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
 from tasks.families.trained import config_of
 from tasks.instruments.keyboard import HEIGHT, LOWEST_PITCH, N_KEYS, PEDAL_HEIGHT, WIDTH, key_columns
@@ -122,8 +122,13 @@ class PianoRollFamily(VideoFamily[PianoRollParams, ScoreSet]):
             for take, film in films.items():
                 velocity = read_keys(network, film.pictures, threshold=facts["pressed_threshold"])
                 notes = notes_of_keys(velocity, film.time_s, duration_s=film.duration_s)
-                audio = synthesizer.render(notes, None, program=facts["program"], duration_s=film.duration_s)
-                yield Performance(system=SYSTEM, take=take, audio=audio, sample_rate=SAMPLE_RATE, notes=notes)
+                loud = synthesizer.render(
+                    notes, None, program=facts["program"], duration_s=film.duration_s, may_be_loud=True
+                )
+                audio, gain_db = below_full_scale(loud)
+                yield Performance(
+                    system=SYSTEM, take=take, audio=audio, sample_rate=SAMPLE_RATE, notes=notes, gain_db=gain_db
+                )
 
 
 def key_loss(network: KeyReader, batch: tuple[Tensor, Tensor], *, velocity_weight: float) -> Tensor:

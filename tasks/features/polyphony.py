@@ -59,6 +59,7 @@ class TranscribeParams(Section):
         n_iterations: steps of the factorization.
         release_db: a note ends where its activation is this far below its loudest.
         longest_note_s: a note ends after this long at the latest.
+        floor_db: of full scale; what is found with its strongest partial below this level is no note.
     """
 
     threshold: float = Field(gt=0, lt=1)
@@ -66,6 +67,7 @@ class TranscribeParams(Section):
     n_iterations: int = Field(ge=1, le=1000)
     release_db: float = Field(gt=0, le=100)
     longest_note_s: float = Field(gt=0)
+    floor_db: float = Field(ge=-200, le=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +135,14 @@ def transcribe(
         offset_s.append(np.maximum((analysis.start + ends) * grid.hop_s, struck_s + SHORTEST_NOTE_S))
         pitch.append(pitches[row])
         amplitude.append(candidates.level[chosen] * templates.level * templates.peak[row] * peak)
+    level = np.concatenate(amplitude)
+    heard = level >= 10 ** (params.floor_db / 20)
     return _as_columns(
-        np.concatenate(onset_s),
-        np.concatenate(offset_s),
-        np.concatenate(pitch),
-        np.concatenate(amplitude),
-        _velocity(np.concatenate(amplitude)),
+        np.concatenate(onset_s)[heard],
+        np.concatenate(offset_s)[heard],
+        np.concatenate(pitch)[heard],
+        level[heard],
+        _velocity(level[heard]),
     )
 
 

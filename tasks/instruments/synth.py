@@ -188,7 +188,13 @@ class Synthesizer:
         return fluidsynth_version()
 
     def render(
-        self, notes: Notes, controls: PedalMoves | None, *, program: int, duration_s: float
+        self,
+        notes: Notes,
+        controls: PedalMoves | None,
+        *,
+        program: int,
+        duration_s: float,
+        may_be_loud: bool = False,
     ) -> NDArray[np.float32]:
         """Render a take as mono sound, the mean of left and right.
 
@@ -201,13 +207,14 @@ class Synthesizer:
             controls: pedal moves; None for a take without.
             program: General MIDI number of the instrument: 0 grand piano, 12 marimba.
             duration_s: length of the sound.
+            may_be_loud: give sound above full scale as it is.
 
         Returns:
-            ``round(duration_s * sample_rate)`` samples in [-1, 1].
+            ``round(duration_s * sample_rate)`` samples in [-1, 1], or beyond where they may be.
 
         Raises:
             SynthError: the SoundFont has no such program, or the sound is silent or not finite.
-            TooLoud: samples leave [-1, 1]; says how many, and the gain that would fit.
+            TooLoud: samples leave [-1, 1] and may not; says how many, and the gain that would fit.
             ValueError: a note begins after the end.
         """
         n_samples = round(duration_s * self._sample_rate)
@@ -224,7 +231,7 @@ class Synthesizer:
             audio = self._play(synth, events, n_blocks)[:n_samples]
         finally:
             synth.delete()
-        self._check_audio(audio, notes, duration_s)
+        self._check_audio(audio, notes, duration_s, may_be_loud=may_be_loud)
         return audio
 
     def _new_synth(self) -> tuple[Any, int]:
@@ -286,14 +293,14 @@ class Synthesizer:
         audio *= np.float32(0.5)
         return audio
 
-    def _check_audio(self, audio: NDArray[np.float32], notes: Notes, duration_s: float) -> None:
+    def _check_audio(self, audio: NDArray[np.float32], notes: Notes, duration_s: float, *, may_be_loud: bool) -> None:
         peak = max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
         if not np.isfinite(peak) or np.isnan(audio.min(initial=0.0)):
             raise SynthError(f"FluidSynth gave a sample that is not finite for {len(notes)} notes")
         n_audible = int((notes.onset_s < duration_s - _AUDIBLE_S).sum())
         if n_audible and peak == 0.0:
             raise SynthError(f"FluidSynth gave silence for {n_audible} notes")
-        if peak > 1.0:
+        if peak > 1.0 and not may_be_loud:
             n_clipped = int((np.abs(audio) > 1.0).sum())
             raise TooLoud(
                 f"{n_clipped} samples of the sound are above full scale, the loudest is {peak:.3f}, at gain"

@@ -25,7 +25,8 @@ from tasks.intake.folder import (
     role_of,
     shown,
 )
-from tasks.intake.layouts import SOUND_SUFFIXES, VIDEO_SUFFIXES, ensemble_file
+from tasks.intake.layouts import ensemble_file
+from tasks.media.formats import RECORDING_SUFFIXES, SOUND_SUFFIXES
 from tasks.takes import TAKE_NAME
 
 # The marimba recordings of Deep Auditory Hallucinations: seq6a_angle1.mp4 is camera 1 of take seq6a. Takes of one
@@ -35,7 +36,6 @@ MARIMBA = re.compile(
 )
 MAX_DEPTH = 4  # of folders that hold nothing but folders
 _INDEX = re.compile(r".*\.(?:csv|json)", re.IGNORECASE)  # of a data set, beside its folders
-RECORDING_SUFFIXES = (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 class ArrivalError(BadInput):
@@ -244,7 +244,7 @@ def _pairs(paths: Sequence[Path]) -> dict[Path, Path]:
     """Return recordings with the MIDI file that has their name: X.wav beside X.mid; sound comes before a film."""
     scores = {path.stem.lower(): path for path in paths if role_of(path.name) == "score"}
     found: dict[str, Path] = {}
-    for suffix in RECORDING_SUFFIXES:
+    for suffix in (*SOUND_SUFFIXES, *RECORDING_SUFFIXES):
         for path in paths:
             if path.suffix.lower() == suffix and role_of(path.name) == "other" and not _is_alone(path.name):
                 found.setdefault(path.stem.lower(), path)

@@ -33,8 +33,9 @@ from pathlib import Path
 
 from tasks.errors import BadInput
 from tasks.intake.folder import MAX_TAKE_FILE_BYTES, TAKE_FILE, fault_of, shown
-from tasks.intake.layouts import SOUND_SUFFIXES, STEM_STREAMS, VIDEO_SUFFIXES
+from tasks.intake.layouts import STEM_STREAMS
 from tasks.intake.plain_yaml import PlainYamlError, read_plain
+from tasks.media.formats import RECORDING_SUFFIXES, SOUND_SUFFIXES
 
 _BACH_ORDER = ("violin", "clarinet", "saxphone", "saxophone", "bassoon")
 _MEDLEY_STEM = re.compile(r".+_STEM_(\d{1,3})", re.IGNORECASE)
@@ -157,7 +158,7 @@ def _slakh(_folder: Path, inside: Sequence[Path], sounds: Mapping[str, Path]) ->
 
 def _solos(folder: Path, inside: Sequence[Path]) -> list[KnownFolder]:
     """Return a take a video of a folder that is named after an instrument, in a folder of solos."""
-    videos = [path for path in inside if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in inside if path.suffix.lower() in {*RECORDING_SUFFIXES} - {*SOUND_SUFFIXES}]
     word = re.sub(r"[^a-z]+", "_", folder.name.lower()).strip("_")
     is_named = folder.resolve().parent.name.lower() in ("solo", "solos") and re.fullmatch(r"[A-Za-z_ -]+", folder.name)
     if not videos or not is_named or len(word) > 30 or not all(_VIDEO_ID.fullmatch(path.stem) for path in videos):

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from tasks.errors import BadInput
-from tasks.intake.folder import DEVICE, MAX_TAKE_FILE_BYTES, shown
+from tasks.intake.folder import DEVICE, MAX_TAKE_FILE_BYTES, TAKE_FILE, shown
 from tasks.intake.layouts import MIX
 from tasks.intake.plain_yaml import PlainYamlError, read_plain
 from tasks.params import Section
@@ -25,9 +25,11 @@ INSTRUMENT_NOTES: dict[str, tuple[int, ...]] = {
 }
 
 MAX_PLAYERS = 64
+MAX_STREAMS_NAMED = 300
 
 Words = Annotated[str, Field(min_length=1, max_length=200)]
 DeviceName = Annotated[str, Field(pattern=rf"^(?:{DEVICE.pattern}|(?:stem|solo)_[A-Za-z0-9_-]{{1,60}})$")]
+RecorderName = Annotated[str, Field(pattern=rf"^{DEVICE.pattern}$")]
 Pixel = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 
 
@@ -66,6 +68,18 @@ class View(Section):
         return crop
 
 
+class StreamsNamed(Section):
+    """Which streams of a device's file are used, where it holds several.
+
+    Attributes:
+        sound: the number of the stream of sound among all of the file's, from 0, as ffprobe counts them.
+        pictures: the number of the stream of pictures.
+    """
+
+    sound: Annotated[int, Field(ge=0, le=1000)] | None = None
+    pictures: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+
 class PlayerEntry(Section):
     """One player of an ensemble.
 
@@ -92,6 +106,7 @@ class TakeFile(Section):
         master: the device whose clock the take lives on, ``mic_room``.
         notes: whether the MIDI file was ``recorded`` with the take, or is a ``score``.
         cameras: by device, ``cam_top`` or ``top``.
+        streams: by device, of files with several streams of sound or pictures; without it the first that serves.
         players: of an ensemble, in order.
         genlocked: cameras that run on the clock of the stems.
     """
@@ -104,6 +119,7 @@ class TakeFile(Section):
     master: str | None = None
     notes: Literal["recorded", "score"] | None = None
     cameras: dict[str, View] = Field(default_factory=dict)
+    streams: dict[RecorderName, StreamsNamed] = Field(default_factory=dict, max_length=MAX_STREAMS_NAMED)
     players: Annotated[tuple[PlayerEntry, ...], Field(max_length=MAX_PLAYERS)] = ()
     genlocked: Annotated[tuple[DeviceName, ...], Field(max_length=MAX_PLAYERS)] = ()
 
@@ -147,6 +163,27 @@ class TakeFile(Section):
         if len(named) != len(cameras):
             raise ValueError("a camera stands there twice, with cam_ and without")
         return named
+
+
+def check_views(cameras: Mapping[str, View], sizes: Mapping[str, tuple[int, int]], *, where: str) -> None:
+    """Refuse a crop that does not lie within its camera's picture.
+
+    Args:
+        cameras: the views that take.yaml gives.
+        sizes: width and height in pixels of each camera's upright picture.
+        where: the take's folder, for the message.
+
+    Raises:
+        TakeFileError: ``BAD_TAKE_FILE``, with the camera.
+    """
+    for name, (width, height) in sizes.items():
+        crop = cameras[name].crop if name in cameras else None
+        if crop is not None and (crop[0] + crop[2] > width or crop[1] + crop[3] > height):
+            raise TakeFileError(
+                f"{where}/{TAKE_FILE}: cameras.{name}.crop is {list(crop)}, expected x, y, width and height within its "
+                f"picture of {width}x{height}",
+                kind="BAD_TAKE_FILE",
+            )
 
 
 def read_take_file(path: Path | None) -> TakeFile:

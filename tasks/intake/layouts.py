@@ -17,17 +17,16 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.media.formats import SOUND_SUFFIXES
+
 EnsembleRole = Literal["stem", "stems", "mix", "view", "solo", "notes", "beside"]
 
 MIX = "mix"
 VIEW = "cam_all"  # a camera of all players
 STEM_STREAMS = ("drums", "bass", "other", "vocals")  # behind the mix, in order
 
-SOUND_SUFFIXES = (".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".aif", ".aiff")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
-
 _EXTENSION = r"\.[A-Za-z0-9]{1,8}"
-_SOUND = rf"(?:{'|'.join(map(re.escape, SOUND_SUFFIXES))})"
+_SOUND = rf"\.(?:{'|'.join(suffix[1:] for suffix in SOUND_SUFFIXES)})"
 _PATTERNS: tuple[tuple[EnsembleRole, str], ...] = (
     ("stems", r"[A-Za-z0-9][A-Za-z0-9 ._'&,()-]{0,150}\.stem\.(?:mp4|m4a)"),
     ("stem", rf"stem_(?:(?P<number>\d{{1,2}})(?:_|(?=\.)))?(?P<instrument>[A-Za-z][A-Za-z0-9_-]{{0,50}})?{_SOUND}"),

@@ -41,7 +41,15 @@ def iter_views(
         DamagedData: the corners are not those of a plane.
     """
     if device.corners is None:
-        yield from iter_pictures(device.path, width=width, height=height, policy=policy, crop=device.crop, lenient=True)
+        yield from iter_pictures(
+            device.path,
+            width=width,
+            height=height,
+            policy=policy,
+            crop=device.crop,
+            lenient=True,
+            stream=device.picture_stream,
+        )
         return
     size = _full_size(device.facts)
     places = corner_places(instrument, width=width, height=height, margins=margins)
@@ -49,7 +57,9 @@ def iter_views(
         rectify = Rectifier(device.corners, places, width=width, height=height)
     except ValueError as error:
         raise DamagedData(f"{device.path}: {error}") from None
-    for pictures, time_s in iter_pictures(device.path, width=size[0], height=size[1], policy=policy, lenient=True):
+    for pictures, time_s in iter_pictures(
+        device.path, width=size[0], height=size[1], policy=policy, lenient=True, stream=device.picture_stream
+    ):
         yield rectify(pictures), time_s
 
 

@@ -61,7 +61,7 @@ def sound_prints(path: Path, *, policy: MediaPolicy) -> Prints:
 
 def _blocks(path: Path, policy: MediaPolicy) -> Iterator[NDArray[np.float32]]:
     if is_pcm_wav(path):
-        for block in blocks_at(StemSound(path=path), policy, sample_rate=SAMPLE_RATE, channels=1):
+        for block in blocks_at(StemSound(path=path), policy, sample_rate=SAMPLE_RATE, channels=1, alone=True):
             yield block[:, 0]
     else:
         yield from iter_sound(path, sample_rate=SAMPLE_RATE, policy=policy, lenient=True)

@@ -38,6 +38,18 @@ class Device:
         return self.facts["audio"] is not None
 
     @property
+    def sound_stream(self) -> int | None:
+        """Which of its file's streams its sound is; None where the file has one alone."""
+        found = (self.facts["audio"] or {}).get("stream")
+        return None if found is None else int(found)
+
+    @property
+    def picture_stream(self) -> int | None:
+        """Which of its file's streams its pictures are; None where the file has one alone."""
+        found = (self.facts["video"] or {}).get("stream")
+        return None if found is None else int(found)
+
+    @property
     def n_pictures(self) -> int:
         """How many pictures its file holds."""
         return 0 if self.facts["video"] is None else int(self.facts["video"]["n_pictures"])

@@ -1,10 +1,12 @@
 """The rows of ``take.json`` on a take's files: what each is, whether it is used, and what was measured of it."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import BadInput
+from tasks.intake.describe import StreamsNamed
 from tasks.intake.devices import CaptureParams, examine_device
 from tasks.intake.folder import TAKE_FILE, Refused, Role, shown
 from tasks.media.probe import MediaPolicy
@@ -34,7 +36,15 @@ def refused_media(path: Path, kind: str, reason: str, *, role: Role, device: str
     return media_row(path, role=role, device=device) | {"state": "refused", "kind": kind, "reason": reason}
 
 
-def device_row(path: Path, *, role: Role, device: str, policy: MediaPolicy, params: CaptureParams) -> Row:
+def device_row(
+    path: Path,
+    *,
+    role: Role,
+    device: str,
+    policy: MediaPolicy,
+    params: CaptureParams,
+    streams: StreamsNamed | None = None,
+) -> Row:
     """Decode a camera's or microphone's file; return its row, with its facts and flags or the reason of its refusal.
 
     Args:
@@ -43,12 +53,22 @@ def device_row(path: Path, *, role: Role, device: str, policy: MediaPolicy, para
         device: what the take calls it.
         policy: what reading it may cost.
         params: what is accepted.
+        streams: those that take.yaml names.
     """
     try:
-        examined = examine_device(path, policy=policy, params=params, role=role)
+        examined = examine_device(path, policy=policy, params=params, role=role, streams=streams)
     except BadInput as error:
         return refused_media(path, error.kind, str(error), role=role, device=device)
     return media_row(path, role=role, device=device) | {"facts": examined.facts, "flags": list(examined.flags)}
+
+
+def picture_sizes(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
+    """Return width and height in pixels of the upright picture of each camera that is used."""
+    return {
+        row["device"]: (row["facts"]["video"]["width"], row["facts"]["video"]["height"])
+        for row in rows
+        if row["state"] == "used" and row["role"] == "camera"
+    }
 
 
 def unread_row(refused: Refused) -> Row:

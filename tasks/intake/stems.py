@@ -11,9 +11,10 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from tasks.media.channels import UsedChannels, every_channel
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
-from tasks.media.sound import SoundBlocks
+from tasks.media.sound import SoundBlocks, used_channels
 from tasks.store.audio import PcmWav, is_pcm_wav
 
 BLOCK_LENGTH = 1 << 16  # samples of every stem at a time
@@ -44,7 +45,9 @@ class StemBlocks:
         channels: how many.
         codec: what it is stored as.
         container: format of the file.
+        stream: which of the file's streams it is; None where no other program is needed to read it.
         truncated_at_s: where the sound ends, if that is before the end that the file declares; known once all is read.
+        n_patched: samples that are not numbers and are zeros now; known once all is read.
 
     Raises:
         MediaError: as in `tasks.media.sound.SoundBlocks`; ``NO_AUDIO``, the file has no such stream.
@@ -53,6 +56,9 @@ class StemBlocks:
 
     def __init__(self, sound: StemSound, policy: MediaPolicy) -> None:
         self.truncated_at_s: float | None = None
+        self.n_patched = 0
+        self._path, self._policy = sound.path, policy
+        self.stream: int | None = None
         self._decoded: SoundBlocks | None = None
         if sound.stream is None and is_pcm_wav(sound.path):
             self._plain = PcmWav(sound.path, block_length=BLOCK_LENGTH)
@@ -71,7 +77,8 @@ class StemBlocks:
         self._decoded = SoundBlocks(
             sound.path, sample_rate=None, policy=policy, stream=index, lenient=True, facts=facts, mix=False
         )
-        stream = next(one for one in facts.sounds if one.index == self._decoded.stream)
+        self.stream = self._decoded.stream
+        stream = next(one for one in facts.sounds if one.index == self.stream)
         self.sample_rate, self.channels = self._decoded.sample_rate, self._decoded.channels
         self.codec, self.container = stream.codec, facts.container
 
@@ -82,16 +89,32 @@ class StemBlocks:
             return
         yield from self._decoded
         self.truncated_at_s = self._decoded.truncated_at_s
+        self.n_patched = self._decoded.n_patched
+
+    def used_channels(self) -> UsedChannels:
+        """Return which channels are used where they become one; several are decoded once more to tell.
+
+        Raises:
+            MediaError: as the blocks do.
+        """
+        if self.channels == 1:
+            return every_channel(1)
+        return used_channels(self._path, policy=self._policy, stream=self.stream)
 
 
-def blocks_at(sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channels: int) -> Iterator[Block]:
+def blocks_at(
+    sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channels: int, alone: bool = False
+) -> Iterator[Block]:
     """Yield a stem's sound in blocks at another rate, with its own channels or their mean.
+
+    The mean is over all channels, dead ones too: mono stems add up to the mono mix only where one rule holds for all.
 
     Args:
         sound: the stem.
         policy: what it may cost.
         sample_rate: Hz.
         channels: as many as it has, or 1.
+        alone: whether it need not add up with others: dead channels and those that cancel are left out.
 
     Raises:
         MediaError: it has other channels; or as in `StemBlocks`.
@@ -102,7 +125,8 @@ def blocks_at(sound: StemSound, policy: MediaPolicy, *, sample_rate: int, channe
             f"{sound.path}: has {blocks.channels} channels, expected {channels}, or chunk.stem_channels: 1",
             kind="FEWER_CHANNELS" if blocks.channels < channels else "OTHER_CHANNELS",
         )
-    mixed = (block.mean(axis=1, keepdims=True) if channels < block.shape[1] else block for block in blocks)
+    used = blocks.used_channels() if alone else every_channel(blocks.channels)
+    mixed = (used.mix(block) if channels < block.shape[1] else block for block in blocks)
     yield from resampled(mixed, blocks.sample_rate, sample_rate, channels)
 
 

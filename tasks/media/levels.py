@@ -3,14 +3,15 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.media.channels import SILENT, ChannelMeter, UsedChannels
 from tasks.media.probe import MediaFacts, MediaPolicy
 from tasks.media.sound import SoundBlocks
 
-SILENT = 1e-4  # -80 dB of full scale: a peak under it is silence
 FULL = 0.999  # of full scale and more: clipped (16 bits end at 0.99997)
 SILENT_DB = -120.0  # reported for digital silence, which has no level
 
@@ -28,7 +29,7 @@ class SoundFacts:
         constant: the mean sample of the channel where it is largest, sign kept: a microphone's is near 0.
         clipped: part of the samples at full scale.
         is_silent: no sample above -80 dB.
-        dead_channels: those without a sample above -80 dB while another one has some.
+        channels_used: those that its sound is the mean of; its ``dead`` hold silence or a constant.
     """
 
     duration_s: float
@@ -39,7 +40,7 @@ class SoundFacts:
     constant: float
     clipped: float
     is_silent: bool
-    dead_channels: tuple[int, ...]
+    channels_used: UsedChannels
 
 
 class SoundMeter:
@@ -52,6 +53,7 @@ class SoundMeter:
         self._sum = np.zeros(channels)
         self._power = np.zeros(channels)
         self._n_clipped = 0
+        self._channels = ChannelMeter(channels)
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Take the next samples, (n, channels).
@@ -65,6 +67,7 @@ class SoundMeter:
         peak = size.max(axis=0)
         if not np.isfinite(peak).all():
             raise ValueError("a sample is no number")
+        self._channels.add(block)
         self._n += len(block)
         self._peak = np.maximum(self._peak, peak)
         self._sum += block.sum(axis=0, dtype=np.float64)
@@ -87,8 +90,24 @@ class SoundMeter:
             constant=float(means[np.argmax(np.abs(means))]),
             clipped=self._n_clipped / (n * channels),
             is_silent=is_silent,
-            dead_channels=() if is_silent else tuple(np.flatnonzero(self._peak < SILENT).tolist()),
+            channels_used=self._channels.used(),
         )
+
+
+def notable_facts(found: SoundFacts, *, n_patched: int) -> dict[str, Any]:
+    """Return the facts that only some recordings have: the channels used where not all are, samples that were put in.
+
+    Args:
+        found: what was measured.
+        n_patched: samples that are not numbers.
+    """
+    facts: dict[str, Any] = {}
+    if not found.channels_used.is_all:
+        facts["channels_used"] = list(found.channels_used.used)
+        facts["channels_cancel"] = found.channels_used.cancels
+    if n_patched:
+        facts["not_finite"] = n_patched
+    return facts
 
 
 def sound_facts(samples: NDArray[np.float32], *, sample_rate: int) -> SoundFacts:
@@ -109,6 +128,7 @@ class MeasuredSound:
 
     Attributes:
         facts: its levels.
+        remarks: as in `tasks.media.sound.DecodedSound`.
         stream: which of the file's streams it is.
         holes: as in `tasks.media.sound.DecodedSound`.
         n_patched: as in `tasks.media.sound.DecodedSound`.
@@ -116,6 +136,7 @@ class MeasuredSound:
     """
 
     facts: SoundFacts
+    remarks: tuple[str, ...]
     stream: int
     holes: tuple[tuple[float, float], ...]
     n_patched: int
@@ -142,6 +163,7 @@ def measure_sound(
         meter.add(block)
     return MeasuredSound(
         facts=meter.facts(),
+        remarks=blocks.remarks,
         stream=blocks.stream,
         holes=blocks.holes,
         n_patched=blocks.n_patched,

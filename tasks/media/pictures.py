@@ -19,7 +19,7 @@ from tasks.media.process import (
     SAFE_INPUT,
     MediaError,
     compiled,
-    last_error,
+    fault_of,
     opened,
     running,
     shown,
@@ -27,6 +27,9 @@ from tasks.media.process import (
 )
 
 PICTURES_AT_A_TIME = 64
+MOST_LEFT_OUT = 0.5  # of a film's pictures: with more whose times do not grow it is refused, however lenient one is
+SAME_RATE = 0.02  # by which rates differ that are one: headers round, and estimate
+SAME_TIME_S = 2e-3  # by which a packet's time and its picture's may differ: containers round to a millisecond
 LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
 SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
 SHOWN_TIME_BASE = re.compile(rb"config in time_base: (\d+)/(\d+)")
@@ -56,7 +59,7 @@ def read_film(
     *,
     width: int,
     height: int,
-    crop: tuple[int, int] | None,
+    crop: tuple[int, int, int, int] | None,
     min_change: int,
     policy: MediaPolicy,
 ) -> DecodedFilm:
@@ -68,7 +71,7 @@ def read_film(
         path: the video.
         width: of the pictures returned, in pixels.
         height: of the pictures returned, in pixels.
-        crop: keep so many pixels (width, height) from the upper left before scaling; None keeps all.
+        crop: x, y, width and height of what is kept, in pixels of the upright picture; None keeps all.
         min_change: leave a picture out when no pixel is at least so many levels from the last one kept.
         policy: what it may cost.
 
@@ -84,7 +87,7 @@ def read_film(
     chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
     chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
     if crop is not None:
-        chain = chain.filter("crop", crop[0], crop[1], 0, 0)
+        chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
     output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
@@ -112,7 +115,7 @@ def read_film(
         logged = log.read()
     if process.returncode or LOGGED_ERROR.search(logged):
         kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
-        raise MediaError(f"{shown(path)}: its pictures do not decode: {last_error(logged)}", kind=kind)
+        raise MediaError(f"{shown(path)}: {_undecoded(logged)}", kind=kind)
     time_s = _frame_times(logged, path) - facts.start_s
     if len(time_s) != n_decoded:
         raise ToolError(f"ffmpeg gave {n_decoded} pictures of {shown(path)} and {len(time_s)} time stamps")
@@ -140,12 +143,14 @@ class FilmCheck:
     """What decoding all of a video's pictures showed.
 
     Attributes:
-        n_pictures: decoded.
+        n_pictures: decoded, each later than the one before.
         first_s: time stamp of the first one, from the file's time zero.
         last_s: time stamp of the last one.
-        frame_rate: the average of the stream.
+        frame_rate: the average that the header declares; where the pictures' times say otherwise, what they say.
         is_variable: whether steps between time stamps differ by more than the time base explains.
         truncated_at_s: where the pictures end when that is before the file says, else None.
+        lost_s: times of pictures that do not decode though later ones do.
+        n_left_out: pictures without a time, or with one that is not after the picture before.
     """
 
     n_pictures: int
@@ -154,6 +159,22 @@ class FilmCheck:
     frame_rate: Fraction
     is_variable: bool
     truncated_at_s: float | None
+    lost_s: tuple[float, ...] = ()
+    n_left_out: int = 0
+
+    @property
+    def end_s(self) -> float:
+        """When the last picture has been shown."""
+        return self.last_s + float(1 / self.frame_rate)
+
+
+@dataclass
+class _Tally:
+    """What has come of a film: how many pictures were given and left out, and the time of the last one given."""
+
+    n_given: int = 0
+    n_left_out: int = 0
+    last_s: float = -np.inf
 
 
 def iter_pictures(
@@ -165,6 +186,7 @@ def iter_pictures(
     crop: tuple[int, int, int, int] | None = None,
     lenient: bool = False,
     facts: MediaFacts | None = None,
+    stream: int | None = None,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small grey pictures, some at a time; memory does not grow with its length.
 
@@ -174,8 +196,9 @@ def iter_pictures(
         height: of the pictures returned, in pixels.
         policy: what it may cost.
         crop: x, y, width and height of what is kept, in pixels of the upright picture; None keeps all.
-        lenient: give what decodes of a truncated or damaged file.
+        lenient: give what decodes of a truncated or damaged file, without pictures whose times do not grow.
         facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
+        stream: which of the file's; None takes the one of its facts.
 
     Yields:
         (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
@@ -184,10 +207,25 @@ def iter_pictures(
         MediaError: as in `tasks.media.probe.probe`; no video stream, truncated, damaged, time stamps that do not grow.
         ToolError: ffmpeg is not installed or did not do what was requested.
     """
-    facts = facts or probe(path, policy=policy)
+    facts = (facts or probe(path, policy=policy)).with_video(path, stream)
+    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=_Tally())
+
+
+def _decoded(
+    path: Path,
+    facts: MediaFacts,
+    size: tuple[int, int],
+    policy: MediaPolicy,
+    *,
+    crop: tuple[int, int, int, int] | None,
+    lenient: bool,
+    tally: _Tally,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Decode as `iter_pictures`, and count."""
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
+    width, height = size
     chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
     chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
     if crop is not None:
@@ -195,36 +233,45 @@ def iter_pictures(
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
     output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
-    n_given, last_s = 0, -np.inf
     with running(compiled(output), timeout_s=patience_s(policy)) as (process, log):
-        stamps = _Stamps(log, path, time_zero_s=facts.start_s)
+        stamps = _Stamps(log, time_zero_s=facts.start_s)
         waiting: list[NDArray[np.uint8]] = []
         for picture in _pictures(process.stdout, width, height):
             waiting.append(picture)
             if len(waiting) == PICTURES_AT_A_TIME:
                 time_s = stamps.take(len(waiting))
                 n_now = len(time_s)  # ffmpeg's log may lag behind its pictures
-                if n_now:
-                    last_s = _check_times(time_s, last_s, n_given, path, policy.max_duration_s)
-                    yield np.stack(waiting[:n_now]), time_s
-                    n_given += n_now
-                    waiting = waiting[n_now:]
+                kept = _check_times(time_s, tally, path, policy, lenient=lenient)
+                if kept.any():
+                    yield np.stack(waiting[:n_now])[kept], time_s[kept]
+                waiting = waiting[n_now:]
         process.wait()
         time_s = stamps.take(len(waiting))
         logged = stamps.rest()
     if len(time_s) != len(waiting):
         raise ToolError(f"ffmpeg gave more pictures of {shown(path)} than time stamps")
-    if len(waiting):
-        _check_times(time_s, last_s, n_given, path, policy.max_duration_s)
-        yield np.stack(waiting), time_s
-        n_given += len(waiting)
+    kept = _check_times(time_s, tally, path, policy, lenient=lenient)
+    if kept.any():
+        yield np.stack(waiting)[kept], time_s[kept]
+    if tally.n_left_out > MOST_LEFT_OUT * (tally.n_given + tally.n_left_out):
+        raise MediaError(
+            f"{shown(path)}: the times of {tally.n_left_out} of its {tally.n_given + tally.n_left_out} pictures are "
+            "missing or not after the picture before",
+            kind="BAD_TIMESTAMPS",
+        )
     if lenient:
         return
     if process.returncode or LOGGED_ERROR.search(logged):
         kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
-        raise MediaError(f"{shown(path)}: its pictures do not decode: {last_error(logged)}", kind=kind)
-    if n_given == 0:
+        raise MediaError(f"{shown(path)}: {_undecoded(logged)}", kind=kind)
+    if tally.n_given == 0:
         raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
+
+
+def _undecoded(logged: bytes) -> str:
+    """Return in words that pictures do not decode, and how many errors there are."""
+    n_errors = len(LOGGED_ERROR.findall(logged))
+    return f"its pictures do not decode: {fault_of(logged, 'they are damaged')} ({n_errors} errors)"
 
 
 def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False, facts: MediaFacts | None = None) -> FilmCheck:
@@ -244,10 +291,13 @@ def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False, facts:
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
-    parts = iter_pictures(path, width=2, height=2, policy=policy, lenient=lenient, facts=facts)
+    tally = _Tally()
+    parts = _decoded(path, facts, (2, 2), policy, crop=None, lenient=lenient, tally=tally)
     times = [time_s for _, time_s in parts]
     time_s = np.concatenate(times) if times else np.zeros(0)
-    truncated_at_s = None if _is_whole(stream, time_s) else _cut_at(path, facts, stream, time_s, policy, lenient)
+    truncated_at_s, lost_s = None, np.zeros(0)
+    if not _is_whole(stream, time_s):
+        truncated_at_s, lost_s = _lacking(path, facts, stream, time_s, policy, tally, lenient=lenient)
     if not len(time_s):
         raise MediaError(f"{shown(path)}: holds no picture that decodes", kind="DAMAGED_STREAM")
     steps = np.diff(time_s)
@@ -255,10 +305,31 @@ def check_film(path: Path, policy: MediaPolicy, *, lenient: bool = False, facts:
         n_pictures=len(time_s),
         first_s=float(time_s[0]),
         last_s=float(time_s[-1]),
-        frame_rate=stream.frame_rate,
+        frame_rate=_average_rate(time_s, len(lost_s) + tally.n_left_out, stream.frame_rate),
         is_variable=bool(len(steps) and np.ptp(steps) > 2.5 * float(stream.time_base) + 1e-6),
         truncated_at_s=truncated_at_s,
+        lost_s=tuple(round(float(moment), 6) for moment in lost_s),
+        n_left_out=tally.n_left_out,
     )
+
+
+def _average_rate(time_s: NDArray[np.float64], n_more: int, declared: Fraction) -> Fraction:
+    """Return the declared average rate, or that of the pictures' times where they disagree.
+
+    Args:
+        time_s: (n,) of the pictures, ascending.
+        n_more: pictures among them that are not given.
+        declared: by the header, or estimated of its first packets.
+    """
+    n_steps = len(time_s) - 1 + n_more
+    length_s = float(time_s[-1] - time_s[0])
+    if length_s <= 0:
+        return declared
+    found = n_steps / length_s
+    apart = max(found / float(declared), float(declared) / found) - 1
+    if apart <= max(SAME_RATE, 1 / n_steps):
+        return declared
+    return Fraction(found).limit_denominator(1001)
 
 
 def _is_whole(stream: VideoStream, time_s: NDArray[np.float64]) -> bool:
@@ -268,35 +339,50 @@ def _is_whole(stream: VideoStream, time_s: NDArray[np.float64]) -> bool:
     return float(time_s[-1]) + float(2 / stream.frame_rate) >= stream.start_s + stream.duration_s
 
 
-def _cut_at(
+def _lacking(
     path: Path,
     facts: MediaFacts,
     stream: VideoStream,
     time_s: NDArray[np.float64],
     policy: MediaPolicy,
+    tally: _Tally,
+    *,
     lenient: bool,
-) -> float | None:
-    """Return where the pictures end when that is before the file's packets or its header say."""
+) -> tuple[float | None, NDArray[np.float64]]:
+    """Return where the pictures end, if that is before the file's packets or its header say, and those lost before.
+
+    Raises:
+        MediaError: if not lenient, ``TRUNCATED`` or ``DAMAGED_STREAM``.
+    """
+    nothing = np.zeros(0)
     try:
         packets = packets_of(path, facts, stream, policy=policy)
     except MediaError as error:
         if not lenient or error.kind != "TRUNCATED" or not len(time_s):
             raise
-        return float(time_s[-1])
+        return float(time_s[-1]), nothing
     # VP8 has packets that show nothing; elsewhere each packet is a picture.
-    if len(time_s) >= packets.n_shown or stream.codec == "vp8":
-        return None
+    n_decoded = len(time_s) + tally.n_left_out
+    if n_decoded >= packets.n_shown or stream.codec == "vp8" or not len(time_s):
+        return None, nothing
+    at = np.searchsorted(time_s, packets.time_s)
+    before, after = time_s[np.maximum(at - 1, 0)], time_s[np.minimum(at, len(time_s) - 1)]
+    away_s = np.minimum(np.abs(packets.time_s - before), np.abs(packets.time_s - after))
+    lost_s = packets.time_s[away_s > SAME_TIME_S]
+    is_cut = bool((lost_s > time_s[-1]).any())
     if not lenient:
-        raise MediaError(f"{shown(path)}: {len(time_s)} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED")
-    return float(time_s[-1]) if len(time_s) else 0.0
+        raise MediaError(
+            f"{shown(path)}: {n_decoded} pictures decoded, expected {packets.n_shown}",
+            kind="TRUNCATED" if is_cut else "DAMAGED_STREAM",
+        )
+    return float(time_s[-1]) if is_cut else None, lost_s[lost_s < time_s[-1]]
 
 
 class _Stamps:
     """The time stamps that showinfo logs while the pictures come."""
 
-    def __init__(self, log: IO[bytes], path: Path, *, time_zero_s: float) -> None:
+    def __init__(self, log: IO[bytes], *, time_zero_s: float) -> None:
         self._log = log
-        self._path = path
         self._time_zero_s = time_zero_s
         self._from = 0
         self._text = b""
@@ -321,31 +407,42 @@ class _Stamps:
         *whole, self._text = text.split(b"\n")
         for line in whole:
             if (stamp := SHOWN_FRAME.search(line)) is not None:
-                if self._base is None or stamp[1] == b"NOPTS":
-                    raise MediaError(f"{shown(self._path)}: a picture has no time stamp", kind="BAD_TIMESTAMPS")
-                self._times.append(float(int(stamp[1]) * self._base) - self._time_zero_s)
+                is_known = self._base is not None and stamp[1] != b"NOPTS"
+                tick_s = self._base or Fraction(0)
+                self._times.append(float(int(stamp[1]) * tick_s) - self._time_zero_s if is_known else np.nan)
             elif (base := SHOWN_TIME_BASE.search(line)) is not None:
                 self._base = Fraction(int(base[1]), int(base[2]))
             elif b"showinfo" not in line:
                 self._other += line + b"\n"
 
 
-def _check_times(time_s: NDArray[np.float64], last_s: float, n_before: int, path: Path, max_duration_s: float) -> float:
-    """Refuse times that do not grow, and a film longer than allowed whatever its header says; return the last one."""
-    if time_s[-1] > max_duration_s:
-        raise MediaError(
-            f"{shown(path)}: longer than {max_duration_s} s, as much as is expected",
-            kind="TOO_LONG",
-        )
-    steps = np.diff(time_s, prepend=last_s)
-    if (steps <= 0).any():
-        at = int(np.flatnonzero(steps <= 0)[0])
-        before = time_s[at - 1] if at else last_s
-        raise MediaError(
-            f"{shown(path)}: picture {n_before + at} comes at {time_s[at]:.6f} s, not after {before:.6f} s",
-            kind="BAD_TIMESTAMPS",
-        )
-    return float(time_s[-1])
+def _check_times(
+    time_s: NDArray[np.float64], tally: _Tally, path: Path, policy: MediaPolicy, *, lenient: bool
+) -> NDArray[np.bool_]:
+    """Return which of the next pictures (n,) are later than those before; a picture without a time has NaN.
+
+    Raises:
+        MediaError: ``TOO_LONG``, whatever the header says; ``BAD_TIMESTAMPS``, if not lenient, one is not later.
+    """
+    kept = np.zeros(len(time_s), bool)
+    for number, moment_s in enumerate(time_s.tolist()):
+        if moment_s > policy.max_duration_s:
+            raise MediaError(
+                f"{shown(path)}: longer than {policy.max_duration_s} s, as much as is expected", kind="TOO_LONG"
+            )
+        if moment_s > tally.last_s:
+            kept[number] = True
+            tally.n_given += 1
+            tally.last_s = moment_s
+        elif lenient:
+            tally.n_left_out += 1
+        else:
+            found = "has no time stamp" if np.isnan(moment_s) else f"comes at {moment_s:.6f} s"
+            raise MediaError(
+                f"{shown(path)}: picture {tally.n_given} {found}, expected one after {tally.last_s:.6f} s",
+                kind="BAD_TIMESTAMPS",
+            )
+    return kept
 
 
 def _frame_times(logged: bytes, path: Path) -> NDArray[np.float64]:

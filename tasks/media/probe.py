@@ -2,7 +2,7 @@
 
 import json
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.media.process import LONGEST_S, SAFE_INPUT, START_S, MediaError, last_error, run, shown, url
+from tasks.media.formats import HEAD_LENGTH, NAMES, begins_as_media
+from tasks.media.process import LONGEST_S, SAFE_INPUT, START_S, MediaError, fault_of, run, shown, url
 from tasks.params import Section
 
-# First bytes of the whitelisted containers.
-ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
-EBML = b"\x1a\x45\xdf\xa3"
 ENCODER_DELAYS = (1024, 1600, 2112)  # samples that AAC encoders put first: ffmpeg's, Android's, Apple's
+TRIED_PACKETS = 50  # of each of several streams of pictures, to tell the film from a cover
 CONTAINER_TICK_S = 2e-3  # containers round starts to a millisecond each
 
 
@@ -36,7 +35,7 @@ NO_LIMITS = MediaPolicy(max_pixels=2**31 - 1, max_duration_s=1e9, max_bytes=0, m
 
 @dataclass(frozen=True, kw_only=True)
 class VideoStream:
-    """Facts of a file's first video stream.
+    """Facts of one of a file's video streams.
 
     Attributes:
         index: among the file's streams.
@@ -93,9 +92,9 @@ class MediaFacts:
         n_streams: of any kind.
         start_s: earliest start of a stream, on the file's own clock: time zero of everything else here.
         duration_s: as the container declares it.
-        video: the first video stream that is not a cover picture.
+        video: the stream of pictures that is used: of several the first that is a film and decodes.
+        videos: all streams of pictures that are not marked as covers.
         sounds: all audio streams.
-        n_video: streams of pictures, covers left out: the first is used.
     """
 
     container: str
@@ -103,13 +102,27 @@ class MediaFacts:
     start_s: float
     duration_s: float | None
     video: VideoStream | None
+    videos: tuple[VideoStream, ...]
     sounds: tuple[AudioStream, ...]
-    n_video: int
 
     @property
     def audio(self) -> AudioStream | None:
         """The first audio stream, if there is one."""
         return self.sounds[0] if self.sounds else None
+
+    def with_video(self, path: Path, index: int | None) -> "MediaFacts":
+        """Return the same facts with another stream of pictures in use; None keeps the one that is.
+
+        Raises:
+            MediaError: ``NO_VIDEO``, the stream holds no pictures.
+        """
+        if index is None:
+            return self
+        for video in self.videos:
+            if video.index == index:
+                return replace(self, video=video)
+        known = ", ".join(str(video.index) for video in self.videos) or "none"
+        raise MediaError(f"{shown(path)}: stream {index} holds no pictures, expected one of {known}", kind="NO_VIDEO")
 
     @property
     def audio_rate(self) -> int | None:
@@ -136,7 +149,9 @@ def probe(path: Path, *, policy: MediaPolicy) -> MediaFacts:
     _check_is_container(path, policy)
     ran = run([*ffprobe(policy), "-show_format", "-show_streams", "-of", "json", url(path)], timeout_s=START_S)
     if ran.returncode:
-        raise MediaError(f"{shown(path)}: {last_error(ran.stderr)}", kind="CORRUPT_CONTAINER")
+        raise MediaError(
+            f"{shown(path)}: {fault_of(ran.stderr, 'its container cannot be read')}", kind="CORRUPT_CONTAINER"
+        )
     try:
         probed: dict[str, Any] = json.loads(ran.stdout)
         facts = _facts(probed)
@@ -146,6 +161,8 @@ def probe(path: Path, *, policy: MediaPolicy) -> MediaFacts:
         raise MediaError(
             f"{shown(path)}: {facts.n_streams} streams, expected at most {policy.max_streams}", kind="TOO_LARGE"
         )
+    if len(facts.videos) > 1:
+        facts = replace(facts, video=_first_film(path, facts.videos, policy))
     if facts.video and facts.video.width * facts.video.height > policy.max_pixels:
         raise MediaError(
             f"{shown(path)}: pictures of {facts.video.width}x{facts.video.height}, "
@@ -176,19 +193,13 @@ def _check_is_container(path: Path, policy: MediaPolicy) -> None:
         )
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            head = file.read(HEAD_LENGTH)
     except OSError as error:
         raise MediaError(f"{shown(path)}: {error.strerror}", kind="UNREADABLE") from None
     if not head:
         raise MediaError(f"{shown(path)}: is empty", kind="CORRUPT_CONTAINER")
-    is_riff = head[:4] in (b"RIFF", b"RF64") and head[8:12] in (b"AVI ", b"WAVE")
-    is_sound = head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or (head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
-    if head[4:8] not in ATOMS and head[:4] != EBML and not is_riff and not is_sound:
-        raise MediaError(
-            f"{shown(path)}: begins with {head[:8]!r}, expected mp4, mov, matroska, webm, avi, wav, flac, ogg, mp3 "
-            "or aac",
-            kind="NOT_MEDIA",
-        )
+    if not begins_as_media(head):
+        raise MediaError(f"{shown(path)}: begins with {head[:8]!r}, expected {NAMES}", kind="NOT_MEDIA")
 
 
 def _facts(probed: dict[str, Any]) -> MediaFacts:
@@ -201,15 +212,35 @@ def _facts(probed: dict[str, Any]) -> MediaFacts:
     ]
     sounds = [stream for stream in probed["streams"] if stream.get("codec_type") == "audio"]
     start_s = _time_zero_s(pictures, sounds, float(form.get("start_time", 0.0)))
+    videos = tuple(_video(stream, start_s) for stream in pictures)
+    container = str(form.get("format_name", "unknown"))
+    declared_s = float(form["duration"]) if "duration" in form else None
+    if declared_s is not None and "matroska" in container:
+        declared_s -= max(start_s, 0.0)  # it counts from its own clock's zero, wherever the first stream begins
     return MediaFacts(
-        container=str(form.get("format_name", "unknown")),
+        container=container,
         n_streams=len(probed["streams"]),
         start_s=start_s,
-        duration_s=float(form["duration"]) if "duration" in form else None,
-        video=_video(pictures[0], start_s) if pictures else None,
+        duration_s=declared_s,
+        video=videos[0] if videos else None,
+        videos=videos,
         sounds=tuple(_audio(stream, start_s) for stream in sounds),
-        n_video=len(pictures),
     )
+
+
+def _first_film(path: Path, videos: tuple[VideoStream, ...], policy: MediaPolicy) -> VideoStream:
+    """Return the first stream that decodes to several pictures, else the first to one, else the first of all.
+
+    Covers are not always marked as such, and recorders put small or unknown streams beside the film.
+    """
+    decoded = []
+    for video in videos:
+        command = [*ffprobe(policy), "-select_streams", str(video.index), "-read_intervals", f"%+#{TRIED_PACKETS}"]
+        ran = run([*command, "-show_entries", "frame=pts_time", "-of", "csv=p=0", url(path)], timeout_s=START_S)
+        decoded.append(len(ran.stdout.split()))
+        if decoded[-1] > 1:
+            return video
+    return videos[decoded.index(max(decoded))]
 
 
 def _time_zero_s(pictures: list[dict[str, Any]], sounds: list[dict[str, Any]], container_s: float) -> float:
@@ -295,23 +326,34 @@ def packets_of(path: Path, facts: MediaFacts, stream: VideoStream, *, policy: Me
             f"{shown(path)}: {packets.end_s:.1f} s long, expected at most {policy.max_duration_s} s",
             kind="TOO_LONG",
         )
-    one_frame_s = float(1 / stream.frame_rate)
+    if stream.n_declared is not None and packets.n_shown >= stream.n_declared:
+        return packets  # all pictures that the header counts are there, whatever lengths it declares
+    one_picture_s = _one_picture_s(packets, stream)
     end_s = packets.end_s
     if stream.duration_s is not None:
         declared_s = stream.start_s + stream.duration_s
-    elif facts.duration_s is not None:
-        # Of the file: sound may end it.
+    elif facts.duration_s is not None and facts.n_streams == len(facts.sounds) + len(facts.videos):
+        # Of the file: sound may end it. Subtitles and data would too, and are not read.
         declared_s = facts.duration_s
-        if end_s < declared_s - one_frame_s and facts.audio is not None:
+        if end_s < declared_s - one_picture_s and facts.audio is not None:
             end_s = max(end_s, stream_packets(path, "a:0", facts.start_s, policy=policy).end_s)
     else:
         return packets
-    if end_s < declared_s - one_frame_s - 1e-3:  # some headers count in milliseconds
+    if end_s < declared_s - one_picture_s - 1e-3:  # some headers count in milliseconds
         raise MediaError(
             f"{shown(path)}: ends at {end_s:.3f} s, expected {declared_s:.3f} s as its header says",
             kind="TRUNCATED",
         )
     return packets
+
+
+def _one_picture_s(packets: Packets, stream: VideoStream) -> float:
+    """Return how long a picture is shown, by the packets' own times or by the average rate, whichever is longer.
+
+    A last packet may not say how long it is shown.
+    """
+    steps = np.diff(packets.time_s)
+    return max(float(1 / stream.frame_rate), float(np.median(steps)) if len(steps) else 0.0)
 
 
 def stream_packets(path: Path, stream: str, start_s: float, *, policy: MediaPolicy) -> Packets:

@@ -17,16 +17,32 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.errors import BadInput, ToolError
+from tasks.media.formats import DEMUXERS
 
 INSTALL = "install it with `apt-get install ffmpeg`"
 SAFE_INPUT = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,w64,flac,mp3,ogg,aac",
+    "format_whitelist": ",".join(DEMUXERS),
 }
 START_S = 60.0  # allowed to any command before what its length explains
 LONGEST_S = 6 * 3600.0  # no command is waited for longer
 NAME_IN_HEX = "name-in-hex:"
 LOGGED_ERROR = re.compile(rb"\[(?:error|fatal|panic)\] *(.*)")
+# What ffmpeg logs, and what that means for the recording.
+FAULTS = (
+    (re.compile(rb"moov atom not found"), "its index is missing, so the recording was never finished"),
+    (
+        re.compile(rb"exceeds specified max pixel count|[Pp]icture size \d+x\d+ is invalid"),
+        "its pictures are too large",
+    ),
+    (
+        re.compile(rb"[Dd]ecoder .*not found|[Uu]nsupported codec|[Nn]o decoder|Decoder not found"),
+        "no decoder reads it",
+    ),
+    (re.compile(rb"partial file"), "its end is missing"),
+    (re.compile(rb"Permission denied"), "it may not be read"),
+    (re.compile(rb"Invalid data found when processing input"), "it is damaged"),
+)
 
 
 class MediaError(BadInput):
@@ -138,6 +154,18 @@ def clean(line: bytes) -> str:
 
 
 def last_error(logged: bytes) -> str:
-    """Return the last line that ffmpeg logged as an error, or its last line."""
+    """Return the last line that ffmpeg logged as an error, or its last line: of what we could not write."""
     errors = LOGGED_ERROR.findall(logged)
     return clean(errors[-1] if errors else (logged.strip().splitlines() or [b""])[-1])
+
+
+def fault_of(logged: bytes, otherwise: str) -> str:
+    """Return in our words what ffmpeg's log says of a file that it could not read.
+
+    Its own lines hold addresses in memory, another one every run, and what only its authors understand.
+
+    Args:
+        logged: the log.
+        otherwise: what is said where the log says nothing that is known here.
+    """
+    return next((words for pattern, words in FAULTS if pattern.search(logged)), otherwise)

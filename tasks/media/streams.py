@@ -6,7 +6,7 @@ from pathlib import Path
 import ffmpeg
 
 from tasks.media.probe import MediaPolicy, patience_s, probe
-from tasks.media.process import SAFE_INPUT, MediaError, compiled, last_error, run, shown, token
+from tasks.media.process import SAFE_INPUT, MediaError, compiled, fault_of, run, shown, token
 
 
 def stream_digest(path: Path, *, policy: MediaPolicy) -> str:
@@ -27,5 +27,6 @@ def stream_digest(path: Path, *, policy: MediaPolicy) -> str:
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error")
     ran = run(compiled(output), timeout_s=patience_s(policy))
     if ran.returncode or not ran.stdout:
-        raise MediaError(f"{shown(path)}: its packets cannot be read: {last_error(ran.stderr)}", kind="DAMAGED_STREAM")
+        found = fault_of(ran.stderr, "they are damaged")
+        raise MediaError(f"{shown(path)}: its packets cannot be read: {found}", kind="DAMAGED_STREAM")
     return hashlib.sha256(ran.stdout).hexdigest()

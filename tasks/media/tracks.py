@@ -146,7 +146,7 @@ def _moved(track: Track, facts: MediaFacts, first_s: float) -> str:
 
 def _write_sound(path: Path, track: Track, facts: MediaFacts, first_s: float) -> float:
     """Write a recording's sound as it sounds on the common clock from ``first_s`` on; return its length in s."""
-    mix = facts.audio is not None and facts.audio.channels > MOST_CHANNELS
+    mix = max((sound.channels for sound in facts.sounds), default=0) > MOST_CHANNELS
     blocks = SoundBlocks(track.path, sample_rate=None, policy=NO_LIMITS, lenient=True, facts=facts, mix=mix)
     rate = blocks.sample_rate
     source = ffmpeg.input("pipe:", format="f32le", ar=rate, ac=blocks.channels, protocol_whitelist="pipe")

@@ -6,7 +6,6 @@ nothing arrives while a stage runs, which DVC would record as read though it was
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -15,25 +14,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dvc.exceptions import DvcException
-from dvc.lock import LockError, make_lock
+from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from dvc.repo.add import add
-from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, RWLockFileCorruptedError, RWLockFileFormatError, rwlock
+from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
 from dvc.scm import NoSCM
 
 from tasks.errors import DamagedData, PipelineError
+from tasks.versions.locks import Tell, holders, release
 
 KEEPER = ".gitkeep"  # what git tracks of the folder until the first take is there
 RETRY_S = 0.5
 GIT_TRIES = 20
-
-Tell = Callable[[str], None]
 
 
 @contextmanager
@@ -107,14 +105,14 @@ def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
                 break
             except LockError:
                 held.close()
-                holders = _holders(repo)
-                if holders != waiting:
-                    tell(f"{raw}: waiting for {holders}")
-                    waiting = holders
+                _release(repo, tell)
+                if (held_by := holders(Path(repo.tmp_dir))) != waiting:
+                    tell(f"{raw}: waiting for {held_by}")
+                    waiting = held_by
                 time.sleep(RETRY_S)
             except (RWLockFileCorruptedError, RWLockFileFormatError):
                 held.close()
-                _remove_broken_locks(repo)
+                _release(repo, tell)
 
         def record() -> None:
             _untrack_keeper(repo, raw)
@@ -151,9 +149,9 @@ def track(folder: Path, *, tell: Tell) -> None:
             try:
                 add(repo, [str(folder)])
             except LockError:
-                if (holders := _holders(repo)) != waiting:
-                    tell(f"{folder}: waiting for {holders}")
-                    waiting = holders
+                if (held_by := holders(Path(repo.tmp_dir))) != waiting:
+                    tell(f"{folder}: waiting for {held_by}")
+                    waiting = held_by
                 time.sleep(RETRY_S)
             except DvcException as error:
                 raise PipelineError(f"dvc add {folder}: {_one_line(error)}") from error
@@ -195,32 +193,8 @@ def _write_lock(repo: Any, raw: Path) -> Any:
     return rwlock(repo.tmp_dir, repo.fs, words, [], [str(raw.absolute())], hard)
 
 
-def _holders(repo: Any) -> str:
-    """Say who holds locks of DVC here, as far as DVC knows."""
-    try:
-        held = json.loads(Path(repo.tmp_dir, RWLOCK_FILE).read_text(encoding="utf-8"))
-        rows = [*held.get("write", {}).values(), *(row for rows in held.get("read", {}).values() for row in rows)]
-        names = sorted({f"process {int(row['pid'])} ({row['cmd']})" for row in rows})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        names = []
-    return ", ".join(names) or "another process of DVC"
-
-
-def _remove_broken_locks(repo: Any) -> None:
-    """Remove DVC's list of locks when a process was killed while it wrote it; nobody can hold any by it."""
-    guard = make_lock(
-        str(Path(repo.tmp_dir, RWLOCK_LOCK)),
-        tmp_dir=repo.tmp_dir,
-        hardlink_lock=repo.config["core"].get("hardlink_lock", False),
-    )
-    path = Path(repo.tmp_dir, RWLOCK_FILE)
-    with suppress(LockError), guard:
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            return
+def _release(repo: Any, tell: Tell) -> None:
+    release(Path(repo.tmp_dir), hardlink=repo.config["core"].get("hardlink_lock", False), tell=tell)
 
 
 def _mend_record(raw: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tasks.errors import PipelineError
+from tasks.versions.locks import release
 
 
 def repro(
@@ -25,6 +26,7 @@ def repro(
     options = [*(["--single-item"] if single and stages else []), *(["--force"] if force else [])]
     options += ["--dry"] if dry else []
     command = [sys.executable, "-m", "dvc", "repro", *options, *stages]
+    release(tell=lambda line: print(line, file=sys.stderr))  # noqa: T201
     done = subprocess.run(command, check=False, stdout=sys.stderr if quiet else None)
     if done.returncode:
         raise PipelineError(f"{' '.join(['dvc repro', *stages])} ended with {done.returncode}: see the lines above")

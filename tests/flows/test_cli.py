@@ -298,10 +298,11 @@ def test_perform_needs_a_trained_family(audiate, tmp_path, family, reason):
         ("--crop", "0,0,0,5", "'0,0,0,5', expected x,y,width,height in pixels"),
         ("--crop", "a,b,c,d", "expected 4 numbers"),
         ("--corners", "1,2,3,4,5,6,7,nan", "expected 8 numbers with commas between them"),
+        ("--corners=0,0,9,0,9,9,0,9 --crop", "0,0,9,9", "both are given, expected one"),
     ],
 )
 def test_where_perform_looks_is_told_in_numbers(audiate, option, value, reason):
-    code, _, error = audiate("perform", "any.mp4", "-o", "heard.mp4", option, value)
+    code, _, error = audiate("perform", "any.mp4", "-o", "heard.mp4", *option.split(), value)
     assert code == 2
     assert reason in " ".join(error.replace("│", " ").split())
 

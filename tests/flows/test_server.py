@@ -91,6 +91,50 @@ def test_an_address_that_is_set_wins_and_gets_no_secret_of_ours(monkeypatch):
         assert dict(server.environment) == {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
 
 
+# A network with a proxy, which cannot reach this machine's loopback.
+
+
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "lab.example"}, "lab.example,127.0.0.1,localhost"),
+        ({"NO_PROXY": "a", "no_proxy": "b, c,localhost"}, "b,c,localhost,127.0.0.1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_a_proxy_is_not_asked_for_this_machine(given, direct):
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    program = "import os, flows, urllib.request as u; print(os.environ['NO_PROXY'], os.environ['no_proxy'], sep='|'); "
+    program += "assert u.proxy_bypass('127.0.0.1:4200')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**environment, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{direct}|{direct}"
+
+
+@pytest.mark.slow
+def test_a_flow_runs_where_a_proxy_takes_every_address(tmp_path):
+    """Port 9 of this machine refuses: what asks that proxy fails."""
+    program = (
+        "from flows.server import prefect_server\n"
+        "from prefect import flow, task\n"
+        "@task\n"
+        "def double(number): return 2 * number\n"
+        "@flow\n"
+        "def work(): return double.submit(21).result()\n"
+        "with prefect_server() as server, server.connected(): print(work())\n"
+    )
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    kept = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    kept.pop("PREFECT_API_URL", None)
+    environment = {**kept, **proxies, "ALL_PROXY": "socks5://127.0.0.1:9", "PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=400)
+    assert done.stdout.strip() == "42", done.stderr
+    for keeper in keepers(tmp_path):
+        os.kill(keeper, signal.SIGTERM)
+
+
 # Who may not come in.
 
 
@@ -240,6 +284,16 @@ def test_a_server_that_dies_as_it_starts_is_told_at_once_with_its_last_line(tmp_
         pytest.fail("it started")
     assert time.monotonic() - began < 60
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_does_not_come_to_answer_is_ended_and_told_how_far_it_came(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(serving, "START_TIMEOUT_S", 0.2)
+    said = r"^the Prefect server did not come to take a port within 0 s: it said nothing: see "
+    with pytest.raises(ToolError, match=said), prefect_server():
+        pytest.fail("it started")
+    assert keepers(tmp_path) == []
 
 
 GONE = Server(url="http://127.0.0.1:1/api")  # where nobody listens

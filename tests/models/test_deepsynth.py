@@ -264,6 +264,15 @@ def test_neighbouring_classes_start_as_neighbours_with_smooth_init() -> None:
     assert steps.max() < 0.3 * torch.cdist(weight, weight).max()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_class_is_the_likeliest_of_all_before_anything_is_learned(seed: int) -> None:
+    """Smooth functions all start at 1, so without signs the first class wins for every input that is not negative."""
+    network = make({"smooth_init": True, "output": "softmax", "n_channels": 64}, seed)
+    hidden = torch.rand(2000, network.config.n_channels)
+    likeliest = (hidden @ network.output.weight.detach().T).argmax(dim=1)
+    assert torch.bincount(likeliest).max() < 0.5 * len(hidden)
+
+
 def test_smooth_functions_are_orthonormal() -> None:
     basis = smooth_basis(256, 64)
     torch.testing.assert_close(basis.T @ basis, torch.eye(64), rtol=0, atol=1e-5)

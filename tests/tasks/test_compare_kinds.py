@@ -23,7 +23,9 @@ from tasks.versions.history import WORKSPACE, read_version
 
 COMPARE = CompareParams(n_resamples=100, seed=1, n_moved=9)
 EVALUATE = EvaluateParams(onset_tolerance_s=0.05, n_resamples=50, seed=1, museval_players=1)
-TRANSCRIBE = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0)
+TRANSCRIBE = TranscribeParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 TAKES = ("t", "u")
 RATE, SECONDS = 1000, 4
 EVALUATED = Path("data/evaluated/toy")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.errors import DamagedData, ParamsError
+from tasks.errors import BadInput, DamagedData, ParamsError
 from tasks.ingest import (
     IngestError,
     find_sources,
@@ -175,6 +175,19 @@ def test_a_capture_without_a_take_file_is_described_by_its_names(capture, ingest
         assert (media["sha256"], media["size"]) == (hashlib.sha256(data).hexdigest(), len(data))
     assert [take.kind for take in write_catalog(Path("data/ingested"), ["one"])] == ["capture"]
     assert not Path("data/ingested/one/notes.parquet").exists()
+
+
+def test_a_crop_outside_of_the_picture_is_refused_with_the_camera(capture, ingest_params):
+    take_file = b"cameras: {top: {crop: [40, 0, 32, 24]}}\n"
+    capture("one", cam_top__mp4="cam0.mp4", take__yaml=take_file)
+    with pytest.raises(BadInput, match=r"cam_top.crop is \[40, 0, 32, 24\], expected .* within its picture of 64x48"):
+        ingested("one", ingest_params)
+
+
+def test_a_take_file_names_the_stream_of_a_device(capture, ingest_params):
+    capture("one", cam_top__mp4="cam0.mp4", take__yaml=b"streams: {cam_top: {sound: 1}, cam_gone: {sound: 1}}\n")
+    states = {media["device"]: media["kind"] for media in ingested("one", ingest_params)["media"]}
+    assert states == {"cam_top": "", "cam_gone": "MISSING"}
 
 
 def test_a_capture_is_what_its_take_file_describes(capture, ingest_params):

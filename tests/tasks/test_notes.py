@@ -16,6 +16,7 @@ VALUES = {
     "n_iterations": 40,
     "release_db": 25.0,
     "longest_note_s": 15.0,
+    "floor_db": -120.0,
 }
 PARAMS = NotesParams.parse(VALUES, "notes")
 

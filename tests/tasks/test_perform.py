@@ -65,7 +65,7 @@ def test_the_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(video, 
     facts = probe(tmp_path / "out.mp4", policy=PARAMS.media)
     assert facts.audio_rate == 48_000
     assert facts.duration_s == pytest.approx(60 / float(RATE), abs=0.05)
-    size = {"width": 780, "height": 57, "crop": (780, 57), "min_change": 0, "policy": PARAMS.media}
+    size = {"width": 780, "height": 57, "crop": (0, 0, 780, 57), "min_change": 0, "policy": PARAMS.media}
     np.testing.assert_array_equal(read_film(tmp_path / "out.mp4", **size).pictures, read_film(video, **size).pictures)
     assert video.read_bytes() == before
 

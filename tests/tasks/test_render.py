@@ -27,7 +27,7 @@ def test_a_preview_shows_keys_and_pedal_while_they_are_down_and_is_as_long_as_it
     states, (audio, _) = read_states("a"), read_rendered_sound("a")
     preview("a", Path("a.mp4"), frame_rate=Fraction(25))
     policy = MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
-    film = read_film(Path("a.mp4"), width=780, height=57, crop=(780, 57), min_change=0, policy=policy)
+    film = read_film(Path("a.mp4"), width=780, height=57, crop=(0, 0, 780, 57), min_change=0, policy=policy)
     assert film.duration_s == pytest.approx(len(audio) / 48_000, abs=0.001)
     shown = states.velocity[shown_at(states.time_s, rate=Fraction(25), start=0, count=50)]
     frames = np.searchsorted(film.time_s, np.arange(50) / 25 + 0.01) - 1

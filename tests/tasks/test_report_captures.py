@@ -37,7 +37,7 @@ def page(captured):
         out=Path("data/evaluated/capture_baselines"),
         params=EvaluateParams(onset_tolerance_s=0.05, n_resamples=50, seed=1, museval_players=3),
         transcribe_params=TranscribeParams(
-            threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0
+            threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
         ),
         workers=1,
         accelerator="cpu",

@@ -31,7 +31,9 @@ PROMOTED = Promoted(
 PARAMS = ScoreParams(
     synthesize=SynthesizeParams(score_excerpt_s=None),
     evaluate=EvaluateParams(onset_tolerance_s=0.05, n_resamples=50, seed=1, museval_players=1),
-    notes=TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0),
+    notes=TranscribeParams(
+        threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+    ),
 )
 
 

@@ -144,6 +144,28 @@ def test_a_mix_at_a_higher_rate_and_of_two_channels_is_changed_with_a_remark(tra
     assert any("2 channels are averaged" in words for words in done.remarks)
 
 
+def test_a_mix_whose_channels_cancel_is_that_of_one_of_them_with_a_remark(trained, sound):
+    path = sound(channels=2)
+    audio, rate = soundfile.read(path)
+    audio[:, 1] = -audio[:, 0]
+    soundfile.write(path, audio, rate)
+    done = separate(path, trained, players=("vn", "vc"))
+    assert "of the mix channels 1 and 2 cancel each other: channel 1 is used" in done.remarks
+    plain = separate(sound(), trained, players=("vn", "vc"))
+    assert done.stems[0].level_dbfs == plain.stems[0].level_dbfs
+
+
+def test_a_mix_whose_recorder_lost_power_is_read_as_far_as_it_goes_with_a_remark(trained, sound):
+    path = sound()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = bytes(4)
+    path.write_bytes(content)
+    done = separate(path, trained, players=("vn",))
+    assert done.duration_s == 2.0
+    assert any("its header was never finished" in words for words in done.remarks)
+
+
 def test_sounds_beyond_full_scale_are_lowered_together_with_a_remark(trained, sound):
     done = separate(sound(amplitude=0.8), trained, players=("vn", "vc"))
     assert done.gain_db == pytest.approx(20 * np.log10(0.999 / 1.6), abs=0.01)

@@ -143,7 +143,11 @@ def training_drives(
 def fit_prediction(
     network: DeepSynth, films: ScoreFilms, takes: Sequence[str], drives: Mapping[str, FilmDrive]
 ) -> None:
-    """Start a network's linear parts from their closed form: the oscillators' amplitudes, then the taps."""
+    """Start a network's linear parts from their closed form: oscillators' amplitudes, taps, the shares of classes.
+
+    A class that is never heard in training is as unlikely as that from the start: a softmax that has to learn it draws
+    samples of full scale for a long time.
+    """
     config = network.config
     window = round(TAPS_WINDOW_S * films.code_rate)
     with torch.no_grad():
@@ -153,6 +157,11 @@ def fit_prediction(
         if config.n_taps:
             left = (_left_over(network, films, take, drives, window) for take in takes)
             network.samples.taps.copy_(torch.from_numpy(fit_taps(left, config.n_taps, window=window)))
+        if config.output == "softmax" and config.smooth_init:
+            counts = np.ones(config.n_classes)
+            for take in takes:
+                counts += np.bincount(films[take].codes, minlength=config.n_classes)
+            network.output.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
 def _left_over(

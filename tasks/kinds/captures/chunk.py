@@ -68,7 +68,7 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
     duration_s = len(features["codes"]) / float(features.attributes["code_rate"])
     n_samples = round(duration_s * params.sound_rate)
     arrays["sound"] = Parts(
-        (n_samples,), np.dtype(np.int16), _sound(capture.device(master).path, params.sound_rate, n_samples)
+        (n_samples,), np.dtype(np.int16), _sound(capture.device(master), params.sound_rate, n_samples)
     )
     chunk_lengths["sound"] = params.sound_rate
     notes = _recorded_notes(capture)
@@ -151,15 +151,17 @@ class _Film:
         yield clock.to_reference(np.concatenate(self._times))
 
 
-def _sound(path: Path, sample_rate: int, n_samples: int) -> Iterator[NDArray[np.int16]]:
-    """Yield a file's sound in 16 bits, whole seconds at a time, cut or filled up to ``n_samples``.
+def _sound(device: Device, sample_rate: int, n_samples: int) -> Iterator[NDArray[np.int16]]:
+    """Yield a device's sound in 16 bits, whole seconds at a time, cut or filled up to ``n_samples``.
 
     The codes' rate counts the samples: another rate may give a few more or less.
     """
     at_a_time = max(MAX_SAMPLES // sample_rate, 1) * sample_rate
     waiting = np.zeros(0, np.int16)
     n_given = 0
-    for block in iter_sound(path, sample_rate=sample_rate, policy=NO_LIMITS, lenient=True):
+    for block in iter_sound(
+        device.path, sample_rate=sample_rate, policy=NO_LIMITS, stream=device.sound_stream, lenient=True
+    ):
         pcm = np.rint(np.clip(block, -1, 1) * FULL_SCALE).astype(np.int16)
         waiting = np.concatenate([waiting, pcm])[: n_samples - n_given]
         while len(waiting) >= at_a_time:

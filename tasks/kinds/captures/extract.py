@@ -6,7 +6,7 @@ from pathlib import Path
 from tasks.clock.record import SYNCHRONIZED, read_clocks
 from tasks.extract import ExtractParams
 from tasks.features.targets import write_targets
-from tasks.intake.record import INGESTED, read_capture
+from tasks.intake.record import INGESTED, Device, read_capture
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import read_sound
 from tasks.takes import Take
@@ -18,7 +18,7 @@ SOUND_RATE = 48_000  # Hz, that the master's sound is read at
 
 def inputs(take: Take) -> Sequence[Path]:
     """Return what the work reads: what ingest and synchronize wrote, and the master's file."""
-    return [INGESTED / take.name, SYNCHRONIZED / take.name, _sound_path(take)]
+    return [INGESTED / take.name, SYNCHRONIZED / take.name, _master(take).path]
 
 
 def extract_take(take: Take, out: Path, params: ExtractParams) -> None:
@@ -31,7 +31,8 @@ def extract_take(take: Take, out: Path, params: ExtractParams) -> None:
         DamagedData: what the stages before wrote is missing or damaged.
     """
     # Ingest has found out what of it decodes; a recording that ends too early ends so here too.
-    sound = read_sound(_sound_path(take), sample_rate=SOUND_RATE, policy=NO_LIMITS, lenient=True)
+    master = _master(take)
+    sound = read_sound(master.path, sample_rate=SOUND_RATE, policy=NO_LIMITS, stream=master.sound_stream, lenient=True)
     write_targets(
         out / "arrays.zarr",
         sound.samples,
@@ -43,6 +44,6 @@ def extract_take(take: Take, out: Path, params: ExtractParams) -> None:
     )
 
 
-def _sound_path(take: Take) -> Path:
+def _master(take: Take) -> Device:
     master, _ = read_clocks(take.name)
-    return read_capture(take.name).device(master).path
+    return read_capture(take.name).device(master)

@@ -19,11 +19,11 @@ from tasks.ingest import (
 )
 from tasks.instruments.midi import Score
 from tasks.instruments.midi_reader import read_midi
-from tasks.intake.describe import TakeFile, read_take_file
+from tasks.intake.describe import TakeFile, check_views, read_take_file
 from tasks.intake.folder import RECORDED, device_of, role_of, shown
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
-from tasks.intake.rows import Row, device_row, media_row, missing_row, refused_media, unread_row
+from tasks.intake.rows import Row, device_row, media_row, missing_row, picture_sizes, refused_media, unread_row
 from tasks.step import file_sha256
 
 TOOLS = ("ffmpeg",)
@@ -67,7 +67,7 @@ def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
 
 
 def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -> dict[str, Any]:
-    rows = [unread_row(refused) for refused in source.refused] + _device_rows(source, params)
+    rows = [unread_row(refused) for refused in source.refused] + _device_rows(source, described, params)
     score, score_rows = _score(source, params)
     if score is not None:
         write_score(out, score)
@@ -76,13 +76,14 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     if not used:
         reasons = [row["reason"] for row in rows if row["role"] in RECORDED]
         raise IngestError(f"no device can be used; {reasons[0]}", kind="NO_DEVICE")
-    named = {*described.cameras, *([described.master] if described.master else [])}
+    named = {*described.cameras, *described.streams, *([described.master] if described.master else [])}
     folder = source.paths[0].parent
     rows += [missing_row(folder, device) for device in sorted(named - {row["device"] for row in rows})]
     duration_s = max(row["facts"]["duration_s"] for row in used.values())
     for row in used.values():
         if row["facts"]["duration_s"] < duration_s * params.captures.short_fraction:
             row["flags"].append("short")
+    check_views(described.cameras, picture_sizes(rows), where=shown(folder))
     check_quality(rows, where=shown(folder), master=described.master, params=params.hold_back)
     cameras = {name: view for name, view in described.cameras.items() if name in used}
     return {
@@ -100,7 +101,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     }
 
 
-def _device_rows(source: Source, params: TakeParams) -> list[Row]:
+def _device_rows(source: Source, described: TakeFile, params: TakeParams) -> list[Row]:
     rows = []
     first: dict[str, Path] = {}
     for path in source.paths:
@@ -112,7 +113,16 @@ def _device_rows(source: Source, params: TakeParams) -> list[Row]:
             reason = f"{shown(path)} has the same bytes as {original.name}, expected a recording of its own"
             rows.append(refused_media(path, "DUPLICATE", reason, role=role, device=device))
         else:
-            rows.append(device_row(path, role=role, device=device, policy=params.media, params=params.captures))
+            rows.append(
+                device_row(
+                    path,
+                    role=role,
+                    device=device,
+                    policy=params.media,
+                    params=params.captures,
+                    streams=described.streams.get(device),
+                )
+            )
     return rows
 
 

@@ -15,7 +15,7 @@ from tasks.instruments.plan import corner_places
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import MediaFacts, MediaPolicy, packets_of
 from tasks.media.process import MediaError
-from tasks.perform import PerformParams, ReadFilm, Region
+from tasks.perform import PerformParams, ReadFilm, Region, check_crop
 
 
 def read_video(
@@ -76,11 +76,7 @@ def camera_film(
     if region.corners is not None:
         rectify = _rectifier(video, region, whole, width=width, height=height)
         crop = None
-    elif crop is not None and (crop[0] + crop[2] > whole[0] or crop[1] + crop[3] > whole[1]):
-        raise MediaError(
-            f"{video}: crop is {','.join(map(str, crop))}, expected x,y,width,height within {whole[0]}x{whole[1]}",
-            kind="BAD_REGION",
-        )
+    check_crop(video, crop, whole)
     read = whole if rectify is not None else (width, height)
     pictures: list[NDArray[np.uint8]] = []
     times: list[NDArray[np.float64]] = []

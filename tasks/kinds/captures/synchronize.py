@@ -72,7 +72,9 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
     for device in capture.devices:
         if device.has_sound:
             try:
-                sounds[device.name] = read_pcm(device.path, sample_rate=params.sample_rate, policy=NO_LIMITS)
+                sounds[device.name] = read_pcm(
+                    device.path, sample_rate=params.sample_rate, policy=NO_LIMITS, stream=device.sound_stream
+                )
             except BadInput as error:
                 faults[device.name] = str(error)
     master = choose_master(capture, sounds, params.sample_rate)

@@ -10,12 +10,12 @@ from typing import Any
 from tasks.errors import BadInput, contained
 from tasks.ingest import Candidate, IngestError, Source, TakeParams, check_has_recording, write_take
 from tasks.instruments.notes import Notes
-from tasks.intake.describe import TakeFile, read_take_file
+from tasks.intake.describe import TakeFile, check_views, read_take_file
 from tasks.intake.folder import RECORDED, TAKE_FILE, Role, device_of, is_of_an_ensemble, role_of, shown
 from tasks.intake.layouts import MIX
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
-from tasks.intake.rows import Row, device_row, media_row, missing_row, refused_media, unread_row
+from tasks.intake.rows import Row, device_row, media_row, missing_row, picture_sizes, refused_media, unread_row
 from tasks.intake.stems import StemSound
 from tasks.kinds.ensembles.measure import Measured, MeasuredEnsemble, measure_ensemble
 from tasks.kinds.ensembles.players import PlayerPlan, notes_of_players, plan_players
@@ -93,7 +93,14 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     rows = [unread_row(refused) for refused in source.refused]
     rows += _sound_rows(plans, measured, mixes, taken={row["device"] for row in rows})
     rows += [
-        device_row(path, role=_role(path), device=_device(path), policy=params.media, params=params.captures)
+        device_row(
+            path,
+            role=_role(path),
+            device=_device(path),
+            policy=params.media,
+            params=params.captures,
+            streams=described.streams.get(_device(path)),
+        )
         for path in files
         if _role(path) in ("camera", "microphone")
     ]
@@ -109,6 +116,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     own = {plan.camera for plan in plans if plan.stem == plan.camera}
     named = {*described.cameras, *described.genlocked} - {row["device"] for row in rows}
     rows += [missing_row(folder, device) for device in sorted(named)]
+    check_views(described.cameras, picture_sizes(rows), where=shown(folder))
     check_quality(rows, where=shown(folder), master=None, params=params.hold_back)
     return {
         "duration_s": measured.duration_s,
@@ -159,7 +167,15 @@ def _sound_row(path: Path) -> Row:
 
 
 def _flags(stem: Measured) -> list[str]:
-    return (["silent"] if stem.is_silent else []) + (["truncated"] if stem.truncated_at_s is not None else [])
+    audio = stem.facts["audio"]
+    noted = {
+        "silent": stem.is_silent,
+        "truncated": stem.truncated_at_s is not None,
+        "dead_channel": bool(audio["dead_channels"]),
+        "channels_cancel": audio.get("channels_cancel", False),
+        "not_finite": "not_finite" in audio,
+    }
+    return [flag for flag, is_so in noted.items() if is_so]
 
 
 def _notes(

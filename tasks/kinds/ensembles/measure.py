@@ -14,7 +14,8 @@ from tasks.errors import BadInput
 from tasks.ingest import EnsembleParams
 from tasks.intake.stems import BLOCK_LENGTH, Block, StemBlocks, StemSound, resampled
 from tasks.kinds.ensembles.players import PlayerPlan
-from tasks.media.levels import SoundMeter
+from tasks.media.channels import every_channel
+from tasks.media.levels import SoundMeter, notable_facts
 from tasks.media.probe import MediaPolicy
 
 LOWEST_DB = -120.0  # reported for a residual below the rounding
@@ -68,9 +69,9 @@ class Measuring:
             "start_s": 0.0,
             "peak_db": round(max(found.peak_db, LOWEST_DB), 1),
             "clipped": round(found.clipped, 6),
-            "dead_channels": list(found.dead_channels),
+            "dead_channels": list(found.channels_used.dead),
             "holes": [],
-        }
+        } | notable_facts(found, n_patched=self.blocks.n_patched)
         facts = {
             "container": self.blocks.container,
             "duration_s": found.duration_s,
@@ -236,8 +237,5 @@ def side_by_side(streams: Sequence[Iterator[Block]], *, length: int = BLOCK_LENG
 def _converted(one: Measuring, rate: int, *, alike: bool) -> Iterator[Block]:
     if alike:
         return iter(one)
-    return _mono_at(iter(one), one.blocks.sample_rate, rate)
-
-
-def _mono_at(blocks: Iterator[Block], from_rate: int, to_rate: int) -> Iterator[Block]:
-    return resampled((block.mean(axis=1, keepdims=True) for block in blocks), from_rate, to_rate, 1)
+    used = every_channel(one.blocks.channels)
+    return resampled((used.mix(block) for block in one), one.blocks.sample_rate, rate, 1)

@@ -50,7 +50,7 @@ def synchronize_take(take: Take, out: Path, params: SynchronizeParams) -> None:
         sound, fault = None, None
         if device.has_sound:
             try:
-                sound = read_pcm(device.path, sample_rate=rate, policy=NO_LIMITS)
+                sound = read_pcm(device.path, sample_rate=rate, policy=NO_LIMITS, stream=device.sound_stream)
             except BadInput as error:
                 fault = str(error)
         placed.append(place_device(device, sound, master, params, fault))

@@ -12,7 +12,7 @@ from tasks.instruments.keyboard import HEIGHT, WIDTH, draw_keyboard, read_keyboa
 from tasks.media.pictures import DecodedFilm, read_film
 from tasks.media.probe import MediaFacts
 from tasks.media.process import MediaError, shown
-from tasks.perform import PerformParams, ReadFilm, Region
+from tasks.perform import PerformParams, ReadFilm, Region, check_crop
 
 # Luma. Films of `audiate render --preview` that x264 coded again (crf 28 and 35; a third to twice the size) are 2 to 32
 # away from what is read from them, most of it at edges; white 59; grey, black, noise, ffmpeg's test pictures and films
@@ -28,28 +28,52 @@ def read_video(
     stem: Path,  # noqa: ARG001 - a drawn keyboard has one size
     *,
     params: PerformParams,
-    region: Region | None,  # noqa: ARG001 - the keyboard fills the picture
+    region: Region | None,
     progress: Callable[[str], None],
 ) -> ReadFilm:
-    """Read a video of the keyboard from above, as the simulator draws it; arguments as `tasks.perform` has them."""
+    """Read a video of the keyboard from above, as the simulator draws it; arguments as `tasks.perform` has them.
+
+    Raises:
+        MediaError: as `keyboard_film`; ``BAD_REGION``, corners are given, or a crop outside of the picture.
+    """
+    region = region or Region()
+    if region.corners is not None:
+        raise MediaError(
+            f"{shown(video)}: corners are given, but a family of scores reads a keyboard straight from above: expected "
+            "a crop, or all of the picture",
+            kind="BAD_REGION",
+        )
     progress("reading the video")
-    film, n_decoded = keyboard_film(video, facts, params)
+    film, n_decoded = keyboard_film(video, facts, params, crop=region.crop)
     return ReadFilm(film=film, name=video.name, n_decoded=n_decoded)
 
 
-def keyboard_film(video: Path, facts: MediaFacts, params: PerformParams) -> tuple[Film, int]:
+def keyboard_film(
+    video: Path, facts: MediaFacts, params: PerformParams, *, crop: tuple[int, int, int, int] | None = None
+) -> tuple[Film, int]:
     """Read a video of the simulated keyboard as its changes; return it and how many pictures were decoded.
 
+    Args:
+        video: the file.
+        facts: of the file, as `probe` returns them.
+        params: what a video may be.
+        crop: x, y, width and height of the keyboard in the picture; None where it fills it.
+
     Raises:
-        MediaError: the video cannot be used, or does not show the keyboard.
+        MediaError: the video cannot be used, or does not show the keyboard; ``BAD_REGION``, the crop lies outside of
+            the picture.
         ToolError: ffmpeg is missing, or did not do what was requested.
     """
-    size = None if facts.video is None else (facts.video.width, facts.video.height)
+    if facts.video is not None:
+        check_crop(video, crop, (facts.video.width, facts.video.height))
+        x, y, *size = crop or (0, 0, facts.video.width, facts.video.height)
+        keyboard = keyboard_crop(size[0], size[1])
+        crop = crop if keyboard is None else (x, y, *keyboard)
     decoded = read_film(
         video,
         width=WIDTH,
         height=HEIGHT,
-        crop=None if size is None else keyboard_crop(*size),
+        crop=crop,
         min_change=params.min_change,
         policy=params.media,
     )

@@ -17,7 +17,7 @@ from tasks.families import load_family
 from tasks.families.base import Film
 from tasks.families.deepsynth import DeepSynthFamily
 from tasks.families.deepsynth.crops import Crops, ScoreFilms
-from tasks.families.deepsynth.keys import drives_of, fill_keys, learn_keys, training_drives
+from tasks.families.deepsynth.keys import drives_of, fill_keys, fit_prediction, learn_keys, training_drives
 from tasks.families.deepsynth.params import (
     BLIND,
     LINEAR,
@@ -338,6 +338,20 @@ def test_the_response_alone_follows_the_keys_of_a_take_that_it_was_not_learned_f
     other = sound - drives_of(films, ["c"], network.keys, pictures_of={"c": "b"})["c"].at(0, len(sound)).numpy()
     assert 10 * np.log10(np.square(sound).sum() / np.square(left).sum()) > 6
     assert np.square(other).sum() > np.square(sound).sum()
+
+
+def test_a_softmax_starts_from_the_shares_of_the_classes_in_training(music):
+    films = ScoreFilms(music.scores)
+    softmax = {"drive_as": "code", "output": "softmax", "n_taps": 0, "running_scale": False, "n_past": 1}
+    params = PARAMS.model_copy(update=softmax)
+    network = DeepSynth(network_config(BLIND, params, n_keys=0, code_rate=4_000))
+    fit_prediction(network, films, ["a", "b"], {})
+    shares = torch.softmax(network.output.bias.detach(), dim=0).numpy()
+    codes = np.concatenate([films[take].codes for take in ("a", "b")])
+    assert shares[128] == pytest.approx((np.count_nonzero(codes == 128) + 1) / (len(codes) + 256), rel=1e-5)
+    never = np.setdiff1d(np.arange(256), codes)
+    assert len(never) > 0
+    np.testing.assert_allclose(shares[never], 1 / (len(codes) + 256), rtol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_with_step_and_segments_and_keeps_the_checkpoint(

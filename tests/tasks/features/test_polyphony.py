@@ -7,7 +7,9 @@ from tasks.features.note_spectrum import partials_of, pitch_to_hz, spectrum, spe
 from tasks.features.polyphony import TranscribeParams, fitted_trees, transcribe
 
 PIANO = np.arange(21, 109, dtype=np.uint8)
-PARAMS = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
+PARAMS = TranscribeParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 
 
 def struck(notes, *, duration_s=3.0, sample_rate=16_000):

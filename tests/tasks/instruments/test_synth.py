@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput, ToolError
+from tasks.families.base import below_full_scale
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import (
     BLOCK_LENGTH,
@@ -50,8 +51,8 @@ def synthesizer():
 
 @pytest.fixture(scope="module")
 def render(synthesizer):
-    def render(notes: Notes, controls: Pedal | None = None, *, duration_s: float = 2.0, program: int = 0) -> np.ndarray:
-        return synthesizer.render(notes, controls, program=program, duration_s=duration_s)
+    def render(notes: Notes, controls: Pedal | None = None, *, duration_s=2.0, program=0, **more) -> np.ndarray:
+        return synthesizer.render(notes, controls, program=program, duration_s=duration_s, **more)
 
     return render
 
@@ -302,6 +303,11 @@ def test_the_full_keyboard_struck_as_hard_as_can_be_is_refused_with_a_gain_that_
         render(everything)
     assert refusal.value.kind == "TOO_LOUD"
     assert isinstance(refusal.value, BadInput)  # the take's own fault: the others go on
+    loud = render(everything, may_be_loud=True)
+    assert np.abs(loud).max() > 1.0
+    scaled, gain_db = below_full_scale(loud)
+    assert np.abs(scaled).max() == pytest.approx(0.999, abs=1e-6)
+    assert gain_db == pytest.approx(20 * np.log10(0.999 / np.abs(loud).max()), abs=1e-3)
     fitting = float(str(refusal.value).split("a gain up to ")[1].split()[0])
     quieter = Synthesizer(find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=RATE, gain=fitting)
     assert 0.95 < np.abs(quieter.render(everything, None, program=0, duration_s=2.0)).max() <= 1.0

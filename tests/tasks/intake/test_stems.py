@@ -42,6 +42,15 @@ def test_a_plain_wav_is_what_ffmpeg_decodes_of_it(tmp_path):
     np.testing.assert_array_equal(whole(sound)[:, 0], decoded)
 
 
+@pytest.mark.parametrize("suffix", [".aiff", ".w64"])
+def test_a_stem_in_another_container_is_the_same(tmp_path, suffix):
+    samples = noise(7)
+    sound = wav(tmp_path / "stem_1_vn.wav", samples)
+    other = tmp_path / f"stem_1_vn{suffix}"
+    soundfile.write(other, samples, RATE, subtype="PCM_16")
+    np.testing.assert_array_equal(whole(StemSound(path=other)), whole(sound))
+
+
 def test_a_stem_is_resampled_and_mixed_down(tmp_path):
     time_s = np.arange(4 * 48_000) / 48_000
     left = 0.4 * np.sin(2 * np.pi * 500 * time_s)

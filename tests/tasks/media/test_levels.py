@@ -27,12 +27,12 @@ def test_a_tone_has_the_level_it_was_made_with():
 
 def test_silence_is_silent_and_has_no_dead_channel():
     facts = sound_facts(np.zeros((RATE, 2), np.float32), sample_rate=RATE)
-    assert (facts.peak_db, facts.rms_db, facts.is_silent, facts.dead_channels) == (-120.0, -120.0, True, ())
+    assert (facts.peak_db, facts.rms_db, facts.is_silent, facts.channels_used.dead) == (-120.0, -120.0, True, ())
 
 
 def test_a_dead_channel_is_named():
     both = np.stack([tone(), np.zeros(RATE, np.float32), tone()], axis=1)
-    assert sound_facts(both, sample_rate=RATE).dead_channels == (1,)
+    assert sound_facts(both, sample_rate=RATE).channels_used.dead == (1,)
 
 
 def test_clipped_samples_are_counted():
@@ -66,6 +66,6 @@ def test_a_file_is_measured_with_its_channels_apart(tmp_path):
     both = np.stack([tone().clip(-0.5, 0.5), np.zeros(RATE, np.float32)], axis=1)
     encode_sound(tmp_path / "a.wav", both, sample_rate=RATE, codec="pcm_s16le")
     measured = measure_sound(tmp_path / "a.wav", policy=POLICY)
-    assert (measured.facts.channels, measured.facts.sample_rate, measured.facts.dead_channels) == (2, RATE, (1,))
+    assert (measured.facts.channels, measured.facts.sample_rate, measured.facts.channels_used.dead) == (2, RATE, (1,))
     assert measured.facts.peak_db == pytest.approx(-6.02, abs=0.01)
     assert (measured.holes, measured.n_patched, measured.truncated_at_s) == ((), 0, None)

@@ -109,14 +109,14 @@ def test_luma_comes_back_as_it_was_drawn(tmp_path):
 def test_an_odd_height_gains_one_row_that_the_crop_takes_away(film):
     video = probe(film, policy=POLICY).video
     assert (video.width, video.height) == (156, 58)
-    decoded = read_film(film, width=156, height=57, crop=(156, 57), min_change=0, policy=POLICY)
+    decoded = read_film(film, width=156, height=57, crop=(0, 0, 156, 57), min_change=0, policy=POLICY)
     error = decoded.pictures.astype(int) - stripes(100)
     assert np.abs(error).mean() < 1.0
     assert np.abs(error[:, -1]).mean() < 1.0  # the last row is the drawn one, not a blend
 
 
 def test_unchanged_pictures_are_left_out_and_the_others_keep_their_times(film):
-    decoded = read_film(film, width=156, height=57, crop=(156, 57), min_change=40, policy=POLICY)
+    decoded = read_film(film, width=156, height=57, crop=(0, 0, 156, 57), min_change=40, policy=POLICY)
     np.testing.assert_allclose(decoded.time_s, np.arange(25) * 4 / 25, atol=1e-6)
     assert decoded.n_decoded == 100
 

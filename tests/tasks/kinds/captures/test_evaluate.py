@@ -13,7 +13,9 @@ from tasks.store.audio import write_flac
 from tasks.store.tables import read_table
 
 PARAMS = EvaluateParams(onset_tolerance_s=0.05, n_resamples=200, seed=1, museval_players=3)
-TRANSCRIBE = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
+TRANSCRIBE = TranscribeParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 
 
 SYSTEMS = ("mean_features", "nearest_features", "true_features")

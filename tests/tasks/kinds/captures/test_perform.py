@@ -1,6 +1,7 @@
 """Any video through a family of captures: the region that is read, the sound's time, and what is refused."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -24,6 +25,7 @@ from tasks.media.encode import encode_film
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
+from tasks.media.sound import read_sound
 from tasks.params import Section
 from tasks.perform import PerformParams, Region, perform_video, region_of
 
@@ -225,6 +227,42 @@ def test_detected_notes_are_written(video, trained, tmp_path, monkeypatch):
     assert (notes.pitch.tolist(), notes.onset_s.tolist(), notes.offset_s.tolist()) == ([69], [0.5], [1.0])
     with pytest.raises(PipelineError, match=r"notes.mid cannot be written"):
         perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "no" / "notes.mid")
+
+
+class Loud(Detector):
+    """A family whose sound leaves full scale, as much as its ``peak`` says."""
+
+    peak = 4.0
+
+    def perform(self, trained, films, *, accelerator, truth):
+        performance = next(super().perform(trained, films, accelerator=accelerator, truth=truth))
+        time_s = np.arange(len(performance.audio)) / 8_000
+        yield replace(performance, audio=(self.peak * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32))
+
+
+class Broken(Loud):
+    """A family whose sound is no number."""
+
+    peak = np.nan
+
+
+def test_sound_above_full_scale_is_scaled_and_said(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: Loud())
+    done, remarks = perform(video, tmp_path / "out.mkv", trained, notes_out=tmp_path / "notes.mid")
+    assert done.gain_db == pytest.approx(20 * np.log10(0.999 / 4.0), abs=0.01)
+    assert "the sound is lowered by 12.1 dB, to stay below full scale" in remarks
+    made = read_sound(tmp_path / "out.mkv", sample_rate=8_000, policy=POLICY).samples
+    assert 0.95 < np.abs(made[800:-800]).max() < 1.05  # AAC rings a little; clipped sound would have a third harmonic
+    spectrum = np.abs(np.fft.rfft(made[800:8800]))
+    assert spectrum[1320] < 1e-3 * spectrum[440]
+    assert (tmp_path / "notes.mid").exists()
+
+
+def test_notes_are_written_whatever_becomes_of_the_sound(video, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(perform_module, "load_family", lambda name: Broken())
+    with pytest.raises(DamagedData, match="bitmap_mlp made samples that are not numbers"):
+        perform(video, tmp_path / "out.mp4", trained, notes_out=tmp_path / "notes.mid")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.mid"]
 
 
 def test_notes_of_a_family_that_detects_none_are_refused_before_anything_is_written(video, trained, tmp_path):

@@ -25,7 +25,9 @@ from tasks.synthesize import SynthesizeParams, synthesize_family
 
 RATE, SECONDS = 1000, 4
 PARAMS = EvaluateParams(onset_tolerance_s=0.05, n_resamples=100, seed=1, museval_players=2)
-TRANSCRIBE = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0)
+TRANSCRIBE = TranscribeParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=4, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 HZ = {1: 50, 2: 120, 3: 210}  # of what each player plays
 TAKES = {
     "alike": ("vn", "vn"),

@@ -30,7 +30,9 @@ from tasks.takes import PARTS, SplitParams, read_catalog
 from tasks.train import train_family
 
 PARAMS = EvaluateParams(onset_tolerance_s=0.05, n_resamples=200, seed=1, museval_players=3)
-TRANSCRIBE = TranscribeParams(threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0)
+TRANSCRIBE = TranscribeParams(
+    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+)
 BASELINES = BaselinesParams(n_fft=256, n_pictures=32, kept_s=0.2, grain_s=0.08, gain=1.0, program=0, seed=0)
 SYSTEMS = ("mean", "silence", "nearest", "unigram", "upper_bound")
 LATE_S = 0.02

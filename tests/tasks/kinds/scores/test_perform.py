@@ -19,7 +19,7 @@ from tasks.media.encode import encode_film
 from tasks.media.pictures import DecodedFilm
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
-from tasks.perform import PerformParams
+from tasks.perform import PerformParams, Region
 
 PARAMS = PerformParams(
     family="piano_roll",
@@ -123,6 +123,32 @@ def test_a_drawn_keyboard_is_taken_and_its_keys_and_pedal_are_read_though_it_was
     pictures = read.pictures[np.searchsorted(read.time_s, middle_s, side="right") - 1]
     assert read_pedal(pictures).tolist() == (pedal == 1).tolist()
     np.testing.assert_array_equal(read_keyboard(pictures) > 0, velocity > 0)
+
+
+def test_a_crop_finds_the_keyboard_in_a_larger_picture_and_corners_are_refused(tmp_path):
+    velocity = np.zeros((30, 88), np.uint8)
+    velocity[10:20, 39] = 80
+    drawn = draw_keyboard(velocity, lit="velocity")
+    larger = np.full((30, 200, 900), 90, np.uint8)
+    larger[:, 60:117, 50:830] = drawn
+    encode_film(tmp_path / "a.mp4", larger, frame_rate=Fraction(25))
+    facts = probe(tmp_path / "a.mp4", policy=PARAMS.media)
+
+    def read(**region):
+        given = Region(**region)
+        return read_video(tmp_path / "a.mp4", facts, tmp_path, params=PARAMS, region=given, progress=lambda _: None)
+
+    film = read(crop=(50, 60, 780, 57)).film
+    shown = film.pictures[np.searchsorted(film.time_s, 15 / 25, side="right") - 1]
+    assert np.flatnonzero(read_keyboard(shown[None])[0]).tolist() == [39]
+    for region, kind, words in (
+        ({}, "NO_KEYBOARD", "differ by"),
+        ({"crop": (200, 60, 780, 57)}, "BAD_REGION", "crop is 200,60,780,57, expected x,y,width,height within 900x200"),
+        ({"corners": ((0, 0), (9, 0), (9, 9), (0, 9))}, "BAD_REGION", "a family of scores reads a keyboard straight"),
+    ):
+        with pytest.raises(MediaError, match=words) as caught:
+            read(**region)
+        assert caught.value.kind == kind
 
 
 OTHERS = {
