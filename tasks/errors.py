@@ -35,14 +35,15 @@ def _remake(error: "type[BadInput]", message: str, kind: str) -> "BadInput":
 def contained(where: str) -> Iterator[None]:
     """Let what no one foresaw in one input be that input's fault, so that it stops no other.
 
-    What has a name (`PipelineError`), and what the machine refuses (`OSError`), goes on as it is.
+    What has a name (`PipelineError`), what the machine refuses (`OSError`, `MemoryError`) and a broken installation
+    (`ImportError`) go on as they are.
 
     Raises:
         BadInput: ``UNEXPECTED``, with ``where`` and the error's first words.
     """
     try:
         yield
-    except (PipelineError, OSError):
+    except (PipelineError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:
         words = " ".join(str(error).split())[:200]

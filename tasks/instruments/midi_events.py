@@ -77,7 +77,7 @@ def walk_file(data: bytes, policy: MidiPolicy) -> Walked:
     tracks = walked.tracks
     while len(tracks) < n_tracks or data[position : position + 4] == b"MTrk":
         where = f"track {len(tracks) + 1} of {n_tracks}"
-        if position == len(data) and tracks:
+        if position == len(data) and 2 * len(tracks) >= n_tracks:  # with more missing than there, it was cut
             break
         if position + 8 > len(data):
             raise fault("TRUNCATED", position, f"the file ends, expected {where}")

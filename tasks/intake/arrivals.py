@@ -244,7 +244,7 @@ def _pairs(paths: Sequence[Path]) -> dict[Path, Path]:
     """Return recordings with the MIDI file that has their name: X.wav beside X.mid; sound comes before a film."""
     scores = {path.stem.lower(): path for path in paths if role_of(path.name) == "score"}
     found: dict[str, Path] = {}
-    for suffix in RECORDING_SUFFIXES:
+    for suffix in (*SOUND_SUFFIXES, *RECORDING_SUFFIXES):
         for path in paths:
             if path.suffix.lower() == suffix and role_of(path.name) == "other" and not _is_alone(path.name):
                 found.setdefault(path.stem.lower(), path)

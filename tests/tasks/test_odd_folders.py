@@ -104,7 +104,9 @@ def test_what_no_one_foresaw_in_one_takes_bytes_is_its_row(raw, monkeypatch):
     assert caught.value.kind == "UNEXPECTED"
 
 
-@pytest.mark.parametrize("error", [DamagedData("named"), OSError(28, "full"), BadInput("named", kind="X")])
+@pytest.mark.parametrize(
+    "error", [DamagedData("named"), OSError(28, "full"), ImportError(), BadInput("named", kind="X")]
+)
 def test_what_has_a_name_and_what_the_machine_refuses_goes_on_as_it_is(error):
     with pytest.raises(type(error)) as caught, contained("x"):
         raise error
