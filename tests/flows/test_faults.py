@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -278,17 +279,31 @@ def test_four_runs_at_once_wait_for_each_other_and_make_one_result(make_project,
 
 def test_who_comes_second_says_for_whom_it_waits(make_project, run, capfd):
     project = make_project(pieces=("a",))
-    (project / ".audiate/locks").mkdir(parents=True)
+    lock = project / ".audiate/locks/ingest"
+    lock.parent.mkdir(parents=True)
     holder = subprocess.Popen(
-        ["flock", ".audiate/locks/ingest", "sh", "-c", "echo process $$ >.audiate/locks/ingest; echo held; sleep 1"],
-        cwd=project,
+        ["flock", lock, "sh", "-c", f"echo process $$ >{lock}; echo held; read freed"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert holder.stdout.readline() == "held\n"
-    who = (project / ".audiate/locks/ingest").read_text().strip()
+    who = lock.read_text().strip()
+
+    def free_once_waited_for():
+        deadline = time.monotonic() + 120
+        waits = f":{lock.stat().st_ino} "
+        while time.monotonic() < deadline:
+            if any("->" in line and waits in line for line in Path("/proc/locks").read_text().splitlines()):
+                break
+            time.sleep(0.05)
+        holder.communicate("freed\n")
+
+    freeing = threading.Thread(target=free_once_waited_for)
+    freeing.start()
     assert run("ingest") == 0
-    assert holder.wait() == 0
+    freeing.join()
+    assert holder.returncode == 0
     assert capfd.readouterr().err == f"ingest: waiting for {who}, which runs this stage here\n"
 
 
