@@ -18,7 +18,7 @@ from flows.ingest import ingest
 from tasks.ingest import IngestParams
 from tasks.params import read_params, section_values
 params = IngestParams.parse(section_values(read_params(), "ingest"), "ingest")
-ingest.serve(name="every-few-seconds", interval=3, parameters={"params": params.model_dump()})
+ingest.serve(name="every-few-seconds", interval=3, limit=1, parameters={"params": params.model_dump()})
 """
 
 
@@ -66,9 +66,9 @@ def test_ingest_runs_on_a_schedule_and_takes_in_what_arrived_between_two_runs(ma
         start(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--port", str(port))
         wait_until_healthy(f"http://127.0.0.1:{port}/api", 120)
         start(sys.executable, "-c", SERVE)
-        wait_for(["a"], 120)
+        wait_for(["a"], 180)
         add_take(project, "later", 5)
-        wait_for(["a", "later"], 60)
+        wait_for(["a", "later"], 180)
     finally:
         for process in reversed(started):
             if process.poll() is None:
