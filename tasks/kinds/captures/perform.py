@@ -12,6 +12,7 @@ from tasks.families.base import Film
 from tasks.families.trained import load_facts
 from tasks.features.rectify import Rectifier
 from tasks.instruments.plan import corner_places
+from tasks.instruments.plan_match import MIN_MATCH, plan_match
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import MediaFacts, MediaPolicy, packets_of
 from tasks.media.process import MediaError
@@ -30,7 +31,8 @@ def read_video(
     """Read a camera's video in the format that a system was trained on; arguments as `tasks.perform` has them.
 
     Raises:
-        MediaError: as `camera_film`, or the video shows another instrument.
+        MediaError: as `camera_film`; ``OTHER_INSTRUMENT``, the video shows another one; ``NO_INSTRUMENT``, corners are
+            known and what stands between them is not the instrument.
         DamagedData: the system is not trained, or its facts are damaged.
     """
     width, height, instrument = trained_format(stem)
@@ -46,6 +48,8 @@ def read_video(
         progress(f"no crop and no corners of {instrument} are known: all of the picture is used")
     progress("reading the video")
     film, n_decoded = camera_film(video, facts, width, height, region=region, policy=params.media)
+    if film.margins is not None:
+        _check_instrument(video, film, region.instrument, film.margins)
     return ReadFilm(film=film, name=f"{video.name}/{film.camera}", n_decoded=n_decoded)
 
 
@@ -116,6 +120,16 @@ def _rectifier(video: Path, region: Region, whole: tuple[int, int], *, width: in
         return Rectifier(corners, places, width=width, height=height)
     except ValueError as error:
         raise MediaError(f"{video}: {error}", kind="BAD_REGION") from None
+
+
+def _check_instrument(video: Path, film: Film, instrument: str, margins: tuple[float, float]) -> None:
+    match = plan_match(film.pictures, instrument, margins=margins)
+    if match is not None and match < MIN_MATCH:
+        raise MediaError(
+            f"{video}: no {instrument} between the corners: its bars and gaps agree by {match:.2f}, expected at least "
+            f"{MIN_MATCH}; the corners run from the player's far left clockwise, --corners X,Y,...",
+            kind="NO_INSTRUMENT",
+        )
 
 
 def trained_format(stem: Path) -> tuple[int, int, str]:

@@ -297,6 +297,16 @@ def test_another_instrument_than_the_trained_one_is_refused_by_name(video, for_t
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_a_film_without_the_marimba_between_its_corners_is_refused(video, for_the_kalimba, tmp_path):
+    facts = for_the_kalimba / f"{FAMILY}.json"
+    facts.write_text(facts.read_text().replace("kalimba", "marimba-18"))
+    corners = ((40, 20), (120, 20), (120, 70), (40, 70))
+    with pytest.raises(MediaError, match=r"cam_side.mp4: no marimba-18 between the corners: .*, expected at") as caught:
+        perform(video, tmp_path / "out.mp4", for_the_kalimba, region=Region(corners=corners, margins=(0.05, 0.2)))
+    assert caught.value.kind == "NO_INSTRUMENT"
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_without_crop_and_corners_all_of_the_picture_is_used_and_a_remark_says_so(video, for_the_kalimba, tmp_path):
     remark = "no crop and no corners of kalimba are known: all of the picture is used"
     _, remarks = perform(video, tmp_path / "all.mkv", for_the_kalimba)
