@@ -13,9 +13,20 @@ from tasks.errors import PipelineError
 from flows.commands import stages, recordings, intake, versions, promotion, store, project  # noqa: F401  # isort: skip
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"audiate {version('audiate')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _told: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Set what holds for every verb."""
     if debug:

@@ -1,5 +1,8 @@
 """Notes by hand: a sound file to the notes that are detected in it."""
 
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -7,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, PipelineError
 from tasks.features.note_spectrum import Resonator, pitch_to_hz
 from tasks.features.polyphony import LOWEST_RATE, TranscribeParams, transcribe
+from tasks.instruments.midi_writer import write_midi
+from tasks.instruments.notes import sorted_notes
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import read_sound
 
@@ -84,6 +89,39 @@ class FoundNotes:
             ],
             "remarks": list(self.remarks),
         }
+
+    def write_midi(self, path: Path) -> None:
+        """Write the notes as MIDI; a key that is struck again ends before.
+
+        Raises:
+            PipelineError: the file cannot be written.
+        """
+        offset_s = self.offset_s.copy()
+        for pitch in np.unique(self.pitch):
+            rows = np.flatnonzero(self.pitch == pitch)  # in order of onset
+            offset_s[rows[:-1]] = np.minimum(offset_s[rows[:-1]], self.onset_s[rows[1:]])
+        with _written(path):
+            write_midi(path, sorted_notes(self.onset_s, offset_s, self.pitch, self.velocity), title=path.stem)
+
+    def write_csv(self, path: Path) -> None:
+        """Write the notes with a head of ``onset_s,offset_s,pitch,velocity,amplitude``, in order of onset.
+
+        Raises:
+            PipelineError: the file cannot be written.
+        """
+        with _written(path), path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(("onset_s", "offset_s", "pitch", "velocity", "amplitude"))
+            for note, velocity in zip(self.as_json()["notes"], self.velocity.tolist(), strict=True):
+                rows.writerow((note["onset_s"], note["offset_s"], note["pitch"], velocity, note["amplitude"]))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def notes_of_file(path: Path, *, instrument: InstrumentName, params: NotesParams) -> FoundNotes:

@@ -4,16 +4,63 @@ Heavy imports happen in the command that needs them: ``audiate --help`` imports 
 """
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
+
+from tasks.errors import PipelineError
 
 if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter  # typer has its own copy of click
+
     from tasks.params import Section
 
 S = TypeVar("S", bound="Section")
 
+# What --help calls the commands of a module.
+GROUPS = {
+    "stages": "Pipeline (each runs what is stale of its stage)",
+    "recordings": "By hand, in a project or out of one",
+    "intake": "Recordings",
+    "versions": "Versions",
+    "promotion": "Versions",
+    "store": "Versions",
+    "project": "Project",
+}
+ANYWHERE = {"preset", "perform", "notes", "sonify", "separate", "sync"}  # commands that need no project
+PROJECT_FILES = ("params.yaml", "dvc.yaml", "data", ".audiate", ".git")  # one of them makes a folder a project
+
+
+class Verbs(TyperGroup):
+    """The commands in groups; one that needs a project says so where there is none."""
+
+    def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:  # noqa: ARG002 - click's own
+        """Write each group with its commands."""
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS.values()}
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            module = command.callback.__module__ if command.callback is not None else "project"
+            groups[GROUPS[module.rpartition(".")[2]]].append((name, command.get_short_help_str(width)))
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, Command | None, list[str]]":
+        """Find the command; refuse one that needs a project in a folder that is none."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name not in ANYWHERE and "--help" not in rest:
+            here = Path.cwd()
+            if not any((here / file).exists() for file in PROJECT_FILES):
+                raise PipelineError(
+                    f"no audiate project here: {here} has no params.yaml; run {name} in a project's folder"
+                )
+        return name, command, rest
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Recordings of people playing instruments become models that give a silent video its sound.",
     no_args_is_help=True,
     add_completion=False,
@@ -50,3 +97,12 @@ def print_table(table: Any) -> None:
 
     # Names and reasons are words, whatever brackets are in them.
     Console(markup=False, emoji=False).print(table)
+
+
+def known_family(name: str | None) -> str | None:
+    """Return a family's name as it is; another name is wrong use."""
+    from tasks.families import FAMILIES
+
+    if name is not None and name not in FAMILIES:
+        raise typer.BadParameter(f"{name!r} is unknown, expected one of {', '.join(FAMILIES)}")
+    return name

@@ -6,16 +6,26 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import EXIT_FAILED, DryRun, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_FAILED, DryRun, Json, app, known_family, print_json, print_table, section_of
 from tasks.errors import PipelineError
 
 
 @app.command()
-def preset(name: Annotated[str, typer.Argument(help="demo, study or paper")]) -> None:
+def preset(
+    name: Annotated[str, typer.Argument(help="demo, study or paper")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited, too.")] = False,
+) -> None:
     """Write params.yaml: demo takes minutes on 2 cores, study is for accuracy, paper has the published sizes."""
-    from flows.presets import write_preset
+    from flows.presets import PRESETS, is_edited, write_preset
 
-    write_preset(name, Path("params.yaml"))
+    path = Path("params.yaml")
+    if name not in PRESETS:
+        raise typer.BadParameter(f"{name!r} is unknown, expected one of {', '.join(PRESETS)}", param_hint="NAME")
+    if not force and is_edited(path):
+        raise PipelineError(
+            f"{path} is no preset as it came, it was edited: --force replaces it, and its edits are lost"
+        )
+    write_preset(name, path)
     typer.echo(f"params.yaml is now preset {name}")
 
 
@@ -44,7 +54,7 @@ def timings(as_json: Json = False) -> None:
 
 @app.command()
 def search(
-    family: Annotated[str, typer.Argument(help="A family that trains in steps.")],
+    family: Annotated[str, typer.Argument(help="A family that trains in steps.", callback=known_family)],
     trials: Annotated[int, typer.Option("--trials", min=1, help="How many in all, those of an earlier search too.")],
     promote: Annotated[bool, typer.Option("--promote", help="Write the winner to params.yaml.")] = False,
     dry_run: DryRun = False,

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import EXIT_FAILED, DryRun, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_FAILED, DryRun, Json, app, known_family, print_json, print_table, section_of
 
 
 @app.command()
 def promote(
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="A family whose weights shall serve.")],
+    family: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="A family whose weights shall serve.", callback=known_family)
+    ],
     revision: Annotated[
         str | None, typer.Option("--revision", metavar="REV", help="Of this git revision; as trained here without.")
     ] = None,

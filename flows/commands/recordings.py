@@ -12,6 +12,8 @@ from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table,
 def notes(
     audio: Annotated[Path, typer.Argument(help="Any recording; of a film its sound.")],
     instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
+    midi: Annotated[Path | None, typer.Option(metavar="OUT.mid", help="Write them as MIDI.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="OUT.csv", help="Write them as a table of text.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the notes of a recording."""
@@ -22,8 +24,16 @@ def notes(
     if instrument not in INSTRUMENTS:
         raise typer.BadParameter(f"{instrument!r}, expected one of {', '.join(INSTRUMENTS)}", param_hint="--instrument")
     found = notes_of_file(audio, instrument=instrument, params=section_of("notes", NotesParams))
+    for path, write in ((midi, found.write_midi), (csv, found.write_csv)):
+        if path is not None:
+            write(path)
+            typer.echo(f"wrote {path}: {len(found)} notes", err=True)
     if as_json:
         print_json(found.as_json())
+        return
+    if midi is not None or csv is not None:
+        for words in found.remarks:
+            typer.echo(words)
         return
     table = Table("onset s", "offset s", "pitch", "amplitude")
     for note in found.as_json()["notes"]:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, print_json, print_table
+from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, known_family, print_json, print_table
 
 Force = Annotated[bool, typer.Option("--force", help="Run though nothing changed.")]
-FamilyName = Annotated[str | None, typer.Argument(help="One family; all of them when left out.")]
+FamilyName = Annotated[str | None, typer.Argument(help="One family; all of them when left out.", callback=known_family)]
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import EXIT_FAILED, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_FAILED, Json, app, known_family, print_json, print_table, section_of
 
 if TYPE_CHECKING:
     from tasks.versions.show import Table
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def replicate(
-    family: Annotated[str, typer.Argument(help="A family of params.yaml.")],
+    family: Annotated[str, typer.Argument(help="A family of params.yaml.", callback=known_family)],
     seeds: Annotated[int, typer.Option("--seeds", help="How many, after the seed of params.yaml.")] = 5,
     as_json: Json = False,
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from tasks.errors import ParamsError
 from tasks.step import write_whole
@@ -46,6 +47,18 @@ def check_sections(params: Mapping[str, Any]) -> None:
             like = get_close_matches(str(name), known, n=1)
             expected = f"is it {like[0]}?" if like else f"expected one of {', '.join(known)}"
             raise ParamsError(f"params.yaml: section {name} is unknown, {expected}")
+
+
+def is_edited(path: Path) -> bool:
+    """Say whether a params.yaml is there that is no preset as it came; its comments do not matter."""
+    if not path.is_file():
+        return False
+    yaml = YAML(typ="safe")
+    try:
+        found = yaml.load(path)
+    except (OSError, ValueError, YAMLError):
+        return True
+    return all(found != yaml.load(preset_text(name)) for name in PRESETS)
 
 
 def write_preset(name: str, path: Path) -> None:

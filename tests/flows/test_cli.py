@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from tasks.film import FilmParams
 from tasks.gate import GateParams
 from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
+from tasks.instruments.midi import MidiPolicy
+from tasks.instruments.midi_reader import read_midi
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.notes import NotesParams
@@ -120,8 +123,44 @@ def test_every_stage_has_a_command(audiate):
         assert all(option in said for option in ("--json", "--force", "--dry-run"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("preset", "huge"), "'huge' is unknown, expected one of demo, study, paper"),
+        (("train", "nobody"), "'nobody' is unknown, expected one of baselines, "),
+        (("promote", "nobody"), "'nobody' is unknown, expected one of baselines, "),
+        (("search", "nobody", "--trials", "1"), "'nobody' is unknown, expected one of baselines, "),
+    ],
+)
+def test_a_name_that_is_not_known_is_wrong_use(audiate, tmp_path, arguments, reason):
+    write_preset("demo", tmp_path / "params.yaml")
+    code, out, error = audiate(*arguments)
+    assert (code, out) == (2, "")
+    assert reason in " ".join(error.replace("│", " ").split())
+
+
+def test_every_command_stands_in_a_group_and_the_version_is_told(audiate):
+    code, listed, _ = audiate("--help")
+    assert code == 0
+    in_order = [listed.index(title) for title in ("Pipeline", "By hand", "Recordings:", "Versions:", "Project:")]
+    assert in_order == sorted(in_order)
+    assert listed.index("  notes ") > in_order[1]
+    assert listed.index("  gate ") > in_order[3]
+    assert audiate("--version") == (0, f"audiate {version('audiate')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("compare", "HEAD~1", "HEAD"), ("ingest",), ("gc", "--keep", "2")])
+def test_where_no_project_is_that_is_said(audiate, tmp_path, arguments):
+    said = (
+        f"audiate: no audiate project here: {tmp_path} has no params.yaml; run {arguments[0]} in a project's folder\n"
+    )
+    assert audiate(*arguments) == (1, "", said)
+    assert audiate(arguments[0], "--help")[0] == 0
+
+
 @pytest.mark.parametrize("arguments", [("hallucinate",), ("notes",), ("ingest", "--deep"), ("preset", "demo", "study")])
-def test_wrong_use_is_exit_code_2(audiate, arguments):
+def test_wrong_use_is_exit_code_2(audiate, tmp_path, arguments):
+    (tmp_path / "data").mkdir()
     code, out, error = audiate(*arguments)
     assert (code, out) == (2, "")
     assert "Usage: audiate" in error
@@ -135,7 +174,6 @@ def test_an_instrument_that_is_not_known_is_wrong_use(audiate):
 
 FAILING = {
     "nothing has run": (("timings",), "no stage has run here yet: run dvc repro first"),
-    "no such preset": (("preset", "huge"), "preset 'huge' is unknown, expected one of demo, study, paper"),
     "no such recording": (("notes", "none.wav"), "none.wav"),
     "no such video": (("perform", "none.mp4", "-o", "out.mp4"), "none.mp4"),
     "no such player": (("separate", "none.wav", "--players", "vn,kazoo"), "'kazoo' is unknown, expected one of bn"),
@@ -149,7 +187,8 @@ FAILING = {
 
 
 @pytest.mark.parametrize(("arguments", "reason"), FAILING.values(), ids=FAILING)
-def test_an_error_is_one_line_and_exit_code_1(audiate, arguments, reason):
+def test_an_error_is_one_line_and_exit_code_1(audiate, tmp_path, arguments, reason):
+    (tmp_path / "data").mkdir()
     code, out, error = audiate(*arguments)
     assert (code, out) == (1, "")
     assert error.count("\n") == 1, error
@@ -158,20 +197,20 @@ def test_an_error_is_one_line_and_exit_code_1(audiate, arguments, reason):
 
 
 def test_debug_shows_where_an_error_came_from():
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "--debug", "preset", "huge"]
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "--debug", "notes", "none.wav"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
-    assert "in preset_text" in done.stderr
+    assert "in notes_of_file" in done.stderr
     quiet = subprocess.run([*command[:3], *command[4:]], capture_output=True, text=True, check=False)
     assert (quiet.returncode, quiet.stderr.count("\n"), "Traceback" in quiet.stderr) == (1, 1, False)
 
 
 def test_a_stage_that_fails_is_exit_code_1_and_says_which(audiate, tmp_path):
     write_preset("demo", tmp_path / "params.yaml")
-    code, _, error = audiate("train", "nobody")
+    code, _, error = audiate("train", "piano_roll")
     assert code == 1
-    assert "dvc repro code train@nobody ended with" in error.splitlines()[-1]
+    assert "dvc repro code train@piano_roll ended with" in error.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +225,7 @@ def test_a_stage_that_fails_is_exit_code_1_and_says_which(audiate, tmp_path):
     ],
 )
 def test_a_stage_needs_a_params_yaml_of_this_version(audiate, tmp_path, text, words):
+    (tmp_path / "data").mkdir()
     if text is not None:
         (tmp_path / "params.yaml").write_text(text)
     assert audiate("train", "cnn_lstm") == (1, "", f"audiate: {words}\n")
@@ -233,12 +273,26 @@ def test_a_section_that_nothing_reads_is_refused_by_commands_stages_and_the_stag
 
 
 def test_preset_replaces_params_yaml_and_says_so_on_its_first_line(audiate, tmp_path):
-    (tmp_path / "params.yaml").write_text("notes: {}\n")
+    assert audiate("preset", "demo") == (0, "params.yaml is now preset demo\n", "")
     assert audiate("preset", "study") == (0, "params.yaml is now preset study\n", "")
     text = (tmp_path / "params.yaml").read_text()
     assert text.startswith("# Preset study.")
     assert "# Hz; FluidSynth takes" in text  # demo's comments come with its values
     assert yaml.safe_load(text)["train"]["piano_roll"]["n_steps"] == 2000
+
+
+def test_edits_of_params_yaml_are_replaced_only_when_that_is_asked_for(audiate, tmp_path):
+    write_preset("demo", tmp_path / "params.yaml")
+    edited = (tmp_path / "params.yaml").read_text().replace("length_s: 5.0", "length_s: 4.0")
+    (tmp_path / "params.yaml").write_text(edited)
+    code, out, error = audiate("preset", "study")
+    assert (code, out) == (1, "")
+    assert (
+        error
+        == "audiate: params.yaml is no preset as it came, it was edited: --force replaces it, and its edits are lost\n"
+    )
+    assert (tmp_path / "params.yaml").read_text() == edited
+    assert audiate("preset", "study", "--force")[0] == 0
 
 
 def test_a_preset_can_change_only_what_demo_has(monkeypatch, tmp_path):
@@ -261,6 +315,21 @@ def test_notes_are_a_table_for_people_and_json_for_programs(audiate, tmp_path):
     head, row = (line for line in table.splitlines() if any(letter.isalnum() for letter in line))
     assert "onset s" in head
     assert row.split()[1::2][:3] == [f"{note['onset_s']:.3f}", f"{note['offset_s']:.3f}", "64"]
+
+
+def test_notes_are_written_as_midi_and_as_text(audiate, tmp_path):
+    write_note(tmp_path / "note.wav", pitch=64, onset_s=0.5)
+    code, out, error = audiate("notes", "note.wav", "--midi", "note.mid", "--csv", "note.csv")
+    assert (code, out) == (0, "")
+    assert error == "wrote note.mid: 1 notes\nwrote note.csv: 1 notes\n"
+    policy = MidiPolicy(max_bytes=10**6, max_duration_s=60, max_notes=9, hanging="close", overlap="cut", channels=16)
+    read = read_midi(tmp_path / "note.mid", policy).notes
+    head, row = (tmp_path / "note.csv").read_text().splitlines()
+    assert head == "onset_s,offset_s,pitch,velocity,amplitude"
+    onset_s, offset_s, pitch, velocity, _ = (float(word) for word in row.split(","))
+    assert [*read.pitch, *read.velocity] == [pitch, velocity] == [64, velocity]
+    np.testing.assert_allclose([*read.onset_s, *read.offset_s], [onset_s, offset_s], atol=1e-4)
+    assert audiate("notes", "note.wav", "--csv", "none/note.csv")[0] == 1
 
 
 def test_notes_follow_the_params_of_the_project_one_stands_in(audiate, tmp_path):
