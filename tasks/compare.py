@@ -246,6 +246,7 @@ def _causes(
 ) -> tuple[FamilyCauses, ...]:
     kinds = read_params_of(new).get("families") or {}
     takes: dict[str, dict[str, bool]] = {}
+    made: set[str] = set()
     if catalogs is not None:
         made = made_takes(old) | made_takes(new)
         for name in sorted({*catalogs[0], *catalogs[1]}):
@@ -256,17 +257,32 @@ def _causes(
             # Who performs which piece in which part is the catalog's word, whoever made the files.
             is_label = was is not None and now is not None and was.digest == now.digest
             takes.setdefault(f"{take.kind}s", {})[name] = name in made and not is_label
-    return tuple(
-        family_causes(
-            family,
-            kinds.get(family, "") if isinstance(kinds, dict) else "",
-            old,
-            new,
-            takes=takes.get(kinds.get(family, ""), {}) if isinstance(kinds, dict) else {},
-            machine=machines.get(family),
-        )
-        for family in families
-    )
+    found = []
+    for family in families:
+        kind = kinds.get(family, "") if isinstance(kinds, dict) else ""
+        of_kind = _takes_read(old, new, family, takes.get(kind, {}), made)
+        found.append(family_causes(family, kind, old, new, takes=of_kind, machine=machines.get(family)))
+    return tuple(found)
+
+
+def _takes_read(
+    old: Version, new: Version, family: str, changed: Mapping[str, bool], made: set[str]
+) -> Mapping[str, bool]:
+    """Return which takes differ in what a family learned from and was tested on, and whether their files are made.
+
+    A family that is behind its data did not read what came in since. Where the lists that it read are gone, the
+    catalogs' changes stand for them.
+    """
+    try:
+        was, now = old.index_of(family), new.index_of(family)
+    except HistoryError:
+        return changed
+    found = {}
+    for name in sorted({*was, *now}):
+        before, after = was.get(name, {}), now.get(name, {})
+        if any(before.get(key) != after.get(key) for key in ("digest", "piece", "part")):
+            found[name] = name in made and before.get("digest") != after.get("digest")
+    return found
 
 
 def _luck(causes: Iterable[FamilyCauses]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 import yaml
 
-from tasks.compare import CompareParams, compare_versions, failing
+from tasks.compare import CompareParams, _takes_read, compare_versions, failing
 from tasks.errors import DamagedData, PipelineError
 from tasks.store.tables import write_table
 from tasks.versions import show
@@ -536,6 +536,23 @@ def test_a_family_that_is_behind_its_data_is_told(project, monkeypatch):
     assert found.behind == ("f",)
     [changes] = [shown for shown in tables_of(found) if shown.title == "what changed"]
     assert ("behind", "f", "", "was trained on earlier data than there is") in changes.rows
+
+
+def test_a_family_that_was_behind_is_moved_by_what_it_had_not_read_before(project):
+    """Trained on Sunday on a; b came in on Monday and went on Tuesday, c stayed: Wednesday read c, and never b."""
+
+    def version(name, takes):
+        rows = {take: {"digest": "0", "piece": take, "part": None, "duration_s": 1.0} for take in takes}
+        listed = [{"md5": project.store(json.dumps(rows).encode()), "relpath": "takes.json"}]
+        read = {"path": "data/chunked/scores", "md5": project.store(json.dumps(listed).encode(), ".dir")}
+        return Version(name=name, commit="0", lock={"stages": {"train@f": {"deps": [read]}}}, root=project.folder)
+
+    monday, wednesday = version("monday", "a"), version("wednesday", "ac")
+    catalogs = {"b": False}  # monday's has it, wednesday's has not; c is in both
+    assert _takes_read(monday, wednesday, "f", catalogs, made=set()) == {"c": False}
+    assert _takes_read(monday, wednesday, "f", catalogs, made={"c"}) == {"c": True}
+    unread = Version(name="old", commit="0", lock={"stages": {}}, root=project.folder)
+    assert _takes_read(unread, wednesday, "f", catalogs, made=set()) == catalogs
 
 
 def test_of_many_open_differences_those_that_moved_most_are_shown_and_the_others_counted(project, monkeypatch):
