@@ -191,9 +191,7 @@ class FallingNotes:
     def _write(self, picture: NDArray[np.uint8], text: str, middle: float, base: float) -> None:
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, self._label_size, 1)
         place = (round(middle - wide / 2), round(base))
-        cv2.putText(
-            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, self._label_size, (60, 50, 50), 1, cv2.LINE_AA
-        )
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, self._label_size, (60, 50, 50), 1, cv2.LINE_AA)
 
     @property
     def _label_size(self) -> float:
@@ -212,9 +210,7 @@ class FallingNotes:
             if low - high < 1:
                 continue
             inset = 0.08 * (right - left)
-            outline = np.array(
-                [[left + inset, high], [right - inset, high], [right - inset, low], [left + inset, low]]
-            )
+            outline = np.array([[left + inset, high], [right - inset, high], [right - inset, low], [left + inset, low]])
             corners = np.rint((outline - 0.5) * scale).astype(np.int32)
             shade = 0.72 if IS_BLACK[key] else 1.0
             hue = self._hue(row)
@@ -254,4 +250,3 @@ class FallingNotes:
         place = (look.width // 5, look.height // 2)
         cv2.putText(picture, "Piano Tutorial", place, cv2.FONT_HERSHEY_DUPLEX, look.width / 500, (230, 230, 230), 2)
         return picture
-

@@ -55,8 +55,8 @@ def random_music(
                 velocity = int(np.clip(rng.normal(loudness, 14), 15, 120))
                 columns.append((moment_s, until_s, int(scale[degree]), velocity))
             moment_s += step_s
-    onset_s, offset_s, pitch, velocity = (np.array(column) for column in zip(*columns, strict=True))
-    return sorted_notes(onset_s, offset_s, pitch, velocity)
+    onsets, offsets, keys, velocities = (np.array(column) for column in zip(*columns, strict=True))
+    return sorted_notes(onsets, offsets, keys, velocities)
 
 
 def with_keys_released(notes: Notes, *, gap_s: float) -> Notes:
