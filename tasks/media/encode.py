@@ -41,6 +41,7 @@ SOUND_MUXERS = MUXERS | {
     ".mp3": "mp3",
     ".aac": "adts",
 }
+_PROBED_BYTES = 200_000_000
 SOUND_RATE = 48_000  # Hz, of every AAC stream: AAC has no 4 kHz, and every player takes 48
 
 
@@ -192,7 +193,8 @@ def encode_camera(
     ticks = [round(moment / time_base) for moment in time_s]
     if not ticks or ticks[0] < 0 or any(b <= a for a, b in itertools.pairwise(ticks)):
         raise ValueError("the times of the pictures do not grow by a tick each")
-    source = ffmpeg.input("pipe:", format="matroska", protocol_whitelist="pipe")
+    # By default ffmpeg probes two large pictures, too few to know a rate: the last one would have no length.
+    source = ffmpeg.input("pipe:", format="matroska", protocol_whitelist="pipe", probesize=_PROBED_BYTES)
     with _sound_file(audio, sample_rate, start_s=audio_start_s) as sound, beside(path) as part:
         streams = [source.video, *([sound.audio] if sound is not None else [])]
         options: dict[str, Any] = {

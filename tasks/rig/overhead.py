@@ -123,7 +123,7 @@ class OverheadFilm:
         self._camera = camera
         self._still = keyboard_at_rest(camera, look, light) if still is None else still
         self._gain = sensing.gain
-        self._chroma = self._coloured(look, palette)
+        self._chroma = self._coloured(look.keys if still is None else None, palette)
         keys = sorted({int(pitch) - LOWEST_PITCH for pitch in notes.pitch})
         self._parts = [
             part for level in _LEVELS for part in dipping_parts(camera, self._still, light, keys, look, dip=level)
@@ -183,20 +183,21 @@ class OverheadFilm:
             place[:] = cv2.convertScaleAbs(plane, alpha=gain, beta=128.0)
         return planes
 
-    def _coloured(self, look: PianoLook, palette: Palette) -> NDArray[np.float32]:
+    def _coloured(self, keys: tuple[int, int] | None, palette: Palette) -> NDArray[np.float32]:
         """Return U and V of what does not move, from no colour, (2, height / 2, width / 2)."""
-        corners = np.c_[keyboard_corners(look.keys), np.zeros(4)]
         inside = np.zeros(self._still.shape, np.uint8)
-        outline = self._camera.project(np.concatenate([corners, corners + np.array([0.0, 0.0, SHARP_CM])]))
-        cv2.fillConvexPoly(inside, cv2.convexHull(np.rint(outline).astype(np.int32)), 255)
+        if keys is not None:
+            corners = np.c_[keyboard_corners(keys), np.zeros(4)]
+            outline = self._camera.project(np.concatenate([corners, corners + np.array([0.0, 0.0, SHARP_CM])]))
+            cv2.fillConvexPoly(inside, cv2.convexHull(np.rint(outline).astype(np.int32)), 255)
         size = (self._camera.width // 2, self._camera.height // 2)
         on_keys, luma = (
             cv2.resize(each, size, interpolation=cv2.INTER_AREA)
             for each in (inside.astype(np.float32) / np.float32(255), self._still)
         )
         planes = [
-            luma / np.float32(128) * (np.float32(wood) + on_keys * np.float32(keys - wood))
-            for keys, wood in zip(palette.keys, palette.wood, strict=True)
+            luma / np.float32(128) * (np.float32(wood) + on_keys * np.float32(cast - wood))
+            for cast, wood in zip(palette.keys, palette.wood, strict=True)
         ]
         return np.stack(planes).astype(np.float32)
 

@@ -102,11 +102,6 @@ def draw_scene(rng: np.random.Generator, has: str) -> Scene:
         position_cm=(float(rng.uniform(-90, 90)), float(rng.uniform(-20, 80)), float(rng.uniform(150, 230))),
         ambient=float(rng.uniform(0.3, 0.55)),
     )
-    covers = _GLOVES if has == "gloves" else _SKINS
-    luma, chroma = covers[int(rng.integers(len(covers)))]
-    sleeve_luma, sleeve_chroma = _SLEEVES[int(rng.integers(len(_SLEEVES)))]
-    if rng.random() < 0.25:  # bare arms
-        sleeve_luma, sleeve_chroma = luma, chroma
     cast = (float(rng.uniform(-7, 4)), float(rng.uniform(-3, 6)))  # of lamps, warm or cold
     wood = _WOODS[int(rng.integers(len(_WOODS)))]
     return Scene(
@@ -114,15 +109,25 @@ def draw_scene(rng: np.random.Generator, has: str) -> Scene:
         look=look,
         light=light,
         palette=Palette(keys=cast, wood=(wood[0] + cast[0], wood[1] + cast[1])),
-        skin=Skin(
-            luma=luma,
-            chroma=(chroma[0] + cast[0], chroma[1] + cast[1]),
-            has_nails=has != "gloves",
-            sleeve_luma=sleeve_luma,
-            sleeve_chroma=(sleeve_chroma[0] + cast[0], sleeve_chroma[1] + cast[1]),
-        ),
+        skin=draw_skin(rng, is_gloved=has == "gloves", cast=cast),
         reach_cm=float(rng.uniform(-0.8, 1.2)),
         shadow=float(rng.uniform(0.2, 0.45)),
+    )
+
+
+def draw_skin(rng: np.random.Generator, *, is_gloved: bool, cast: tuple[float, float]) -> Skin:
+    """Draw what hands and forearms are covered with, in light of this U and V."""
+    covers = _GLOVES if is_gloved else _SKINS
+    luma, chroma = covers[int(rng.integers(len(covers)))]
+    sleeve_luma, sleeve_chroma = _SLEEVES[int(rng.integers(len(_SLEEVES)))]
+    if rng.random() < 0.25:  # bare arms
+        sleeve_luma, sleeve_chroma = luma, chroma
+    return Skin(
+        luma=luma,
+        chroma=(chroma[0] + cast[0], chroma[1] + cast[1]),
+        has_nails=not is_gloved,
+        sleeve_luma=sleeve_luma,
+        sleeve_chroma=(sleeve_chroma[0] + cast[0], sleeve_chroma[1] + cast[1]),
     )
 
 
@@ -138,7 +143,8 @@ def framed(camera: Camera, corners_cm: NDArray[np.float64], *, filled: float, ro
     """
     for _ in range(8):
         pixels = camera.project(corners_cm)
-        x, y = camera.on_plane((pixels.min(axis=0) + pixels.max(axis=0)) / 2).tolist()
+        aim = (pixels.min(axis=0) + pixels.max(axis=0)) / 2 + np.array([0.0, aside * camera.height])
+        x, y = camera.on_plane(aim).tolist()
         camera = replace(camera, target_cm=(x, y, 0.0))
         pixels = camera.project(corners_cm)
         along = pixels[1] - pixels[0] + pixels[2] - pixels[3]
@@ -146,9 +152,7 @@ def framed(camera: Camera, corners_cm: NDArray[np.float64], *, filled: float, ro
         camera = replace(camera, roll_deg=camera.roll_deg + turned - roll_deg)
         wide = float(np.ptp(camera.project(corners_cm)[:, 0]))
         camera = replace(camera, focal=camera.focal * filled * camera.width / wide)
-    below = camera.project(corners_cm.mean(axis=0)) + np.array([0.0, aside * camera.height])
-    x, y = camera.on_plane(below).tolist()
-    return replace(camera, target_cm=(x, y, 0.0))
+    return camera
 
 
 def filmed_scene(

@@ -1,18 +1,31 @@
 """Tutorial films by their kinds."""
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.instruments.keyboard import IS_BLACK, LOWEST_PITCH, N_KEYS
+from tasks.instruments.notes import Notes
+from tasks.rig.camera import Camera
 from tasks.rig.falling_notes import Banner, FallingNotes, Look
+from tasks.rig.hand_figures import HandFigure
+from tasks.rig.hands import finger, place_hand
 from tasks.rig.made_films import FIRST_S, FilmTruth, Order
 from tasks.rig.music import held_till_struck_again, with_keys_released
+from tasks.rig.overhead import chroma_planes
+from tasks.rig.overhead_films import draw_skin
+from tasks.rig.piano import KEY_CM, keyboard_corners, travel_times
+from tasks.rig.scene import Light
 
 TUTORIALS = tuple(
     f"tutorial-{has}"
     for has in ("plain", "repeated", "one-hue", "partial", "names", "fade", "popup", "clock", "200k", "hands")
 )
 _TITLED_S = 1.5  # of a film, before its keyboard fades in
+_ABOVE_CM = 300.0  # the drawn keyboard, of the camera that films the hands
+
 # Hues of both hands, blue, green, red: pairs of equal and of unequal chroma.
 _HUES = (
     ((255.0, 160.0, 60.0), (90.0, 220.0, 110.0)),
@@ -37,7 +50,8 @@ def tutorial_film(order: Order) -> FilmTruth:
     n_whites = int((~IS_BLACK[keys[0] : keys[1] + 1]).sum())
     white_px = (width - 2 * left) / n_whites
     length = min(white_px * float(rng.uniform(4.6, 6.6)), 0.4 * height)
-    bottom = height - int(rng.choice([0, round(0.03 * height)]))
+    below = rng.uniform(0.2, 0.3) if has == "hands" else rng.choice([0.0, 0.03])  # the keys, as a share of the height
+    bottom = height - round(below * height)
     intro_s = _TITLED_S if has == "fade" else 0.0
     first_s = FIRST_S + (intro_s + 0.5 if intro_s else 0.0)
     pitches = (LOWEST_PITCH + keys[0], LOWEST_PITCH + keys[1])
@@ -77,10 +91,12 @@ def tutorial_film(order: Order) -> FilmTruth:
     clock = 1.008 if has == "clock" else 1.0
     film = FallingNotes(look, notes, end_s=duration_s)
     time_s = order.picture_times()
-    pictures = (
-        np.asarray(cv2.cvtColor(film.picture(float(moment) / clock), cv2.COLOR_BGR2YUV_I420), np.uint8)
-        for moment in time_s
+    shown_s = np.array([float(moment) / clock for moment in time_s])
+    pictures: Iterable[NDArray[np.uint8]] = (
+        np.asarray(cv2.cvtColor(film.picture(moment), cv2.COLOR_BGR2YUV_I420), np.uint8) for moment in shown_s.tolist()
     )
+    if has == "hands":
+        pictures = _under_hands(pictures, _figures(rng, look, film.notes, shown_s))
     bit_rate = 200_000 if has == "200k" else None
     order.write(pictures, time_s, crf=int(rng.integers(20, 29)), bit_rate=bit_rate)
     return FilmTruth(
@@ -97,3 +113,45 @@ def tutorial_film(order: Order) -> FilmTruth:
         hidden_s=film.hidden_s(),
         is_lit=True,
     )
+
+
+def _figures(rng: np.random.Generator, look: Look, notes: Notes, time_s: NDArray[np.float64]) -> list[HandFigure]:
+    """Return hands that play on the drawn keyboard, as if a camera high above it filmed them."""
+    (left, front), (right, _) = keyboard_corners(look.keys)[:2]
+    px_per_cm = look.white_px / KEY_CM
+    x, y = (left + right) / 2, front + (look.bottom - look.height / 2) / px_per_cm
+    camera = Camera(
+        position_cm=(x, y, _ABOVE_CM),
+        target_cm=(x, y, 0.0),
+        focal=_ABOVE_CM * px_per_cm / look.width,
+        distortion=(0.0, 0.0),
+        width=look.width,
+        height=look.height,
+    )
+    light = Light(position_cm=(float(rng.uniform(-60, 60)), 20.0, 200.0), ambient=0.5)
+    skin = draw_skin(rng, is_gloved=bool(rng.random() < 0.2), cast=(0.0, 0.0))
+    shadow, reach_cm, seed = float(rng.uniform(0.0, 0.35)), float(rng.uniform(-0.8, 1.2)), int(rng.integers(2**31))
+    return [
+        HandFigure(
+            camera,
+            light,
+            skin,
+            place_hand(fingering, time_s, reach_cm=reach_cm, lifted_cm=0.0, seed=seed),
+            shadow=shadow,
+        )
+        for fingering in finger(notes, travel_times(notes.velocity), home_cm=(x - 18.0, x + 18.0))
+    ]
+
+
+def _under_hands(pictures: Iterable[NDArray[np.uint8]], figures: Sequence[HandFigure]) -> Iterator[NDArray[np.uint8]]:
+    """Lay hands over pictures, planes of I420."""
+    for number, planes in enumerate(pictures):
+        height = len(planes) * 2 // 3
+        luma = planes[:height].astype(np.float32)
+        chroma = np.stack(chroma_planes(planes, height)).astype(np.float32) - np.float32(128)
+        for figure in figures:
+            figure.draw(luma, chroma, number)
+        planes[:height] = np.clip(np.rint(luma), 0, 255)
+        for plane, place in zip(chroma, chroma_planes(planes, height), strict=True):
+            place[:] = np.clip(np.rint(plane) + 128, 0, 255)
+        yield planes
