@@ -14,6 +14,7 @@ from tasks.rig.frames import picture_times
 from tasks.rig.music import excerpt_of, random_music
 
 FIRST_S = 1.0  # before which no key moves
+_LEAST_NOTES_A_SECOND = 1.0  # of an excerpt
 _TIME_BASE = Fraction(1, 90_000)
 _RATES = (Fraction(30), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60))
 
@@ -75,13 +76,18 @@ class Order:
     rng: np.random.Generator
 
     def music(self, start_s: float, end_s: float, pitches: tuple[int, int], *, repeats: float = 0.12) -> Notes:
-        """Draw what is played between two moments on these keys: lowest and highest pitch."""
-        if self.score is None:
-            return random_music(self.rng, start_s=start_s, end_s=end_s, pitches=pitches, repeats=repeats)
-        latest_s = max(0.0, float(self.score.onset_s[-1]) - (end_s - start_s))
-        from_s = float(self.rng.uniform(0, latest_s))
-        to_s = from_s + end_s - start_s
-        return excerpt_of(self.score, from_s=from_s, to_s=to_s, start_s=start_s, pitches=pitches)
+        """Draw what is played between two moments on these keys: lowest and highest pitch.
+
+        Where the score has hardly a note there, it is random music.
+        """
+        if self.score is not None:
+            latest_s = max(0.0, float(self.score.onset_s[-1]) - (end_s - start_s))
+            from_s = float(self.rng.uniform(0, latest_s))
+            to_s = from_s + end_s - start_s
+            excerpt = excerpt_of(self.score, from_s=from_s, to_s=to_s, start_s=start_s, pitches=pitches)
+            if len(excerpt) >= _LEAST_NOTES_A_SECOND * (end_s - start_s):
+                return excerpt
+        return random_music(self.rng, start_s=start_s, end_s=end_s, pitches=pitches, repeats=repeats)
 
     def picture_times(self, *, is_variable: bool = False, most_a_second: int = 60) -> list[Fraction]:
         """Draw the times of the film's pictures."""

@@ -69,6 +69,7 @@ def tutorial_film(order: Order) -> FilmTruth:
             left=float(rng.uniform(0.05, 0.6)),
             width=float(rng.uniform(0.2, 0.35)),
         )
+    white = float(rng.uniform(220, 250))
     look = Look(
         width=width,
         height=height,
@@ -79,11 +80,11 @@ def tutorial_film(order: Order) -> FilmTruth:
         fall_s=float(rng.uniform(1.6, 3.0)),
         hues=(hues[0], hues[0]) if has == "one-hue" else hues,
         split=int(rng.integers(56, 64)),
-        background=tuple(float(v) for v in rng.uniform(15, 50, 3)),  # type: ignore[arg-type]
+        background=(float(rng.uniform(15, 50)), float(rng.uniform(15, 50)), float(rng.uniform(15, 50))),
         gap=float(rng.uniform(2.0, 4.0)) * max(1.0, height / 480) if has == "repeated" else 0.0,
         names=has == "names",
         glow=bool(rng.random() < 0.5),
-        white=tuple(float(rng.uniform(215, 250)) for _ in range(3)),  # type: ignore[arg-type]
+        white=(white, white + float(rng.uniform(-5, 3)), white + float(rng.uniform(-8, 3))),
         black_length=float(rng.uniform(0.58, 0.68)),
         intro_s=intro_s,
         banner=banner,
