@@ -9,6 +9,7 @@ from tasks.instruments.notes import Notes, sorted_notes
 
 _SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 _SHORTEST_S = 0.06  # of a note
+_SHORTEST_MUSIC_S = 0.4
 _CLOSEST_S = 0.1  # of two strokes of one key
 _SPAN_STEPS = 5  # of the scale, between the lowest and the highest note that a hand holds
 
@@ -31,8 +32,10 @@ def random_music(
         repeats: share of strokes that strike the hand's last keys again.
     """
     low, high = pitches
-    if high - low < 24 or end_s <= start_s:
-        raise ValueError(f"pitches {pitches} from {start_s} to {end_s} s, expected two octaves and an end after it")
+    if high - low < 24 or end_s - start_s < _SHORTEST_MUSIC_S:
+        raise ValueError(
+            f"pitches {pitches} from {start_s} to {end_s} s, expected two octaves and {_SHORTEST_MUSIC_S} s at least"
+        )
     root = int(rng.integers(12))
     scale = np.array([pitch for pitch in range(low, high + 1) if (pitch - root) % 12 in _SCALE])
     beat_s = float(rng.uniform(0.35, 0.75))
@@ -40,7 +43,7 @@ def random_music(
     middle = len(scale) // 2
     for first, last in ((0, middle), (middle, len(scale))):  # degrees of each hand
         place = int(rng.integers(first, last))
-        moment_s = start_s + float(rng.uniform(0.0, beat_s))
+        moment_s = start_s + float(rng.uniform(0.0, min(beat_s, (end_s - start_s) / 3)))
         loudness = rng.uniform(45, 95)
         degrees = [place]
         while moment_s < end_s - 0.15:

@@ -83,7 +83,9 @@ def keyboard_layers(look: PianoLook, *, down: int | None = None, dip: float = 1.
             rows, across = _key_rect(key, left, size[1], dots)
             cover[rows, across] = 255
             if tilt and not IS_BLACK[key]:
-                paint[rows, across] *= _between_neighbours(across.stop - across.start, dots)
+                paint[rows, across] *= np.float32(1 - dip) + np.float32(dip) * _between_neighbours(
+                    across.stop - across.start, dots
+                )
         return Layer(
             paint=paint,
             cover=cover,
@@ -100,11 +102,11 @@ def keyboard_layers(look: PianoLook, *, down: int | None = None, dip: float = 1.
     layers = [floor_layer(look.seed, height_cm=-70.0, luma=98.0), _case(ends, _FRONT_CM - 6, _REAR_CM + 14, -1.8, 34.0)]
     layers += [sheet(whites, 96.0, height_cm) for height_cm in _WALLS_CM]
     if down is not None and not IS_BLACK[down]:
-        layers.append(sheet([down], 168.0, 0.0, slope))
+        layers.append(sheet([down], 182.0 - 14.0 * dip, 0.0, slope, gloss=24.0 * (1 - dip)))
     layers.append(sheet(whites, 182.0, 0.0, gloss=24.0))
     if down is not None and IS_BLACK[down]:
         layers += [sheet([down], 24.0, share * SHARP_CM, slope) for share in _SHARP_WALLS]
-        layers.append(sheet([down], 34.0, SHARP_CM, slope))
+        layers.append(sheet([down], 40.0 - 6.0 * dip, SHARP_CM, slope, gloss=30.0 * (1 - dip)))
     layers += [sheet(sharps, 24.0, share * SHARP_CM) for share in _SHARP_WALLS]
     layers.append(sheet(sharps, 40.0, SHARP_CM, gloss=30.0))
     layers.append(_case(ends, _REAR_CM, _REAR_CM + 14, look.board_cm, 42.0))
