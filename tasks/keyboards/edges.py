@@ -14,6 +14,7 @@ _FRONTS = (0.35, 1.1)  # the white keys' length before the black ones, as a shar
 _FRONT_SHARE = (1 - BLACK_SHARE) / BLACK_SHARE  # the same on a real piano
 _LEAST_FRONT = 0.55  # how bright white fronts are at least, from the black keys' luma to the white ones'
 _MORE_FRONT = 0.15  # by which they are brighter than what lies beyond the black keys' other ends
+_LEAST_LIP = 0.3  # how bright the white keys' front edge is, which is in their shade
 _PER_WHITE = 16  # columns of the strip in which the lines between white keys are searched
 _LEAST_LINES = 0.4  # of the lines between white keys have to be seen for them to count
 _LEAST_LINE = 0.03  # how much darker such a line is, from the black keys' luma to the white ones'
@@ -88,13 +89,14 @@ def edges_of(level: NDArray[np.float32], row: Row) -> Edges | None:
 
 def front_luma(level: NDArray[np.float32], edges: Edges, white: int) -> float:
     """Return the luma of a white key's front, by its number from the match's C; NaN outside of the picture."""
-    u = np.array([white + 0.3, white + 0.5, white + 0.7])
-    y = np.polyval(edges.fronts, u)
+    u, across = (part.ravel() for part in np.meshgrid(white + np.linspace(0.15, 0.85, 9), np.linspace(0.2, 0.8, 9)))
+    front, near = np.polyval(edges.front, u), np.polyval(edges.near, u)
+    y = front + across * (near - front)
     x = edges.x_at(u, y)
-    inside = (x >= 0) & (x < level.shape[1]) & (y >= 0) & (y < level.shape[0])
+    inside = (x >= 0) & (x <= level.shape[1] - 1) & (y >= 0) & (y <= level.shape[0] - 1)
     if not inside.all():
         return float("nan")
-    return float(level[y.astype(int), x.astype(int)].min())
+    return float(np.median(level[np.rint(y).astype(int), np.rint(x).astype(int)]))
 
 
 def _front_at_bottom(level: NDArray[np.float32], row: Row) -> bool | None:
@@ -142,6 +144,7 @@ def _measured(level: NDArray[np.float32], row: Row) -> Edges | None:
     """Measure edges with the white fronts below the black keys."""
     u, white = black_u(row.numbers), row.white
     edge = (row.dark + row.bright) / 2
+    lip = row.dark + _LEAST_LIP * (row.bright - row.dark)
     seen = np.isfinite(row.bottom)
     front = _smooth(u[seen], row.bottom[seen])
     x_line = np.polyfit(u, row.x, 2 if len(u) >= 12 else 1)
@@ -161,7 +164,7 @@ def _measured(level: NDArray[np.float32], row: Row) -> Edges | None:
         start = float(np.polyval(front, middle)) + 0.4 * white
         slope = float(np.polyval(lean, middle))
         x = float(np.polyval(x_line, middle) + slope * (start - np.polyval(y_line, middle)))
-        bottoms.append(_falls(level, x, start, 1, white, edge, slope))
+        bottoms.append(_falls(level, x, start, 1, white, lip, slope))
     near = _near(middles, np.array(bottoms), front, far)
     middle_line = np.polyadd(far, front) / 2
     moved = np.polyval(x_line, u) + np.polyval(lean, u) * (np.polyval(middle_line, u) - np.polyval(y_line, u))

@@ -85,6 +85,9 @@ def follow(level: NDArray[np.float32], match: Match) -> Row | None:
         return None
     values = bars.values(x, y)
     between = bars.values((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2)
+    dark, bright = float(np.median(values)), float(np.median(between))
+    if bright - dark < bars.least_depth:
+        return None
     return Row(
         numbers=numbers,
         x=x,
@@ -92,8 +95,8 @@ def follow(level: NDArray[np.float32], match: Match) -> Row | None:
         top=top,
         bottom=bottom,
         white=float(np.polyfit(black_u(numbers), x, 1)[0]),
-        dark=float(np.median(values)),
-        bright=float(np.median(between)),
+        dark=dark,
+        bright=bright,
     )
 
 
@@ -155,7 +158,7 @@ class Bars:
 
     def __init__(self, level: NDArray[np.float32], *, least_depth: float) -> None:
         self._level = level
-        self._least_depth = least_depth
+        self.least_depth = least_depth
 
     def at(self, x: float, y: float, white: float) -> Bar | None:
         """Return the dark bar at (x, y); None where there is none."""
@@ -171,7 +174,7 @@ class Bars:
         dark = float(line[near].min())
         left, right = line[: round(middle) + 1].max(), line[round(middle) :].max()
         bright = float(min(left, right))
-        if bright - dark < self._least_depth:
+        if bright - dark < self.least_depth:
             return None
         edge = (dark + bright) / 2
         lowest = int(np.flatnonzero(near)[line[near].argmin()])
