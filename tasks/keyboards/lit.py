@@ -1,6 +1,6 @@
 """Keys that light up: notes of films that teach pieces, from the colour of each key and the bars that fall onto it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class LitNote:
         onset_s: when its light came on.
         offset_s: when it went out.
         height: how far its colour was from idle, in levels.
+        chroma: how far its chroma alone was.
         crispness: share of that height that the colour kept while lit; 1 for drawn light.
         rise_s: how long its light took to come on.
     """
@@ -40,6 +41,7 @@ class LitNote:
     onset_s: float
     offset_s: float
     height: float
+    chroma: float
     crispness: float
     rise_s: float
 
@@ -78,8 +80,9 @@ def lit_notes(evidence: Evidence) -> list[LitNote]:
     """Return every lit key, a note for each stretch of light."""
     if len(evidence.time_s) < 2:
         return []
-    away = distances(evidence, idle_colours(evidence))
-    half_frame_s = float(np.median(np.diff(evidence.time_s))) / 2
+    idle = idle_colours(evidence)
+    away = distances(evidence, idle)
+    chroma = np.sqrt(((evidence.colour - idle)[..., 1:] ** 2).sum(axis=-1))
     notes = []
     for key in range(away.shape[1]):
         line = away[:, key]
@@ -90,7 +93,7 @@ def lit_notes(evidence: Evidence) -> list[LitNote]:
             if height < least:
                 continue
             for begin, end in _stretches(line[first:last] > height / 2, evidence.time_s[first:last]):
-                note = _note(line, key, first + begin, first + end, evidence.time_s, height, half_frame_s)
+                note = _note(line, chroma[:, key], key, first + begin, first + end, evidence.time_s, height)
                 if note.offset_s - note.onset_s >= _LEAST_S:
                     notes.append(note)
     return sorted(notes, key=lambda note: (note.onset_s, note.key))
@@ -98,14 +101,15 @@ def lit_notes(evidence: Evidence) -> list[LitNote]:
 
 def _note(
     line: NDArray[np.float32],
+    chroma: NDArray[np.float32],
     key: int,
     first: int,
     last: int,
     time_s: NDArray[np.float64],
     height: float,
-    half_frame_s: float,
 ) -> LitNote:
-    """Return the note of pictures ``first`` to ``last`` (not included) of a key's line."""
+    """Return the note of pictures ``first`` to ``last`` (not included) of a key's lines."""
+    half_frame_s = float(np.median(np.diff(time_s))) / 2
     inside = line[first:last]
     before = line[max(0, first - 6) : first + 1]
     rising = before[(before > 0.15 * height) & (before < 0.85 * height)]
@@ -116,6 +120,7 @@ def _note(
         onset_s=max(0.0, float(time_s[first]) - half_frame_s),
         offset_s=float(end_s) - half_frame_s,
         height=height,
+        chroma=float(np.median(chroma[first:last])),
         crispness=float(np.clip(np.quantile(kept, 0.1) / height, 0, 1)),
         rise_s=2 * half_frame_s * len(rising),
     )
@@ -231,6 +236,6 @@ def _gathered(strokes: list[float]) -> list[float]:
 def _split(note: LitNote, strokes: list[float]) -> list[LitNote]:
     edges = [note.onset_s, *strokes, note.offset_s]
     return [
-        LitNote(note.key, begin, end, note.height, note.crispness, note.rise_s)
+        replace(note, onset_s=begin, offset_s=end)
         for begin, end in zip(edges[:-1], edges[1:], strict=True)
     ]

@@ -223,11 +223,12 @@ def iter_colours(
     policy: MediaPolicy,
     crop: tuple[int, int, int, int] | None = None,
     facts: MediaFacts | None = None,
+    every: int = 1,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small coloured pictures, some at a time; memory does not grow with its length.
 
     A picture whose time is missing or not after the picture before is left out: one doubled time stamp costs a picture.
-    Arguments and errors are those of `iter_pictures`.
+    With ``every`` n each n-th picture is given. The other arguments and the errors are those of `iter_pictures`.
 
     Yields:
         (n, 3, height, width) luma and two chroma planes as coded, and (n,) their own time stamps in s from the file's
@@ -235,7 +236,7 @@ def iter_colours(
     """
     facts = facts or probe(path, policy=policy)
     tally = _Tally(loses_unordered=True)
-    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3)
+    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every)
 
 
 def _decoded(
@@ -248,6 +249,7 @@ def _decoded(
     lenient: bool,
     tally: _Tally,
     n_planes: Literal[1, 3] = 1,
+    every: int = 1,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode as `iter_pictures`, or with three planes as `iter_colours`, and count."""
     stream = facts.video
@@ -258,6 +260,8 @@ def _decoded(
     chain = chain.filter("format", pix_fmts=LUMA_FORMATS)
     if n_planes == 1:
         chain = chain.filter("extractplanes", "y")
+    if every > 1:
+        chain = chain.filter("select", f"not(mod(n,{every}))")
     if crop is not None:
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
