@@ -14,6 +14,7 @@ from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
 from tasks.intake.describe import View, read_take_file
 from tasks.intake.folder import TAKE_FILE
+from tasks.keyboards.read import KeyboardParams
 from tasks.media.encode import check_output, replace_sound
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError, shown
@@ -22,11 +23,11 @@ from tasks.registry import kind_module
 
 
 class PerformParams(Section):
-    """What a video may be."""
+    """What a video may be, and how the film of a real keyboard is read."""
 
-    family: str  # that performs when none is named
     media: MediaPolicy
-    min_change: int  # luma levels a pixel must change by for a picture of a keyboard to count as new
+    min_change: int  # luma levels a pixel must change by for a picture of a drawn keyboard to count as new
+    keyboard: KeyboardParams
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import ffmpeg
 import numpy as np
@@ -170,8 +170,12 @@ class FilmCheck:
 
 @dataclass
 class _Tally:
-    """What has come of a film: how many pictures were given and left out, and the time of the last one given."""
+    """What has come of a film: how many pictures were given and left out, and the time of the last one given.
 
+    With ``loses_unordered`` a picture that is not after the one before is left out, however strict all else is.
+    """
+
+    loses_unordered: bool = False
     n_given: int = 0
     n_left_out: int = 0
     last_s: float = -np.inf
@@ -211,6 +215,30 @@ def iter_pictures(
     yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=_Tally())
 
 
+def iter_colours(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    policy: MediaPolicy,
+    crop: tuple[int, int, int, int] | None = None,
+    facts: MediaFacts | None = None,
+    every: int = 1,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Decode a video to small coloured pictures, some at a time; memory does not grow with its length.
+
+    A picture whose time is missing or not after the picture before is left out: one doubled time stamp costs a picture.
+    With ``every`` n each n-th picture is given. The other arguments and the errors are those of `iter_pictures`.
+
+    Yields:
+        (n, 3, height, width) luma and two chroma planes as coded, and (n,) their own time stamps in s from the file's
+        time zero.
+    """
+    facts = facts or probe(path, policy=policy)
+    tally = _Tally(loses_unordered=True)
+    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every)
+
+
 def _decoded(
     path: Path,
     facts: MediaFacts,
@@ -220,23 +248,30 @@ def _decoded(
     crop: tuple[int, int, int, int] | None,
     lenient: bool,
     tally: _Tally,
+    n_planes: Literal[1, 3] = 1,
+    every: int = 1,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Decode as `iter_pictures`, and count."""
+    """Decode as `iter_pictures`, or with three planes as `iter_colours`, and count."""
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
     width, height = size
     chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
-    chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
+    chain = chain.filter("format", pix_fmts=LUMA_FORMATS)
+    if n_planes == 1:
+        chain = chain.filter("extractplanes", "y")
+    if every > 1:
+        chain = chain.filter("select", f"not(mod(n,{every}))")
     if crop is not None:
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
-    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    pix_fmt = "gray" if n_planes == 1 else "yuv444p"
+    output = chain.output("pipe:", format="rawvideo", pix_fmt=pix_fmt, vsync="passthrough", copyts=None)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
     with running(compiled(output), timeout_s=patience_s(policy)) as (process, log):
         stamps = _Stamps(log, time_zero_s=facts.start_s)
         waiting: list[NDArray[np.uint8]] = []
-        for picture in _pictures(process.stdout, width, height):
+        for picture in _pictures(process.stdout, width, height, n_planes):
             waiting.append(picture)
             if len(waiting) == PICTURES_AT_A_TIME:
                 time_s = stamps.take(len(waiting))
@@ -434,7 +469,7 @@ def _check_times(
             kept[number] = True
             tally.n_given += 1
             tally.last_s = moment_s
-        elif lenient:
+        elif lenient or tally.loses_unordered:
             tally.n_left_out += 1
         else:
             found = "has no time stamp" if np.isnan(moment_s) else f"comes at {moment_s:.6f} s"
@@ -455,9 +490,12 @@ def _frame_times(logged: bytes, path: Path) -> NDArray[np.float64]:
     return np.array([int(stamp) * numerator / denominator for stamp in stamps], np.float64)
 
 
-def _pictures(pipe: IO[bytes] | None, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
-    """Cut a stream of bytes into pictures."""
-    size = width * height
+def _pictures(
+    pipe: IO[bytes] | None, width: int, height: int, n_planes: int = 1
+) -> Iterator[NDArray[np.uint8]]:
+    """Cut a stream of bytes into pictures (height, width), or (planes, height, width) where there are several."""
+    size = n_planes * width * height
+    shape = (height, width) if n_planes == 1 else (n_planes, height, width)
     stream = opened(pipe)
     while len(data := stream.read(size)) == size:
-        yield np.frombuffer(data, np.uint8).reshape(height, width)
+        yield np.frombuffer(data, np.uint8).reshape(shape)
