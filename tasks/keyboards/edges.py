@@ -244,9 +244,7 @@ def _lane(white: int) -> float:
     return (left + right) / 2
 
 
-def _falls(
-    level: NDArray[np.float32], x: float, y: float, step: int, white: float, edge: float, lean: float
-) -> float:
+def _falls(level: NDArray[np.float32], x: float, y: float, step: int, white: float, edge: float, lean: float) -> float:
     """Return the row at which the light at (x, y) falls below ``edge``, going up or down; NaN where it does not."""
     n_rows = round(_LENGTHS[1] * white)
     rows = round(y) + step * np.arange(n_rows)
@@ -277,7 +275,7 @@ def _far(
         seen = np.isfinite(y) & (length > _LENGTHS[0]) & (length < _LENGTHS[1])
         if seen.sum() < 0.4 * len(y) or seen.sum() < 5:
             continue
-        line, away = straight_line(at[seen], y[seen])
+        _, away = straight_line(at[seen], y[seen])
         if best is None or away < 0.7 * best[0]:
             best = away, _smooth(at[seen], y[seen])
     if best is None:

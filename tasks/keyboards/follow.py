@@ -190,7 +190,7 @@ class Bars:
 
     def _ends(self, x: float, y: float, white: float, edge: float) -> tuple[float, float]:
         """Return where the dark bar through (x, y) ends up and down; NaN where it does not within its length."""
-        height, width = self._level.shape
+        width = self._level.shape[1]
         half = max(0, round(white * 0.12))
         column = self._level[:, max(0, round(x) - half) : min(width, round(x) + half + 1)].mean(axis=1)
         ends = []

@@ -21,8 +21,8 @@ class Place:
         x: coefficients of x in pixels over 1, u, u^2, u^3, and those times v, (8,); the middle of the first pixel is 0.
         y: of y, likewise.
         black_share: v of the black keys' front.
-        black_shift: coefficients over 1, u, u^2 of how far a black key lies beside its place in the plan, in white keys:
-            it is higher than the white ones, which moves it away from the camera's axis.
+        black_shift: coefficients over 1, u, u^2 of how far a black key lies beside its place in the plan, in white
+            keys: it is higher than the white ones, which moves it away from the camera's axis.
         upside_down: the picture shows the player's side at its top.
         mirrored: high keys lie to the player's left.
     """
@@ -54,7 +54,7 @@ class Place:
         return float(np.linalg.norm(ends[1] - ends[0]))
 
     def spans(self) -> NDArray[np.float64]:
-        """Return where each key begins and ends in this picture, in white keys, (keys, 2): black ones as they are seen."""
+        """Return where each key begins and ends in this picture, in white keys, (keys, 2): black ones as seen."""
         spans = self.keys.spans()
         is_black = np.array([pitch % 12 in (1, 3, 6, 8, 10) for pitch in self.keys.pitches])
         shift = np.polynomial.polynomial.polyval(spans[is_black].mean(axis=1), np.array(self.black_shift))
@@ -92,7 +92,7 @@ def fitted(
 
 
 def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
-    """Return the place of a keyboard whose corners are known, (4, 2) in pixels, from the player's far left clockwise."""
+    """Return the place of a keyboard with corners (4, 2) in pixels, from the player's far left clockwise."""
     n_white = keys.n_white
     plan = np.array([[0, 0], [n_white, 0], [n_white, 1], [0, 1]], np.float32)
     homography = cv2.getPerspectiveTransform(plan, corners.astype(np.float32))
