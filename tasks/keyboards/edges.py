@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.keyboards.follow import Bars, Row, rising, straight_line
+from tasks.keyboards.follow import Bars, Row, rising, straight_line, x_order
 from tasks.keyboards.layout import BLACK_KEY_WIDTH, BLACK_SHARE, OCTAVE_WHITES, black_u
 
 _LENGTHS = (1.8, 6.8)  # white keys: that the black keys' length may be
@@ -147,7 +147,7 @@ def _measured(level: NDArray[np.float32], row: Row) -> Edges | None:
     lip = row.dark + _LEAST_LIP * (row.bright - row.dark)
     seen = np.isfinite(row.bottom)
     front = _smooth(u[seen], row.bottom[seen])
-    x_line = np.polyfit(u, row.x, 2 if len(u) >= 12 else 1)
+    x_line = np.polyfit(u, row.x, x_order(len(u)))
     y_line = _smooth(u, row.y)
     lean = _lean(level, row, front)
     whites = np.arange(round(float(u[0])) - 1, round(float(u[-1])) + 1)
@@ -168,10 +168,10 @@ def _measured(level: NDArray[np.float32], row: Row) -> Edges | None:
     near = _near(middles, np.array(bottoms), front, far)
     middle_line = np.polyadd(far, front) / 2
     moved = np.polyval(x_line, u) + np.polyval(lean, u) * (np.polyval(middle_line, u) - np.polyval(y_line, u))
-    black_x = np.polyfit(u, moved, 2 if len(u) >= 12 else 1)
+    black_x = np.polyfit(u, moved, x_order(len(u)))
     fronts = np.polyadd(front, near) / 2
     expected = np.polyval(black_x, u) + np.polyval(lean, u) * (np.polyval(fronts, u) - np.polyval(middle_line, u))
-    white_x = _white_lines(level, np.polyfit(u, expected, 2 if len(u) >= 12 else 1), fronts, lean, row, whites)
+    white_x = _white_lines(level, np.polyfit(u, expected, x_order(len(u))), fronts, lean, row, whites)
     return Edges(
         front_at_bottom=True,
         far=far,
@@ -244,9 +244,7 @@ def _lane(white: int) -> float:
     return (left + right) / 2
 
 
-def _falls(
-    level: NDArray[np.float32], x: float, y: float, step: int, white: float, edge: float, lean: float
-) -> float:
+def _falls(level: NDArray[np.float32], x: float, y: float, step: int, white: float, edge: float, lean: float) -> float:
     """Return the row at which the light at (x, y) falls below ``edge``, going up or down; NaN where it does not."""
     n_rows = round(_LENGTHS[1] * white)
     rows = round(y) + step * np.arange(n_rows)
@@ -277,7 +275,7 @@ def _far(
         seen = np.isfinite(y) & (length > _LENGTHS[0]) & (length < _LENGTHS[1])
         if seen.sum() < 0.4 * len(y) or seen.sum() < 5:
             continue
-        line, away = straight_line(at[seen], y[seen])
+        _, away = straight_line(at[seen], y[seen])
         if best is None or away < 0.7 * best[0]:
             best = away, _smooth(at[seen], y[seen])
     if best is None:
@@ -326,7 +324,7 @@ def _white_lines(
     found_u, found_x = np.array(seen_u), np.array(seen_x)
     away = found_x - np.polyval(expected, found_u)
     keep = np.abs(away - np.median(away)) < 0.25 * row.white
-    order = 2 if keep.sum() >= 12 else 1
+    order = x_order(int(keep.sum()))
     for _ in range(2):
         line = np.polyfit(found_u[keep], found_x[keep], order)
         beside = np.abs(np.polyval(line, found_u) - found_x)

@@ -52,9 +52,8 @@ def find_keyboards(picture: NDArray[np.float32], *, min_score: float) -> tuple[l
     for angles in _ANGLES:
         matches = best_matches(picture, angles, count=_N_MATCHES)
         best = max([best, *(match.score for match in matches)])
-        for match in matches:
-            if match.score >= min_score and (keyboard := _placed(picture, match)) is not None:
-                found.append(keyboard)
+        placed = (_placed(picture, match) for match in matches if match.score >= min_score)
+        found += [keyboard for keyboard in placed if keyboard is not None]
         if any(keyboard.score >= _SURE for keyboard in found):
             break
     return _apart(found), best

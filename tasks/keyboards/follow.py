@@ -15,7 +15,7 @@ from tasks.keyboards.pattern import Match
 _MISSES = 3  # black keys after each other that are not found: the keyboard has ended
 _LEAST_DEPTH = 0.4  # of a black key's contrast, as a share of the match's
 _AWAY = 0.3  # white keys by which a black key may lie beside where it is expected
-_WIDTHS = (0.28, 0.85)  # of a black key, in white keys
+_WIDTHS = (0.28, 1.05)  # of a black key with the side that is seen of it, in white keys
 _LONGEST = 7.0  # white keys: that a black key's length can be, seen from straight above 4
 
 
@@ -140,17 +140,17 @@ def _predicted(
 ) -> tuple[float, float, float]:
     """Return x and y of a black key, and the width of a white key there, from those found near it, nearest first."""
     u = black_u(np.array(near))
-    slope, start = np.polyfit(u, [found[known].x for known in near], 1)
-    at, nearest = float(black_u(number)), near[0]
-    x_here = found[nearest].x + slope * (at - float(black_u(nearest)))
+    at = float(black_u(number))
+    line = np.polyfit(u - at, [found[known].x for known in near], 2 if len(near) >= 8 else 1)
+    x, slope = float(line[-1]), float(line[-2])
     ends = np.array([getattr(found[known], side) for known in near])
     rows = np.array([found[known].y for known in near])
     is_seen = np.isfinite(ends)
     if is_seen.sum() < 3:
-        return float(x_here + start + slope * at) / 2, float(np.median(rows)), float(slope)
+        return x, float(np.median(rows)), slope
     lean, _ = straight_line(u[is_seen], ends[is_seen])
     offset = float(np.median(rows[is_seen] - ends[is_seen]))
-    return float(x_here + start + slope * at) / 2, float(np.polyval(lean, at)) + offset, float(slope)
+    return x, float(np.polyval(lean, at)) + offset, slope
 
 
 class Bars:
@@ -190,7 +190,7 @@ class Bars:
 
     def _ends(self, x: float, y: float, white: float, edge: float) -> tuple[float, float]:
         """Return where the dark bar through (x, y) ends up and down; NaN where it does not within its length."""
-        height, width = self._level.shape
+        width = self._level.shape[1]
         half = max(0, round(white * 0.12))
         column = self._level[:, max(0, round(x) - half) : min(width, round(x) + half + 1)].mean(axis=1)
         ends = []
@@ -219,11 +219,19 @@ def rising(line: NDArray[np.float32], start: int, step: int, edge: float) -> flo
     return start + step * (after - 1 + (edge - low) / (high - low))
 
 
+def x_order(n_keys: int) -> int:
+    """Return the order of the polynomial that so many keys' places along the picture are fitted by.
+
+    In a view from aside a white key may be twice as wide at one end as at the other.
+    """
+    return 1 if n_keys < 10 else 2 if n_keys < 20 else 3
+
+
 def _agreeing(u: NDArray[np.float64], x: NDArray[np.float64], white: float) -> NDArray[np.bool_]:
     """Return which of the keys lie on one smooth line."""
     keep = np.ones(len(u), bool)
     for _ in range(3):
-        order = 2 if keep.sum() >= 12 else 1
+        order = x_order(int(keep.sum()))
         away = np.abs(np.polyval(np.polyfit(u[keep], x[keep], order), u) - x)
         keep = away < max(0.12 * white, 3 * float(np.median(away[keep])))
         if keep.sum() < 5:

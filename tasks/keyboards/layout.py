@@ -112,7 +112,7 @@ class Keys:
 
 
 def keys_between(first_u: int, last_u: int) -> Keys:
-    """Return the keys of white keys ``first_u`` to ``last_u``, counted from some C: all 88 if they fit, else a guess."""
+    """Return the keys of white keys ``first_u`` to ``last_u``, counted from some C: all 88, or a guess."""
     n_white = last_u - first_u + 1
     step = WHITE_CLASSES[first_u % OCTAVE_WHITES]
     n_keys = _pitch_of_white(last_u) - _pitch_of_white(first_u) + 1

@@ -1,6 +1,7 @@
 """Keys that light up: notes of films that teach pieces, from the colour of each key and the bars that fall onto it."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,9 @@ def bar_falls(notes: list[LitNote], evidence: Evidence) -> tuple[float, float] |
     if len(rows) < _LEAST_ARRIVALS * BAR_ROWS / 2:
         return None
     row, delay = np.array(rows), np.array(delays)
-    typical = np.array([np.median(delay[row == number]) if (row == number).any() else np.nan for number in range(BAR_ROWS)])
+    typical = np.array(
+        [np.median(delay[row == number]) if (row == number).any() else np.nan for number in range(BAR_ROWS)]
+    )
     seen = np.isfinite(typical)
     if seen.sum() < BAR_ROWS / 2:
         return None
@@ -235,7 +238,4 @@ def _gathered(strokes: list[float]) -> list[float]:
 
 def _split(note: LitNote, strokes: list[float]) -> list[LitNote]:
     edges = [note.onset_s, *strokes, note.offset_s]
-    return [
-        replace(note, onset_s=begin, offset_s=end)
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [replace(note, onset_s=begin, offset_s=end) for begin, end in pairwise(edges)]

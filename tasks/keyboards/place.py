@@ -18,11 +18,11 @@ class Place:
 
     Attributes:
         keys: that it has.
-        x: coefficients of x in pixels over 1, u, u^2, v, uv, u^2 v, (6,); the middle of the first pixel is 0.
+        x: coefficients of x in pixels over 1, u, u^2, u^3, and those times v, (8,); the middle of the first pixel is 0.
         y: of y, likewise.
         black_share: v of the black keys' front.
-        black_shift: coefficients over 1, u, u^2 of how far a black key lies beside its place in the plan, in white keys:
-            it is higher than the white ones, which moves it away from the camera's axis.
+        black_shift: coefficients over 1, u, u^2 of how far a black key lies beside its place in the plan, in white
+            keys: it is higher than the white ones, which moves it away from the camera's axis.
         upside_down: the picture shows the player's side at its top.
         mirrored: high keys lie to the player's left.
     """
@@ -54,7 +54,7 @@ class Place:
         return float(np.linalg.norm(ends[1] - ends[0]))
 
     def spans(self) -> NDArray[np.float64]:
-        """Return where each key begins and ends in this picture, in white keys, (keys, 2): black ones as they are seen."""
+        """Return where each key begins and ends in this picture, in white keys, (keys, 2): black ones as seen."""
         spans = self.keys.spans()
         is_black = np.array([pitch % 12 in (1, 3, 6, 8, 10) for pitch in self.keys.pitches])
         shift = np.polynomial.polynomial.polyval(spans[is_black].mean(axis=1), np.array(self.black_shift))
@@ -63,7 +63,7 @@ class Place:
 
     def scaled(self, scale: float, *, left: float = 0.0, top: float = 0.0) -> "Place":
         """Return the place in a picture that was cut at (left, top) and then made ``scale`` times as large."""
-        first = np.zeros(6)
+        first = np.zeros(8)
         first[0] = 1.0
         x = (self.x + (0.5 - left) * first) * scale - 0.5 * first
         y = (self.y + (0.5 - top) * first) * scale - 0.5 * first
@@ -92,7 +92,7 @@ def fitted(
 
 
 def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
-    """Return the place of a keyboard whose corners are known, (4, 2) in pixels, from the player's far left clockwise."""
+    """Return the place of a keyboard with corners (4, 2) in pixels, from the player's far left clockwise."""
     n_white = keys.n_white
     plan = np.array([[0, 0], [n_white, 0], [n_white, 1], [0, 1]], np.float32)
     homography = cv2.getPerspectiveTransform(plan, corners.astype(np.float32))
@@ -111,4 +111,4 @@ def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
 
 def _terms(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
     u, v = np.broadcast_arrays(u, v)
-    return np.stack([np.ones_like(u), u, u**2, v, u * v, u**2 * v], axis=-1)
+    return np.stack([u**power * part for part in (1.0, v) for power in range(4)], axis=-1)

@@ -1,7 +1,7 @@
 """Keys that are pressed: notes of films of people playing, from how the keys' upper zone changes.
 
-A key that sinks moves its edges and its shade. What it looks like then is learned for each key from the film's own clear
-notes; each picture is explained by as few keys as can be (non-negative least squares).
+A key that sinks moves its edges and its shade. What it looks like then is learned for each key from the film's own
+clear notes; each picture is explained by the keys that are down (non-negative least squares).
 """
 
 from dataclasses import dataclass
@@ -158,9 +158,7 @@ def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _columns(evidence: Evidence, key: int, reach: float) -> slice:
     first, last = evidence.spans[key]
     n_columns = len(evidence.still_profile)
-    return slice(
-        max(0, int(first - reach * PER_WHITE)), min(n_columns, int(np.ceil(last + reach * PER_WHITE)))
-    )
+    return slice(max(0, int(first - reach * PER_WHITE)), min(n_columns, int(np.ceil(last + reach * PER_WHITE))))
 
 
 def _first_templates(
@@ -296,9 +294,7 @@ def _note(
     return PressedNote(key, onset_s, offset_s, rise_s, alike)
 
 
-def _passed(
-    line: NDArray[np.float32], time_s: NDArray[np.float64], first: int, last: int, level: float
-) -> float:
+def _passed(line: NDArray[np.float32], time_s: NDArray[np.float64], first: int, last: int, level: float) -> float:
     """Return when a line first rises through a level around picture ``first``."""
     begin = max(0, first - 4)
     over = np.flatnonzero(line[first:last] >= level)

@@ -157,9 +157,7 @@ def read_keyboard_film(
     rate = facts.video.frame_rate if facts.video is not None else 25
     duration_s = max(facts.duration_s or 0.0, float(evidence.time_s[-1] + 1 / rate))
     lead_s = params.lead_s if asked.lead_s is None else asked.lead_s
-    mode, notes = notes_of(
-        evidence, found.place.keys, duration_s=duration_s, lead_s=lead_s, velocity=params.velocity
-    )
+    mode, notes = notes_of(evidence, found.place.keys, duration_s=duration_s, lead_s=lead_s, velocity=params.velocity)
     hidden_s = _hidden_spans(evidence)
     remarks = [*found.remarks, *_told(evidence, hidden_s)]
     return KeyboardReading(
@@ -196,8 +194,8 @@ def find_in_film(
         score = float("nan")
     elif not keyboards:
         raise KeyboardError(
-            f"{shown(video)}: no keyboard was found: the best match of black keys scores {score:.2f}, expected at least "
-            f"{params.min_score:.2f} with white keys beside it; film it from above, or give --corners",
+            f"{shown(video)}: no keyboard was found: the best match of black keys scores {score:.2f}, expected at "
+            f"least {params.min_score:.2f} with white keys beside it; film it from above, or give --corners",
             kind="NO_KEYBOARD",
         )
     else:
@@ -265,9 +263,7 @@ def _box(place: Place) -> str:
     return f"{low[0]:.0f},{low[1]:.0f},{high[0] - low[0]:.0f},{high[1] - low[1]:.0f}"
 
 
-def notes_of(
-    evidence: Evidence, keys: Keys, *, duration_s: float, lead_s: float, velocity: int
-) -> tuple[Mode, Notes]:
+def notes_of(evidence: Evidence, keys: Keys, *, duration_s: float, lead_s: float, velocity: int) -> tuple[Mode, Notes]:
     """Return whether keys light up or are pressed, and their notes.
 
     Args:

@@ -238,7 +238,9 @@ def iter_colours(
     """
     facts = facts or probe(path, policy=policy)
     tally = _Tally(loses_unordered=True)
-    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every)
+    yield from _decoded(
+        path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every
+    )
 
 
 def _decoded(
@@ -492,9 +494,7 @@ def _frame_times(logged: bytes, path: Path) -> NDArray[np.float64]:
     return np.array([int(stamp) * numerator / denominator for stamp in stamps], np.float64)
 
 
-def _pictures(
-    pipe: IO[bytes] | None, width: int, height: int, n_planes: int = 1
-) -> Iterator[NDArray[np.uint8]]:
+def _pictures(pipe: IO[bytes] | None, width: int, height: int, n_planes: int = 1) -> Iterator[NDArray[np.uint8]]:
     """Cut a stream of bytes into pictures (height, width), or (planes, height, width) where there are several."""
     size = n_planes * width * height
     shape = (height, width) if n_planes == 1 else (n_planes, height, width)
