@@ -124,10 +124,10 @@ class KeySampler:
 
     def most_of_keys(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the most of each key (..., K) over columns (..., C): text on a bar does not make a gap of it."""
-        columns = (columns[..., :-1] + columns[..., 1:]) / 2
-        ends = np.minimum(self._inside, columns.shape[-1] - 1)
+        smooth = np.asarray((columns[..., :-1] + columns[..., 1:]) / 2, np.float32)
+        ends = np.minimum(self._inside, smooth.shape[-1] - 1)
         ends[:, 1] = np.maximum(ends[:, 1], ends[:, 0] + 1)
-        most: NDArray[np.float32] = np.maximum.reduceat(columns, ends.ravel(), axis=-1)[..., ::2]
+        most: NDArray[np.float32] = np.maximum.reduceat(smooth, ends.ravel(), axis=-1)[..., ::2]
         return most
 
     def of_keys(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,7 +135,8 @@ class KeySampler:
         total = np.zeros((*columns.shape[:-1], columns.shape[-1] + 1), np.float32)
         np.cumsum(columns, axis=-1, out=total[..., 1:])
         first, last = self._inside.T
-        return (total[..., last] - total[..., first]) / (last - first).astype(np.float32)
+        mean: NDArray[np.float32] = (total[..., last] - total[..., first]) / (last - first).astype(np.float32)
+        return mean
 
 
 def gather(
