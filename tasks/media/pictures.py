@@ -31,6 +31,8 @@ MOST_LEFT_OUT = 0.5  # of a film's pictures: with more whose times do not grow i
 SAME_RATE = 0.02  # by which rates differ that are one: headers round, and estimate
 SAME_TIME_S = 2e-3  # by which a packet's time and its picture's may differ: containers round to a millisecond
 LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
+# By default the output's clock ticks at the declared rate: pictures that come closer than a tick would be an error.
+_EACH_AT_ITS_TIME = {"vsync": "passthrough", "enc_time_base:v": "1/1000000"}
 SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
 SHOWN_TIME_BASE = re.compile(rb"config in time_base: (\d+)/(\d+)")
 
@@ -89,7 +91,7 @@ def read_film(
     if crop is not None:
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
-    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", copyts=None, **_EACH_AT_ITS_TIME)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
     command = compiled(output)
 
@@ -268,7 +270,7 @@ def _decoded(
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
     pix_fmt = "gray" if n_planes == 1 else "yuv444p"
-    output = chain.output("pipe:", format="rawvideo", pix_fmt=pix_fmt, vsync="passthrough", copyts=None)
+    output = chain.output("pipe:", format="rawvideo", pix_fmt=pix_fmt, copyts=None, **_EACH_AT_ITS_TIME)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
     with running(compiled(output), timeout_s=patience_s(policy)) as (process, log):
         stamps = _Stamps(log, time_zero_s=facts.start_s)
