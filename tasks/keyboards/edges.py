@@ -130,7 +130,7 @@ def _lines_beyond(level: NDArray[np.float32], row: Row, sign: int) -> float:
     seen = np.isfinite(ends)
     line, _ = straight_line(black_u(row.numbers[seen]), ends[seen])
     x_line = np.polyfit(black_u(row.numbers), row.x, 2)
-    u = np.arange(np.ceil(black_u(row.numbers[0])), black_u(row.numbers[-1]))
+    u = np.arange(np.ceil(float(black_u(row.numbers[0]))), float(black_u(row.numbers[-1])))
     differences = []
     for away in (0.6, 1.0):
         y = (np.polyval(line, u) + sign * away * row.white).clip(0, level.shape[0] - 1).astype(int)
@@ -151,14 +151,14 @@ def _measured(level: NDArray[np.float32], row: Row) -> Edges | None:
     y_line = _smooth(u, row.y)
     lean = _lean(level, row, front)
     whites = np.arange(round(float(u[0])) - 1, round(float(u[-1])) + 1)
-    lanes = np.array([_lane(number) for number in whites])
+    lanes = np.array([_lane(int(number)) for number in whites])
     tops = []
     for lane in lanes:
         start = float(np.polyval(front, lane)) - 0.8 * white
         x = float(np.polyval(x_line, lane) + np.polyval(lean, lane) * (start - np.polyval(y_line, lane)))
         tops.append(_falls(level, x, start, -1, white, edge, float(np.polyval(lean, lane))))
     far = _far(u, row.top, lanes, np.array(tops), front, white)
-    middles = whites + 0.5
+    middles = np.asarray(whites + 0.5, np.float64)
     bottoms = []
     for middle in middles:
         start = float(np.polyval(front, middle)) + 0.4 * white
@@ -188,7 +188,7 @@ def _turned_over(edges: Edges, height: int) -> Edges:
     """Return edges that were measured in a picture turned over, as they lie in the picture itself."""
 
     def over(line: Line) -> Line:
-        return np.polysub([height - 1.0], line)
+        return np.asarray(np.polysub([height - 1.0], line), np.float64)
 
     return Edges(
         front_at_bottom=False,

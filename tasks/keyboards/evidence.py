@@ -15,8 +15,8 @@ from tasks.keyboards.layout import is_black
 from tasks.keyboards.place import Place
 
 PER_WHITE = 16  # columns a white key
-UPPER_ROWS = 12
-_UPPER = (0.08, 0.62)  # from the keys' far ends to the black keys' front: beyond it there are fingers
+UPPER_ROWS = 11
+_UPPER = (0.06, 0.56)  # from the keys' far ends to the black keys' front: beyond it there are fingers
 BAR_ROWS = 16
 _BAR_STEP_PX = 1.5  # between rows above the keys
 _INSIDE = 0.3  # of a key's width that is left out on each side
@@ -37,8 +37,8 @@ class Evidence:
 
     Attributes:
         time_s: (T,) of the pictures.
-        colour: (T, K, 3) mean over each key's upper zone, its luma as light as in the still picture.
-        profile: (T, C) luma over the upper zone's rows, as light as the still picture.
+        colour: (T, K, 3) middle of each key's upper zone, its luma as light as in the still picture.
+        profile: (T, C) middle luma of the upper zone's rows, as light as the still picture.
         bars: (T, BAR_ROWS, K) how far the rows above each key are from the still picture, from the keys upwards.
         hidden: (T, K) a key that is not in view.
         still_colour: (K, 3) and
@@ -124,10 +124,10 @@ class KeySampler:
 
     def most_of_keys(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the most of each key (..., K) over columns (..., C): text on a bar does not make a gap of it."""
-        columns = (columns[..., :-1] + columns[..., 1:]) / 2
-        ends = np.minimum(self._inside, columns.shape[-1] - 1)
+        smooth = np.asarray((columns[..., :-1] + columns[..., 1:]) / 2, np.float32)
+        ends = np.minimum(self._inside, smooth.shape[-1] - 1)
         ends[:, 1] = np.maximum(ends[:, 1], ends[:, 0] + 1)
-        most: NDArray[np.float32] = np.maximum.reduceat(columns, ends.ravel(), axis=-1)[..., ::2]
+        most: NDArray[np.float32] = np.maximum.reduceat(smooth, ends.ravel(), axis=-1)[..., ::2]
         return most
 
     def of_keys(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,7 +135,8 @@ class KeySampler:
         total = np.zeros((*columns.shape[:-1], columns.shape[-1] + 1), np.float32)
         np.cumsum(columns, axis=-1, out=total[..., 1:])
         first, last = self._inside.T
-        return (total[..., last] - total[..., first]) / (last - first).astype(np.float32)
+        mean: NDArray[np.float32] = (total[..., last] - total[..., first]) / (last - first).astype(np.float32)
+        return mean
 
 
 def gather(
@@ -152,8 +153,9 @@ def gather(
     """
     sampler = KeySampler(place)
     upper, above = sampler.sample(still)
-    still_profile = upper[0].mean(axis=0)
-    still_colour = sampler.of_keys(upper.mean(axis=1)).T
+    columns = _middle(upper)
+    still_profile = columns[0]
+    still_colour = sampler.of_keys(columns).T
     still_above = above  # (3, BAR_ROWS, C)
     follower = _Follower(still_profile)
     windows = _Windows(sampler, still_profile)
@@ -161,12 +163,13 @@ def gather(
     for some, some_s in pictures:
         for picture in some:
             upper, above = sampler.sample(picture, follower.move)
-            line = upper[0].mean(axis=0)
-            if follower.update(line):
+            columns = _middle(upper)
+            if follower.update(columns[0]):
                 upper, above = sampler.sample(picture, follower.move)
-                line = upper[0].mean(axis=0)
+                columns = _middle(upper)
+            line = columns[0]
             light = follower.light(line)
-            seen = sampler.of_keys(upper.mean(axis=1)).T
+            seen = sampler.of_keys(columns).T
             seen[:, 0] /= light
             colour.append(seen)
             profile.append((line / light).astype(np.float16))
@@ -188,6 +191,11 @@ def gather(
         is_black=sampler.is_black,
         moves=np.array(moves, np.float32),
     )
+
+
+def _middle(upper: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median over rows of the upper zone, (planes, C): a fingertip in a part of it is left out."""
+    return np.asarray(np.partition(upper, UPPER_ROWS // 2, axis=1)[:, UPPER_ROWS // 2], np.float32)
 
 
 class _Follower:

@@ -99,7 +99,7 @@ def _placed(picture: NDArray[np.float32], match: Match) -> Found | None:
     far, near = np.polyval(edges.far, along), np.polyval(edges.near, along)
     y = far + v * (near - far)
     pixels = np.stack([edges.x_at(along, y), y], axis=-1) @ back[:, :2].T + back[:, 2]
-    x_terms, y_terms = fitted(keys, u - first, v, pixels)
+    x_terms, y_terms = fitted(u - first, v, pixels)
     front = np.polyval(edges.front, along)
     place = Place(
         keys=keys,
@@ -151,7 +151,7 @@ def _whites(
 def _black_shift(edges: Edges, row: Row, first: int, *, flipped: bool) -> tuple[float, float, float]:
     """Return how far black keys are seen beside their places in the plan, as `Place` has it."""
     centres = black_u(row.numbers)
-    planned = edges.x_at(centres, np.polyval(edges.middle, centres))
+    planned = edges.x_at(centres, np.asarray(np.polyval(edges.middle, centres), np.float64))
     beside = (np.polyval(edges.black_x, centres) - planned) / row.white
     u = (_FLIP_U - centres if flipped else centres) - first
     start, slope, bend = np.polynomial.polynomial.polyfit(u, -beside if flipped else beside, 2)

@@ -74,7 +74,7 @@ def distances(evidence: Evidence, idle: NDArray[np.float32]) -> NDArray[np.float
     away = evidence.colour - idle
     squared = _CHROMA_WEIGHT * (away[..., 1:] ** 2).sum(axis=-1) + (_LUMA_WEIGHT * away[..., 0]) ** 2
     squared[evidence.hidden] = 0.0
-    return np.sqrt(squared)
+    return np.asarray(np.sqrt(squared), np.float32)
 
 
 def lit_notes(evidence: Evidence) -> list[LitNote]:
@@ -186,15 +186,12 @@ def bar_falls(notes: list[LitNote], evidence: Evidence) -> tuple[float, float] |
                 delays.append(note.onset_s - float(evidence.time_s[since + int(rises[-1]) + 1]))
     if len(rows) < _LEAST_ARRIVALS * BAR_ROWS / 2:
         return None
-    row, delay = np.array(rows), np.array(delays)
-    typical = np.array(
-        [np.median(delay[row == number]) if (row == number).any() else np.nan for number in range(BAR_ROWS)]
-    )
-    seen = np.isfinite(typical)
-    if seen.sum() < BAR_ROWS / 2:
+    at_row, delay = np.array(rows), np.array(delays)
+    known = np.unique(at_row)
+    if len(known) < BAR_ROWS / 2:
         return None
-    slope, start = np.polyfit(np.flatnonzero(seen), typical[seen], 1)
-    spread = float(np.median(np.abs(delay - (start + slope * row))))
+    slope, start = np.polyfit(known, [np.median(delay[at_row == number]) for number in known], 1)
+    spread = float(np.median(np.abs(delay - (start + slope * at_row))))
     if slope <= 0 or spread > 0.06:
         return None
     return float(slope), float(start)

@@ -56,8 +56,8 @@ def keys_and_roll(found: FoundKeyboard, notes: Notes, duration_s: float) -> NDAr
         y = round(moment_s / duration_s * _ROLL_HEIGHT)
         cv2.line(roll, (0, y), (width, y), _GRID, 1)
         cv2.putText(roll, f"{moment_s:g} s", (2, y + 11), _FONT, 0.35, _INK, 1, cv2.LINE_AA)
-    margin = 40
-    spans = found.place.keys.spans() / found.place.keys.n_white * (width - 2 * margin) + margin
+    place = _drawn_size(found)[1]
+    spans = np.sort(place.pixels(place.keys.spans(), 1.0)[..., 0], axis=1)  # below the keys, whichever way they lie
     for onset_s, offset_s, pitch in zip(notes.onset_s, notes.offset_s, notes.pitch.astype(int), strict=True):
         first, last = spans[pitch - found.place.keys.lowest]
         top, bottom = (round(moment_s / duration_s * _ROLL_HEIGHT) for moment_s in (onset_s, offset_s))

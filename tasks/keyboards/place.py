@@ -79,16 +79,12 @@ class Place:
 
 
 def fitted(
-    keys: Keys, u: NDArray[np.float64], v: NDArray[np.float64], pixels: NDArray[np.float64]
+    u: NDArray[np.float64], v: NDArray[np.float64], pixels: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the coefficients of x and y that put points (n,) at pixels (n, 2)."""
-    if not len(keys.pitches):
-        raise ValueError("a keyboard without keys has no place")
     terms = _terms(u, v)
-    return (
-        np.linalg.lstsq(terms, pixels[:, 0], rcond=None)[0],
-        np.linalg.lstsq(terms, pixels[:, 1], rcond=None)[0],
-    )
+    coefficients = np.asarray(np.linalg.lstsq(terms, pixels, rcond=None)[0], np.float64)
+    return coefficients[:, 0], coefficients[:, 1]
 
 
 def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
@@ -98,7 +94,7 @@ def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
     homography = cv2.getPerspectiveTransform(plan, corners.astype(np.float32))
     u, v = (part.ravel() for part in np.meshgrid(np.linspace(0, n_white, 60), np.linspace(0, 1, 7)))
     pixels = cv2.perspectiveTransform(np.stack([u, v], axis=-1)[None], homography)[0]
-    x, y = fitted(keys, u, v, np.asarray(pixels, np.float64))
+    x, y = fitted(u, v, np.asarray(pixels, np.float64))
     along, across = corners[1] - corners[0], corners[3] - corners[0]
     return Place(
         keys=keys,

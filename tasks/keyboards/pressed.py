@@ -152,7 +152,7 @@ def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the noise of each column, from pictures that follow each other."""
     steps = np.diff(changes[:: max(1, len(changes) // 4000)], axis=0)
     spread = 1.48 * np.median(np.abs(steps - np.median(steps, axis=0)), axis=0) / np.sqrt(2)
-    return np.maximum(spread, _LEAST_NOISE).astype(np.float32)
+    return np.asarray(np.maximum(spread, _LEAST_NOISE), np.float32)
 
 
 def _columns(evidence: Evidence, key: int, reach: float) -> slice:

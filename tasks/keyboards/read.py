@@ -281,7 +281,7 @@ def notes_of(evidence: Evidence, keys: Keys, *, duration_s: float, lead_s: float
         rows = [(note.key, note.onset_s + lead_s, note.offset_s) for note in pressed_notes(evidence)]
     rows = [row for row in rows if 0 <= row[1] < duration_s - _LEAST_GAP_S]
     last_of: dict[int, int] = {}
-    ends = [min(max(offset_s, onset_s + 0.03), duration_s) for _, onset_s, offset_s in rows]
+    ends: list[float] = [min(max(offset_s, onset_s + 0.03), duration_s) for _, onset_s, offset_s in rows]
     for number in sorted(range(len(rows)), key=lambda row: rows[row][1]):
         key, onset_s, _ = rows[number]
         if key in last_of:
@@ -317,7 +317,7 @@ def _hidden_spans(evidence: Evidence) -> tuple[tuple[float, float], ...]:
     edges = np.diff(np.r_[False, ~evidence.is_shown, False].astype(np.int8))
     time_s = evidence.time_s
     spans = []
-    for first, last in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
+    for first, last in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
         begin, end = float(time_s[first]), float(time_s[min(last, len(time_s) - 1)])
         if end - begin >= _TOLD_S:
             spans.append((begin, end))

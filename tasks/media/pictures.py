@@ -67,7 +67,8 @@ def read_film(
 ) -> DecodedFilm:
     """Decode a video to small grey pictures at their own times; a variable rate stays variable.
 
-    The picture is the Y plane as coded (a conversion to grey stretches 16-235 to 0-255), averaged by area.
+    The picture is the Y plane as coded (a conversion to grey stretches 16-235 to 0-255), averaged by area. One whose
+    time is not after those before is left out.
 
     Args:
         path: the video.
@@ -124,16 +125,12 @@ def read_film(
     # VP8 has packets that show nothing; elsewhere each packet is a picture.
     if n_decoded == 0 or (n_decoded < packets.n_shown and stream.codec != "vp8"):
         raise MediaError(f"{shown(path)}: {n_decoded} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED")
-    if (np.diff(time_s) <= 0).any():
-        at = int(np.flatnonzero(np.diff(time_s) <= 0)[0])
-        raise MediaError(
-            f"{shown(path)}: picture {at + 1} comes at {time_s[at + 1]:.6f} s, not after {time_s[at]:.6f} s",
-            kind="BAD_TIMESTAMPS",
-        )
+    is_later = time_s > np.r_[-np.inf, np.maximum.accumulate(time_s)[:-1]]
+    in_order = [number for number, at in enumerate(kept_at) if is_later[at]]
     end_s = max(packets.end_s, float(time_s[-1] + 1 / stream.frame_rate))
     return DecodedFilm(
-        pictures=np.stack(kept),
-        time_s=time_s[kept_at],
+        pictures=np.stack([kept[number] for number in in_order]),
+        time_s=time_s[[kept_at[number] for number in in_order]],
         duration_s=end_s,
         frame_rate=stream.frame_rate,
         n_decoded=n_decoded,
@@ -193,6 +190,7 @@ def iter_pictures(
     lenient: bool = False,
     facts: MediaFacts | None = None,
     stream: int | None = None,
+    loses_unordered: bool = False,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small grey pictures, some at a time; memory does not grow with its length.
 
@@ -205,6 +203,7 @@ def iter_pictures(
         lenient: give what decodes of a truncated or damaged file, without pictures whose times do not grow.
         facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
         stream: which of the file's; None takes the one of its facts.
+        loses_unordered: leave pictures out whose times do not grow, however strict all else is.
 
     Yields:
         (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
@@ -214,7 +213,8 @@ def iter_pictures(
         ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = (facts or probe(path, policy=policy)).with_video(path, stream)
-    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=_Tally())
+    tally = _Tally(loses_unordered=loses_unordered)
+    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=tally)
 
 
 def iter_colours(
@@ -229,15 +229,10 @@ def iter_colours(
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small coloured pictures, some at a time; memory does not grow with its length.
 
-    A picture whose time is missing or not after the picture before is left out: one doubled time stamp costs a picture.
-    With ``every`` n each n-th picture is given. The other arguments and the errors are those of `iter_pictures`.
-
-    Yields:
-        (n, 3, height, width) luma and two chroma planes as coded, and (n,) their own time stamps in s from the file's
-        time zero.
+    A picture without a time, or not after the one before, is left out: a doubled time stamp costs a picture. With
+    ``every`` n each n-th is given. The rest is as in `iter_pictures`, but (n, 3, height, width): luma, two of chroma.
     """
-    facts = facts or probe(path, policy=policy)
-    tally = _Tally(loses_unordered=True)
+    facts, tally = facts or probe(path, policy=policy), _Tally(loses_unordered=True)
     yield from _decoded(
         path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every
     )

@@ -214,7 +214,6 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
     for family, values in params["train"].items():
         load_family(family).params_class.parse(values, f"train.{family}")
     assert families_of(params) == params["families"]
-    assert params["perform"]["family"] in params["families"]
     for family, ranges in params["search"]["ranges"].items():
         assert set(ranges) <= set(params["train"][family])
 
