@@ -212,7 +212,7 @@ def _borrowed(templates: NDArray[np.float32], evidence: Evidence) -> _Learned:
 
     Keys an octave apart have the same neighbours.
     """
-    is_own = templates.any(axis=1)
+    is_own = np.asarray(templates.any(axis=1), np.bool_)
     known = np.flatnonzero(is_own)
     made = templates.copy()
     for key in np.flatnonzero(~is_own):
