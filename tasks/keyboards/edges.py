@@ -245,19 +245,24 @@ def _lane(white: int) -> float:
 
 
 def _falls(level: NDArray[np.float32], x: float, y: float, step: int, white: float, edge: float, lean: float) -> float:
-    """Return the row at which the light at (x, y) falls below ``edge``, going up or down; NaN where it does not."""
-    n_rows = round(_LENGTHS[1] * white)
-    rows = round(y) + step * np.arange(n_rows)
+    """Return the row at which the light at (x, y) falls below ``edge``, going up or down; NaN where it does not.
+
+    Keys that reach the picture's lower edge end there.
+    """
+    rows = round(y) + step * np.arange(round(_LENGTHS[1] * white))
     columns = np.rint(x + lean * (rows - y)).astype(int)
     inside = (rows >= 0) & (rows < level.shape[0]) & (columns >= 1) & (columns < level.shape[1] - 1)
-    if inside.sum() < 3 or not inside[0]:
+    n_inside = len(inside) if inside.all() else int(inside.argmin())
+    if n_inside < 3:
         return float("nan")
-    rows, columns = rows[: int(inside.argmin()) or None], columns[: int(inside.argmin()) or None]
-    part = level[rows, columns]
+    part = level[rows[:n_inside], columns[:n_inside]]
     if part[0] < edge:
         return float("nan")
     at = rising(-part, 0, 1, -edge)
-    return float("nan") if at is None else float(rows[0] + step * at)
+    if at is not None:
+        return float(rows[0] + step * at)
+    ended = step > 0 and n_inside < len(rows) and rows[n_inside] >= level.shape[0]
+    return level.shape[0] - 0.5 if ended else float("nan")
 
 
 def _far(

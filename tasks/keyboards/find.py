@@ -1,6 +1,6 @@
 """Find a keyboard in a picture without hands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ _ANGLES = ((0.0,), (-6.0, 6.0, -12.0, 12.0))  # degrees: those of the second gro
 _SURE = 0.85  # a score that ends the search
 _N_MATCHES = 6  # that are followed
 _FAINT = 0.5  # of the most contrast: a keyboard of less is its reflection, or a picture of one
+_LEVEL = 0.015  # slope of a row of keys, above which the picture is turned again
 _FLIP_U = 3.0  # an octave mirrored about its D is itself: u becomes 3 - u
 _BLACK_OF_88 = 36
 _LOST_OF_88 = 2  # black keys at its ends that may not be found
@@ -80,6 +81,9 @@ def _placed(picture: NDArray[np.float32], match: Match) -> Found | None:
     """Return the keyboard around a match; None where its black keys are not those of one, or no white fronts."""
     level, back = turned(picture, match.angle)
     row = follow(level, match)
+    if row is not None and abs(slope := float(np.polyfit(row.x, row.y, 1)[0])) > _LEVEL:
+        match, level, back = _levelled(picture, match, back, slope)
+        row = follow(level, match)
     edges = None if row is None else edges_of(level, row)
     if row is None or edges is None:
         return None
@@ -111,6 +115,18 @@ def _placed(picture: NDArray[np.float32], match: Match) -> Found | None:
         mirrored=mirrored,
     )
     return Found(place=place, score=match.score, contrast=row.bright - row.dark)
+
+
+def _levelled(
+    picture: NDArray[np.float32], match: Match, back: NDArray[np.float64], slope: float
+) -> tuple[Match, NDArray[np.float32], NDArray[np.float64]]:
+    """Return a match, the picture and the way back from it, turned so that a row of this slope lies level."""
+    angle = match.angle + float(np.degrees(np.arctan(slope)))
+    level, new_back = turned(picture, angle)
+    middle_u = _FLIP_U + OCTAVE_WHITES  # of the pattern
+    old = np.array([match.x + middle_u * match.white, match.y])
+    x, y = np.linalg.solve(new_back[:, :2], back[:, :2] @ old + back[:, 2] - new_back[:, 2])
+    return replace(match, angle=angle, x=float(x) - middle_u * match.white, y=float(y)), level, new_back
 
 
 def _of_88(numbers: NDArray[np.intp]) -> tuple[int, bool, bool]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tasks.keyboards.layout import black_u
 from tasks.keyboards.pattern import Match
 
+_MOST_EVEN = 0.3  # of the gaps between E and F, and B and C, in which a dark bar may lie
 _MISSES = 3  # black keys after each other that are not found: the keyboard has ended
 _LEAST_DEPTH = 0.4  # of a black key's contrast, as a share of the match's
 _AWAY = 0.3  # white keys by which a black key may lie beside where it is expected
@@ -82,6 +83,8 @@ def follow(level: NDArray[np.float32], match: Match) -> Row | None:
     keep = _agreeing(black_u(numbers), x, white)
     numbers, x, y, top, bottom = numbers[keep], x[keep], y[keep], top[keep], bottom[keep]
     if len(numbers) < 8 or len(numbers) < 0.8 * (numbers[-1] - numbers[0] + 1):
+        return None
+    if _is_even(bars, black_u(numbers), x, y):
         return None
     values = bars.values(x, y)
     between = bars.values((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2)
@@ -217,6 +220,17 @@ def rising(line: NDArray[np.float32], start: int, step: int, edge: float) -> flo
     after = int(over[0])
     low, high = float(part[after - 1]), float(part[after])
     return start + step * (after - 1 + (edge - low) / (high - low))
+
+
+def _is_even(bars: Bars, u: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
+    """Say whether there are dark bars too where a keyboard has none, between E and F and between B and C."""
+    empty = np.array([number for number in range(int(u[0]) + 1, int(u[-1]) + 1) if number % 7 in (0, 3)])
+    if not len(empty):
+        return False
+    at_x, at_y = np.interp(empty, u, x), np.interp(empty, u, y)
+    slope = float(np.polyfit(u, x, 1)[0])
+    n_bars = sum(bars.at(float(a), float(b), slope) is not None for a, b in zip(at_x, at_y, strict=True))
+    return n_bars > _MOST_EVEN * len(empty)
 
 
 def x_order(n_keys: int) -> int:

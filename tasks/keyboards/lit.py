@@ -21,6 +21,9 @@ _LEAST_BAR = 25.0  # levels from the background
 _GAP = 0.5  # of a bar's difference from the background, that is left in a gap between two bars
 _MIDDLE_S = 0.045  # from a note's ends to a stroke inside of it
 _SAME_STROKE_S = 0.05
+_FALL_S = 0.6  # in which a bar falls past the rows above the keys, at most
+_TOUCHED_S = 0.035  # after a key's light comes on, its bar's edge has passed them all
+_SPREAD_S = 0.06  # by which bars that fall at one speed may differ
 _LEAST_ARRIVALS = 5  # bars whose fall is measured
 
 
@@ -169,8 +172,8 @@ def bar_falls(notes: list[LitNote], evidence: Evidence) -> tuple[float, float] |
     """
     rows, delays = [], []
     for note in notes:
-        until = int(np.searchsorted(evidence.time_s, note.onset_s + 0.1))
-        since = int(np.searchsorted(evidence.time_s, note.onset_s - 0.6))
+        until = int(np.searchsorted(evidence.time_s, note.onset_s + _TOUCHED_S))
+        since = int(np.searchsorted(evidence.time_s, note.onset_s - _FALL_S))
         strip = evidence.bars[since:until, :, note.key].astype(np.float32)  # (t, rows)
         if len(strip) < 4:
             continue
@@ -192,7 +195,7 @@ def bar_falls(notes: list[LitNote], evidence: Evidence) -> tuple[float, float] |
         return None
     slope, start = np.polyfit(known, [np.median(delay[at_row == number]) for number in known], 1)
     spread = float(np.median(np.abs(delay - (start + slope * at_row))))
-    if slope <= 0 or spread > 0.06:
+    if slope <= 0 or spread > _SPREAD_S:
         return None
     return float(slope), float(start)
 

@@ -18,7 +18,8 @@ class Place:
 
     Attributes:
         keys: that it has.
-        x: coefficients of x in pixels over 1, u, u^2, u^3, and those times v, (8,); the middle of the first pixel is 0.
+        x: coefficients of x in pixels over 1, u, u^2, u^3, and those times v and v^2, (12,); 0 is the middle
+            of the first pixel.
         y: of y, likewise.
         black_share: v of the black keys' front.
         black_shift: coefficients over 1, u, u^2 of how far a black key lies beside its place in the plan, in white
@@ -63,7 +64,7 @@ class Place:
 
     def scaled(self, scale: float, *, left: float = 0.0, top: float = 0.0) -> "Place":
         """Return the place in a picture that was cut at (left, top) and then made ``scale`` times as large."""
-        first = np.zeros(8)
+        first = np.zeros(12)
         first[0] = 1.0
         x = (self.x + (0.5 - left) * first) * scale - 0.5 * first
         y = (self.y + (0.5 - top) * first) * scale - 0.5 * first
@@ -107,4 +108,4 @@ def place_of_corners(keys: Keys, corners: NDArray[np.float64]) -> Place:
 
 def _terms(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
     u, v = np.broadcast_arrays(u, v)
-    return np.stack([u**power * part for part in (1.0, v) for power in range(4)], axis=-1)
+    return np.stack([u**power * part for part in (1.0, v, v**2) for power in range(4)], axis=-1)

@@ -5,10 +5,12 @@ clear notes; each picture is explained by the keys that are down (non-negative l
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
+from scipy.signal import find_peaks
 
 from tasks.keyboards.evidence import PER_WHITE, Evidence
 
@@ -19,11 +21,15 @@ _DRIFT_S = 40.0  # over which idle keys are taken to look the same
 _DRIFT_STEPS = 400  # pictures of such a stretch that are looked at
 _LEAST_NOISE = 0.8  # levels of luma
 _CLEAR_TIMES = 6.0  # that a clear change is above the noise
-_N_CLEAR = 4  # pictures that a key's template needs
+_N_CLEAR = 2  # pictures that a key's template needs
 _MOST_CLEAR = 60  # that it is learned from
-_ROUNDS = 3  # of learning
+_ROUNDS = 2  # of learning
 _SWEEPS = 12  # of the least squares
 _ALONE = 0.35  # of a press, that neighbours may show in a clear picture
+_LOUDEST_RIVAL = 0.85  # of a key's own change, that those beside it may show where it is never down alone
+_OTHER_SHAPE = 9  # keys by which one of another shape counts as farther away
+_DIP = 0.12  # of a press, by which a key comes up between two strokes at least
+_DIP_TIMES = 6.0  # that this is above the noise of the amount
 _DOWN, _UP = 0.5, 0.35  # of a press: a note begins above, and ends below
 _LEAST_S = 0.045
 _LEAST_ALIKE = 0.55  # correlation of what is seen around a key with what is explained
@@ -139,13 +145,12 @@ def presses_of(evidence: Evidence) -> Presses:
     """Learn what each key looks like when it is down, and explain every picture by the keys."""
     changes = changes_of(evidence)
     noise = _noise(changes)
-    templates = _first_templates(changes, noise, evidence)
-    amount = np.zeros((len(changes), len(evidence.spans)), np.float32)
-    for round_ in range(_ROUNDS):
-        amount = _explained_by(changes, templates, noise)
-        if round_ < _ROUNDS - 1:
-            templates = _learned(changes, amount, templates, noise, evidence)
-    return Presses(amount=amount, changes=changes, templates=templates, noise=noise)
+    learned = _first_templates(changes, noise, evidence)
+    amount = _explained_by(changes, learned.templates, noise)
+    for _ in range(_ROUNDS):
+        learned = _learned_again(changes, amount, learned, noise, evidence)
+        amount = _explained_by(changes, learned.templates, noise)
+    return Presses(amount=amount, changes=changes, templates=learned.templates, noise=noise)
 
 
 def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,85 +166,92 @@ def _columns(evidence: Evidence, key: int, reach: float) -> slice:
     return slice(max(0, int(first - reach * PER_WHITE)), min(n_columns, int(np.ceil(last + reach * PER_WHITE))))
 
 
-def _first_templates(
-    changes: NDArray[np.float32], noise: NDArray[np.float32], evidence: Evidence
-) -> NDArray[np.float32]:
-    """Return templates (K, C) from pictures in which a key changes more than the keys beside it."""
+@dataclass(frozen=True)
+class _Learned:
+    """Templates (K, C), and which keys' are their own (K,), not borrowed from another key."""
+
+    templates: NDArray[np.float32]
+    is_own: NDArray[np.bool_]
+
+
+def _first_templates(changes: NDArray[np.float32], noise: NDArray[np.float32], evidence: Evidence) -> _Learned:
+    """Return templates from pictures in which a key changes more than the keys beside it, best of all alone."""
     n_keys = len(evidence.spans)
     strength = np.stack(
         [
-            (np.abs(changes[:, _columns(evidence, key, 0.0)]) / noise[_columns(evidence, key, 0.0)]).mean(axis=1)
-            for key in range(n_keys)
+            (np.abs(changes[:, own]) / noise[own]).mean(axis=1)
+            for own in (_columns(evidence, k, 0.0) for k in range(n_keys))
         ],
         axis=1,
     )  # (T, K)
     templates = np.zeros((n_keys, changes.shape[1]), np.float32)
     for key in range(n_keys):
-        beside = [near for near in range(key - 2, key + 3) if near != key and 0 <= near < n_keys]
-        rival = strength[:, beside].max(axis=1)
-        clear = np.flatnonzero((strength[:, key] > _CLEAR_TIMES) & (strength[:, key] > 1.15 * rival))
-        templates[key] = _template(changes, clear, strength[:, key], evidence, key)
+        rival = strength[:, _beside(key, n_keys)].max(axis=1)
+        is_clear = strength[:, key] > _CLEAR_TIMES
+        for most_rival, reach in ((_ALONE, _REACH), (_LOUDEST_RIVAL, _REACH / 2)):
+            clear = np.flatnonzero(is_clear & (rival < most_rival * strength[:, key]))
+            if len(clear) >= _N_CLEAR:
+                strongest = clear[np.argsort(strength[clear, key])[::-1]][: max(_N_CLEAR, len(clear) // 2)]
+                columns = _columns(evidence, key, reach)
+                templates[key, columns] = _middle(changes[strongest, columns])
+                break
     return _borrowed(templates, evidence)
 
 
-def _template(
-    changes: NDArray[np.float32],
-    clear: NDArray[np.intp],
-    strength: NDArray[np.float32],
-    evidence: Evidence,
-    key: int,
-) -> NDArray[np.float32]:
-    """Return what clear pictures of a key have in common, (C,): 0 where there are too few."""
-    template = np.zeros(changes.shape[1], np.float32)
-    if len(clear) < _N_CLEAR:
-        return template
-    strongest = clear[np.argsort(strength[clear])[::-1]][: max(_N_CLEAR, len(clear) // 2)]
-    used = strongest[:: max(1, len(strongest) // _MOST_CLEAR)]
-    columns = _columns(evidence, key, _REACH)
-    template[columns] = np.median(changes[used, columns], axis=0)
-    return template
+def _beside(key: int, n_keys: int) -> list[int]:
+    return [near for near in range(key - 2, key + 3) if near != key and 0 <= near < n_keys]
 
 
-def _borrowed(templates: NDArray[np.float32], evidence: Evidence) -> NDArray[np.float32]:
-    """Return templates in which a key that has none has that of the nearest key of its kind."""
-    known = np.flatnonzero(templates.any(axis=1))
+def _middle(changes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median over some of the pictures (n, C)."""
+    return np.asarray(np.median(changes[:: max(1, len(changes) // _MOST_CLEAR)], axis=0), np.float32)
+
+
+def _borrowed(templates: NDArray[np.float32], evidence: Evidence) -> _Learned:
+    """Return templates in which a key that has none has that of the nearest key of its kind, in its own octave or not.
+
+    Keys an octave apart have the same neighbours.
+    """
+    is_own = np.asarray(templates.any(axis=1), np.bool_)
+    known = np.flatnonzero(is_own)
     made = templates.copy()
-    for key in np.flatnonzero(~templates.any(axis=1)):
+    for key in np.flatnonzero(~is_own):
         alike = known[evidence.is_black[known] == evidence.is_black[key]]
         if not len(alike):
             continue
-        donor = alike[np.abs(alike - key).argmin()]
+        away = np.abs(alike - key) + np.where((alike - key) % 12 == 0, 0, _OTHER_SHAPE)
+        donor = alike[away.argmin()]
         step = round(float(evidence.spans[key].mean() - evidence.spans[donor].mean()))
         moved = np.roll(templates[donor], step)
         outside = np.ones(len(moved), bool)
         outside[_columns(evidence, int(key), _REACH)] = False
         moved[outside] = 0.0
         made[key] = moved
-    return made
+    return _Learned(made, is_own)
 
 
-def _learned(
+def _learned_again(
     changes: NDArray[np.float32],
     amount: NDArray[np.float32],
-    templates: NDArray[np.float32],
+    learned: _Learned,
     noise: NDArray[np.float32],
     evidence: Evidence,
-) -> NDArray[np.float32]:
-    """Return templates learned again, from pictures in which a key is down and those beside it are not."""
-    made = np.zeros_like(templates)
+) -> _Learned:
+    """Return templates from what is left of pictures in which a key is down when the others are taken away."""
+    templates = learned.templates
+    made = np.where(learned.is_own[:, None], templates, np.float32(0.0))
     n_keys = len(templates)
     for key in range(n_keys):
-        beside = [near for near in range(key - 2, key + 3) if near != key and 0 <= near < n_keys]
-        is_alone = (amount[:, beside] < _ALONE).all(axis=1)
-        clear = np.flatnonzero((amount[:, key] > 0.6) & is_alone)
         columns = _columns(evidence, key, _REACH)
         size = float(np.sqrt(((templates[key, columns] / noise[columns]) ** 2).sum()))
-        if len(clear) >= _N_CLEAR and size > _CLEAR_TIMES:
-            others = amount[clear].copy()
-            others[:, key] = 0.0
-            left = changes[clear][:, columns] - others @ templates[:, columns]
-            steps = max(1, len(clear) // _MOST_CLEAR)
-            made[key, columns] = np.median(left[::steps], axis=0)
+        is_alone = (amount[:, _beside(key, n_keys)] < _ALONE).all(axis=1)
+        clear = np.flatnonzero((amount[:, key] > 0.6) & is_alone)
+        if len(clear) < _N_CLEAR or size < _CLEAR_TIMES:
+            continue
+        others = amount[clear].copy()
+        others[:, key] = 0.0
+        made[key] = 0.0
+        made[key, columns] = _middle(changes[clear][:, columns] - others @ templates[:, columns])
     return _borrowed(made, evidence)
 
 
@@ -262,11 +274,25 @@ def _explained_by(
 
 
 def _held(line: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Return first and last (not included) picture of each press: above ``_DOWN``, until below ``_UP``."""
+    """Return first and last (not included) picture of each press: above ``_DOWN``, until below ``_UP``.
+
+    A key that comes up in part and goes down again is struck again.
+    """
     above, held = line > _DOWN, line > _UP
     edges = np.diff(np.r_[False, held, False].astype(np.int8))
-    runs = zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
-    return [(first, last) for first, last in runs if above[first:last].any()]
+    presses = []
+    least = max(_DIP, _DIP_TIMES * 1.48 * float(np.median(np.abs(np.diff(line[above])))) if above.sum() > 8 else _DIP)
+    for first, last in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
+        if above[first:last].any():
+            cuts = [first, *_dips(line, first, last, least), last]
+            presses += [(begin, end) for begin, end in pairwise(cuts) if above[begin:end].any()]
+    return presses
+
+
+def _dips(line: NDArray[np.float32], first: int, last: int, least: float) -> list[int]:
+    """Return pictures at which a line is lower than before and after by ``least``, relative to its height there."""
+    lows, _ = find_peaks(-line[first:last], prominence=least * float(np.quantile(line[first:last], 0.8)))
+    return [first + int(low) for low in lows]
 
 
 def _note(
@@ -286,23 +312,24 @@ def _note(
     if alike < _LEAST_ALIKE:
         return None
     full = float(np.quantile(line[first:last], 0.7))
-    onset_s = _passed(line, time_s, first, last, full / 2)
+    is_again = first > 0 and line[first - 1] > _UP  # from a dip on
+    begin, low = (first, float(line[first])) if is_again else (max(0, first - 4), 0.0)
+    fifth_s, onset_s, most_s = (
+        _passed(line, time_s, begin, last, low + share * (full - low)) for share in (0.2, 0.5, 0.8)
+    )
     offset_s = float(time_s[min(last, len(time_s) - 1)])
-    rise_s = _passed(line, time_s, first, last, 0.8 * full) - _passed(line, time_s, first, last, 0.2 * full)
     if offset_s - onset_s < _LEAST_S:
         return None
-    return PressedNote(key, onset_s, offset_s, rise_s, alike)
+    return PressedNote(key, onset_s, offset_s, most_s - fifth_s, alike)
 
 
-def _passed(line: NDArray[np.float32], time_s: NDArray[np.float64], first: int, last: int, level: float) -> float:
-    """Return when a line first rises through a level around picture ``first``."""
-    begin = max(0, first - 4)
-    over = np.flatnonzero(line[first:last] >= level)
-    at = first + (int(over[0]) if len(over) else 0)
-    while at > begin and line[at - 1] >= level:
-        at -= 1
-    if at == 0:
-        return float(time_s[0])
+def _passed(line: NDArray[np.float32], time_s: NDArray[np.float64], begin: int, last: int, level: float) -> float:
+    """Return when a line has risen through a level for good before it is high, from picture ``begin`` on."""
+    highest = begin + int(np.argmax(line[begin:last] >= 0.9 * line[begin:last].max()))
+    under = np.flatnonzero(line[begin : highest + 1] < level)
+    at = begin + int(under[-1]) + 1 if len(under) else begin
+    if at == 0 or at == begin:
+        return float(time_s[begin])
     low, high = float(line[at - 1]), float(line[at])
     share = (level - low) / (high - low) if high > low else 1.0
     return float(time_s[at - 1] + np.clip(share, 0, 1) * (time_s[at] - time_s[at - 1]))

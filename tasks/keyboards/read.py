@@ -184,6 +184,11 @@ def find_in_film(
     if facts.video is None:
         raise MediaError(f"{shown(video)}: holds no video stream", kind="NO_VIDEO")
     size = facts.video.width, facts.video.height
+    if (crop := asked.crop) is not None and (crop[0] + crop[2] > size[0] or crop[1] + crop[3] > size[1]):
+        raise KeyboardError(
+            f"{shown(video)}: crop is {','.join(map(str, crop))}, expected x,y,width,height within {size[0]}x{size[1]}",
+            kind="BAD_REGION",
+        )
     progress("looking for the keyboard")
     frame = whole_frame(facts.video, asked.crop)
     still = median_picture(still_pictures(video, facts, frame, policy=policy))

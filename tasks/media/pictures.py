@@ -34,6 +34,7 @@ LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
 # By default the output's clock ticks at the declared rate: pictures that come closer than a tick would be an error.
 _EACH_AT_ITS_TIME = {"vsync": "passthrough", "enc_time_base:v": "1/1000000"}
 SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
+UNORDERED = re.compile(rb"[^\n]*non monoton[^\n]*\n?")  # no damage: pictures out of order are told by their times
 SHOWN_TIME_BASE = re.compile(rb"config in time_base: (\d+)/(\d+)")
 
 
@@ -115,7 +116,7 @@ def read_film(
                 )
         process.wait()
         log.seek(0)
-        logged = log.read()
+        logged = UNORDERED.sub(b"", log.read())
     if process.returncode or LOGGED_ERROR.search(logged):
         kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
         raise MediaError(f"{shown(path)}: {_undecoded(logged)}", kind=kind)
@@ -281,7 +282,7 @@ def _decoded(
                 waiting = waiting[n_now:]
         process.wait()
         time_s = stamps.take(len(waiting))
-        logged = stamps.rest()
+        logged = UNORDERED.sub(b"", stamps.rest())
     if len(time_s) != len(waiting):
         raise ToolError(f"ffmpeg gave more pictures of {shown(path)} than time stamps")
     kept = _check_times(time_s, tally, path, policy, lenient=lenient)
