@@ -26,6 +26,7 @@ BY_NAME_ONLY = {
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",
     "damages": "reads all that `dvc repro` has made 80 times: 8 minutes",
+    "keyboard_films": "70 films drawn and read: half an hour",
     "deepsynth": "trains for many minutes, on what `dvc repro` has made",
 }
 WITH_MIDI = ("midi", "synth", "pipeline")

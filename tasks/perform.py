@@ -6,27 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError, PipelineError
 from tasks.families import load_family
-from tasks.families.base import Film, Performance, VideoFamily, below_full_scale
+from tasks.families.base import HEADROOM, Film, Performance, VideoFamily, below_full_scale
 from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import Notes
+from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.intake.describe import View, read_take_file
 from tasks.intake.folder import TAKE_FILE
-from tasks.media.encode import check_output, replace_sound
+from tasks.keyboards.picture import keys_and_roll, named_keys, write_picture
+from tasks.keyboards.read import Asked, FoundKeyboard, KeyboardParams, KeyboardReading, find_in_film, read_keyboard_film
+from tasks.media.encode import SOUND_RATE, check_output, replace_sound
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError, shown
 from tasks.params import Section
 from tasks.registry import kind_module
 
+PIANO_PROGRAM = 0  # General MIDI: grand piano
+
 
 class PerformParams(Section):
-    """What a video may be."""
+    """What a video may be, and how the film of a real keyboard is read."""
 
-    family: str  # that performs when none is named
     media: MediaPolicy
-    min_change: int  # luma levels a pixel must change by for a picture of a keyboard to count as new
+    min_change: int  # luma levels a pixel must change by for a picture of a drawn keyboard to count as new
+    keyboard: KeyboardParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +155,98 @@ def perform_video(
     )
 
 
+def perform_keyboard(
+    video: Path,
+    out: Path,
+    *,
+    params: PerformParams,
+    asked: Asked,
+    notes_out: Path,
+    picture_out: Path,
+    progress: Callable[[str], None],
+) -> tuple[Performed, KeyboardReading]:
+    """Write ``out``: the pictures of a real keyboard's film as they are, with a synthesizer's sound of what it plays.
+
+    Args:
+        video: a film in which the keys light up, or are pressed.
+        out: a ``.mp4``, ``.mov`` or ``.mkv``.
+        params: typed values of the ``perform`` section.
+        asked: what the user says about the film.
+        notes_out: a MIDI file that the notes are written to, before there is any sound.
+        picture_out: a PNG of the named keys and the notes.
+        progress: called with what begins, in a few words.
+
+    Raises:
+        KeyboardError: the keyboard is not found, or cannot be read.
+        MediaError: the video cannot be used, or ``out`` cannot be written.
+        ToolError: ffmpeg or the synthesizer is missing, or did not do what was requested; the notes are written.
+    """
+    check_output(video, out)
+    reading = read_keyboard_film(video, policy=params.media, params=params.keyboard, asked=asked, progress=progress)
+    _write_midi(notes_out, reading.notes, title=video.name)
+    write_picture(picture_out, keys_and_roll(reading.found, reading.notes, reading.duration_s))
+    progress(f"playing {len(reading.notes)} notes")
+    with Synthesizer(
+        find_soundfont(), sha256=SOUNDFONT_SHA256, sample_rate=SOUND_RATE, gain=params.keyboard.gain
+    ) as synthesizer:
+        loud = synthesizer.render(
+            reading.notes, None, program=PIANO_PROGRAM, duration_s=reading.duration_s, may_be_loud=True
+        )
+    audio, gain_db = fitted_to_full_scale(loud)
+    progress("writing the sound under the video")
+    replace_sound(video, audio, SOUND_RATE, out)
+    performed = Performed(
+        system="keyboard",
+        n_decoded=reading.n_pictures,
+        n_pictures=reading.n_pictures,
+        duration_s=reading.duration_s,
+        sample_rate=SOUND_RATE,
+        notes=reading.notes,
+        gain_db=gain_db,
+    )
+    return performed, reading
+
+
+def preview_keyboard(
+    video: Path, picture_out: Path, *, params: PerformParams, asked: Asked, progress: Callable[[str], None]
+) -> FoundKeyboard:
+    """Write a PNG of a film's keyboard with the names of its keys, and read no notes.
+
+    Raises:
+        KeyboardError: the keyboard is not found.
+        MediaError: the video cannot be used, or the picture cannot be written.
+        ToolError: ffmpeg is missing, or did not do what was requested.
+    """
+    facts = probe(video, policy=params.media)
+    found = find_in_film(video, facts, policy=params.media, params=params.keyboard, asked=asked, progress=progress)
+    write_picture(picture_out, named_keys(found))
+    return found
+
+
+def asked_of(video: Path, region: Region, *, lowest: int | None, lead_s: float | None) -> Asked:
+    """Return what is known of a keyboard's film.
+
+    Raises:
+        MediaError: ``OTHER_INSTRUMENT``, the film's take.yaml says that it shows no piano.
+    """
+    if region.instrument not in ("none", "piano"):
+        raise MediaError(
+            f"{shown(video)}: shows {region.instrument}, expected a piano: choose a family that was trained on it by "
+            "--family",
+            kind="OTHER_INSTRUMENT",
+        )
+    return Asked(crop=region.crop, corners=region.corners, lowest=lowest, lead_s=lead_s)
+
+
+def fitted_to_full_scale(audio: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Return sound whose peak is just below full scale, and the gain in dB; silence as it is."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not peak > 0.0:
+        return audio, 0.0
+    gain = HEADROOM / peak
+    return (audio * np.float32(gain)).astype(np.float32), round(20 * float(np.log10(gain)), 3)
+
+
 def check_crop(video: Path, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> None:
     """Refuse a crop that does not lie within a picture of ``size``, width and height in pixels.
 
@@ -191,7 +289,11 @@ def _write_notes(path: Path, performance: Performance) -> None:
         raise PipelineError(
             f"{performance.system} predicts sound only and detects no notes: there is nothing to write to {path}"
         )
+    _write_midi(path, performance.notes, title=performance.take)
+
+
+def _write_midi(path: Path, notes: Notes, *, title: str) -> None:
     try:
-        write_midi(path, performance.notes, title=performance.take)
+        write_midi(path, notes, title=title)
     except OSError as error:
         raise PipelineError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,11 +1,14 @@
 """What is done by hand with single recordings, in a project or out of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table, section_of
+
+if TYPE_CHECKING:
+    from tasks.perform import PerformParams, Region
 
 
 @app.command()
@@ -48,10 +51,14 @@ def notes(
 def perform(
     video: Annotated[
         Path,
-        typer.Argument(help="Any video; a family that learned from scores wants the keyboard as render draws it."),
+        typer.Argument(help="A film of a piano's keys, lit or played; or, with --family, what that family reads."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")],
-    family: Annotated[str | None, typer.Option(help="The family, once trained; perform.family when left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="A trained family instead of the keyboard's reader and a synthesizer.")
+    ] = None,
     crop: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Use this part of the picture only; as in take.yaml.")
     ] = None,
@@ -59,27 +66,43 @@ def perform(
         str | None,
         typer.Option(metavar="X,Y,...", help="Four corners of the instrument, far left first, clockwise; as there."),
     ] = None,
+    lowest: Annotated[
+        str | None, typer.Option(metavar="D4", help="The lowest key in view, where not all 88 are.")
+    ] = None,
+    lead: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="Seconds from a key half way down to its sound; by default that of params.yaml."
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="KEYS.png", help="Draw the keys with their names, and stop.")
+    ] = None,
     notes_out: Annotated[
-        Path | None, typer.Option("--notes", metavar="OUT.mid", help="Write the detected notes.")
+        Path | None,
+        typer.Option("--notes", metavar="OUT.mid", help="Write the notes here; those of a keyboard beside OUT if not."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a silent video its sound. The take.yaml beside a camera's file says where to look; options come first."""
+    """Give a silent video its sound. The take.yaml beside a camera's file says where to look; options come first.
+
+    Beside OUT its notes are written as OUT.mid, and a picture of the keys and what they play as OUT.png.
+    """
     from dataclasses import replace
 
-    from rich.console import Console
-
-    from flows.run import Settings
     from tasks.chunk import ChunkParams
-    from tasks.perform import PerformParams, perform_video, region_of
-    from tasks.promote import serving
+    from tasks.perform import PerformParams, region_of
 
     if crop is not None and corners is not None:
         raise typer.BadParameter(
             "both are given, expected one: corners hold for all of the picture", param_hint="--crop"
         )
+    if out is None and preview is None:
+        raise typer.BadParameter("is missing: name the video that is written, as -o OUT.mp4", param_hint="--out")
+    only_keyboards = {"--preview": preview, "--lowest": lowest, "--lead": lead}
+    if family is not None and (given := [name for name, value in only_keyboards.items() if value is not None]):
+        raise typer.BadParameter("is for the keyboard's own reader, not for a family", param_hint=given[0])
     params = section_of("perform", PerformParams)
-    family = family or params.family
     region = region_of(video, margins=section_of("chunk", ChunkParams).camera_margins)
     if crop is not None:
         x, y, width, height = _numbers(crop, 4, "--crop")
@@ -89,6 +112,86 @@ def perform(
     if corners is not None:
         at = _numbers(corners, 8, "--corners")
         region = replace(region, crop=None, corners=tuple(zip(at[::2], at[1::2], strict=True)))
+    if family is None:
+        _perform_keyboard(video, out, params, region, lowest, lead, preview, notes_out, as_json=as_json)
+    elif out is not None:
+        _perform_family(video, out, family, params, region, notes_out, as_json=as_json)
+
+
+def _perform_keyboard(
+    video: Path,
+    out: Path | None,
+    params: "PerformParams",
+    region: "Region",
+    lowest: str | None,
+    lead_s: float | None,
+    preview: Path | None,
+    notes_out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from tasks.keyboards.layout import pitch_named
+    from tasks.perform import asked_of, perform_keyboard, preview_keyboard
+
+    try:
+        pitch = None if lowest is None else pitch_named(lowest)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--lowest") from None
+    asked = asked_of(video, region, lowest=pitch, lead_s=lead_s)
+    with Console(stderr=True).status("reading the video") as status:
+        if preview is not None:
+            found = preview_keyboard(video, preview, params=params, asked=asked, progress=status.update)
+        elif out is not None:
+            midi, picture = notes_out or out.with_suffix(".mid"), out.with_suffix(".png")
+            done, reading = perform_keyboard(
+                video,
+                out,
+                params=params,
+                asked=asked,
+                notes_out=midi,
+                picture_out=picture,
+                progress=status.update,
+            )
+            found = reading.found
+    corners = found.place.corners.round(1).tolist()
+    facts = {"keys": str(found.place.keys), "lowest": found.place.keys.lowest, "corners": corners}
+    if preview is not None:
+        if as_json:
+            print_json({"picture": str(preview), **facts, "remarks": list(found.remarks)})
+            return
+        typer.echo(f"wrote {preview}: keyboard: {found.place.keys}, {found.place.white_px:.0f} px a key")
+        for words in found.remarks:
+            typer.echo(words)
+        return
+    if as_json:
+        written = {"video": str(out), "notes": str(midi), "picture": str(picture), "mode": reading.mode, **facts}
+        written |= {"duration_s": done.duration_s, "n_notes": len(reading.notes), "gain_db": done.gain_db}
+        print_json({**written, "hidden_s": list(reading.hidden_s), "remarks": list(reading.remarks)})
+        return
+    typer.echo(str(reading))
+    for words in reading.remarks:
+        typer.echo(words)
+    typer.echo(f"wrote {out}: {done.duration_s:.1f} s; notes in {midi}, keys and notes in {picture}")
+
+
+def _perform_family(
+    video: Path,
+    out: Path,
+    family: str,
+    params: "PerformParams",
+    region: "Region",
+    notes_out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from flows.run import Settings
+    from tasks.perform import perform_video
+    from tasks.promote import serving
+
     with Console(stderr=True).status("reading the video") as status:
         done = perform_video(
             video,

@@ -41,6 +41,7 @@ SOUND_MUXERS = MUXERS | {
     ".mp3": "mp3",
     ".aac": "adts",
 }
+_PROBED_BYTES = 200_000_000
 SOUND_RATE = 48_000  # Hz, of every AAC stream: AAC has no 4 kHz, and every player takes 48
 
 
@@ -167,12 +168,15 @@ def encode_camera(
     audio_codec: Literal["aac", "pcm"] | None = None,
     audio_start_s: float = 0.0,
     crf: int = 22,
+    in_colour: bool = False,
+    bit_rate: int | None = None,
 ) -> None:
-    """Write what a camera records: grey pictures, each at its own time, with or without sound; same bytes every run.
+    """Write what a camera records: pictures, each at its own time, with or without sound; same bytes every run.
 
     Args:
         path: a ``.mp4``, ``.mov`` or ``.mkv``; it appears when whole.
-        pictures: (height, width) each, even sides, all of one size.
+        pictures: (height, width) each, even sides, all of one size; with ``in_colour`` the planes of I420, one below
+            the other, (height * 3 / 2, width).
         time_s: when each picture is shown, growing; the first is the file's time zero or later.
         time_base: seconds a tick of the file's own clock; times are rounded to it.
         audio: (n,) mono in [-1, 1].
@@ -180,6 +184,8 @@ def encode_camera(
         audio_codec: needed with ``audio``; PCM goes into ``.mov`` and ``.mkv``.
         audio_start_s: when its first sample sounds, not negative.
         crf: x264's constant rate factor; a higher one is cheaper and worse.
+        in_colour: the pictures are grey without it.
+        bit_rate: bits a second of the pictures, in place of ``crf``.
 
     Raises:
         ToolError: ffmpeg is not installed, or the file is not what was requested.
@@ -187,13 +193,14 @@ def encode_camera(
     ticks = [round(moment / time_base) for moment in time_s]
     if not ticks or ticks[0] < 0 or any(b <= a for a, b in itertools.pairwise(ticks)):
         raise ValueError("the times of the pictures do not grow by a tick each")
-    source = ffmpeg.input("pipe:", format="matroska", protocol_whitelist="pipe")
+    # By default ffmpeg probes two large pictures, too few to know a rate: the last one would have no length.
+    source = ffmpeg.input("pipe:", format="matroska", protocol_whitelist="pipe", probesize=_PROBED_BYTES)
     with _sound_file(audio, sample_rate, start_s=audio_start_s) as sound, beside(path) as part:
         streams = [source.video, *([sound.audio] if sound is not None else [])]
         options: dict[str, Any] = {
             "vcodec": "libx264",
             "preset": "superfast",
-            "crf": crf,
+            **({"crf": crf} if bit_rate is None else {"video_bitrate": bit_rate}),
             "bf": 0,
             "pix_fmt": "yuv420p",
             "vsync": "passthrough",
@@ -209,7 +216,7 @@ def encode_camera(
                 raise ValueError(f"audio_codec is {audio_codec}, expected aac or pcm")
             options |= {"acodec": codec, "ar": sample_rate or SOUND_RATE}
         command = compile_output(streams, part, **options)
-        n_written = _feed(command, _matroska(pictures, ticks, time_base), path)
+        n_written = _feed(command, _matroska(pictures, ticks, time_base, in_colour=in_colour), path)
         if n_written != len(ticks):
             raise ValueError(f"{n_written} pictures and {len(ticks)} times, expected as many")
         facts = probe(part, policy=NO_LIMITS)
@@ -452,16 +459,18 @@ def _yuv(pictures: Iterable[NDArray[np.uint8]], height: int, width: int) -> Iter
         yield yuv.data
 
 
-def _matroska(pictures: Iterable[NDArray[np.uint8]], ticks: Sequence[int], time_base: Fraction) -> Iterator[bytes]:
-    """Give grey pictures the time that each is shown."""
+def _matroska(
+    pictures: Iterable[NDArray[np.uint8]], ticks: Sequence[int], time_base: Fraction, *, in_colour: bool
+) -> Iterator[bytes]:
+    """Give pictures the time that each is shown."""
     head, step = b"", 1
     for number, picture in enumerate(pictures):
         if number == len(ticks):
             raise ValueError(f"more than {number} pictures, expected as many as times")
         if not number:
-            height, width = picture.shape
-            head = matroska_head(width, height)
+            rows, width = picture.shape
+            head = matroska_head(width, rows * 2 // 3 if in_colour else rows)
         # The last one stays as long as the one before it: without, readers would leave it out.
         step = ticks[number + 1] - ticks[number] if number + 1 < len(ticks) else step
-        yield head + matroska_picture(picture, ticks[number] * time_base, step * time_base)
+        yield head + matroska_picture(picture, ticks[number] * time_base, step * time_base, in_colour=in_colour)
         head = b""

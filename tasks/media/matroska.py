@@ -31,12 +31,16 @@ def matroska_head(width: int, height: int) -> bytes:
     )
 
 
-def matroska_picture(picture: NDArray[np.uint8], time_s: Fraction, duration_s: Fraction) -> bytes:
+def matroska_picture(
+    picture: NDArray[np.uint8], time_s: Fraction, duration_s: Fraction, *, in_colour: bool = False
+) -> bytes:
     """Return a picture to be shown at ``time_s`` for ``duration_s``, both rounded to a microsecond.
 
-    Its luma (height, width), both even, is coded as it is; 128 is no colour.
+    Its luma (height, width), both even, is coded as it is; 128 is no colour. With ``in_colour`` it holds all three
+    planes of I420, one below the other, (height * 3 / 2, width).
     """
-    block = b"\x81\x00\x00\x00" + np.ascontiguousarray(picture).tobytes() + b"\x80" * (picture.size // 2)
+    colour = b"" if in_colour else b"\x80" * (picture.size // 2)
+    block = b"\x81\x00\x00\x00" + np.ascontiguousarray(picture).tobytes() + colour
     group = _element(0xA1, block) + _number(0x9B, _ticks(duration_s))
     return _element(0x1F43B675, _number(0xE7, _ticks(time_s)) + _element(0xA0, group))
 

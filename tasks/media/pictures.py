@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import ffmpeg
 import numpy as np
@@ -31,7 +31,10 @@ MOST_LEFT_OUT = 0.5  # of a film's pictures: with more whose times do not grow i
 SAME_RATE = 0.02  # by which rates differ that are one: headers round, and estimate
 SAME_TIME_S = 2e-3  # by which a packet's time and its picture's may differ: containers round to a millisecond
 LUMA_FORMATS = "yuv420p|yuvj420p|yuv422p|yuvj422p|yuv444p|yuvj444p|gray"
+# By default the output's clock ticks at the declared rate: pictures that come closer than a tick would be an error.
+_EACH_AT_ITS_TIME = {"vsync": "passthrough", "enc_time_base:v": "1/1000000"}
 SHOWN_FRAME = re.compile(rb"\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts: *(\S+) ")
+UNORDERED = re.compile(rb"[^\n]*non monoton[^\n]*\n?")  # no damage: pictures out of order are told by their times
 SHOWN_TIME_BASE = re.compile(rb"config in time_base: (\d+)/(\d+)")
 
 
@@ -65,7 +68,8 @@ def read_film(
 ) -> DecodedFilm:
     """Decode a video to small grey pictures at their own times; a variable rate stays variable.
 
-    The picture is the Y plane as coded (a conversion to grey stretches 16-235 to 0-255), averaged by area.
+    The picture is the Y plane as coded (a conversion to grey stretches 16-235 to 0-255), averaged by area. One whose
+    time is not after those before is left out.
 
     Args:
         path: the video.
@@ -89,7 +93,7 @@ def read_film(
     if crop is not None:
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
-    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", copyts=None, **_EACH_AT_ITS_TIME)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
     command = compiled(output)
 
@@ -112,7 +116,7 @@ def read_film(
                 )
         process.wait()
         log.seek(0)
-        logged = log.read()
+        logged = UNORDERED.sub(b"", log.read())
     if process.returncode or LOGGED_ERROR.search(logged):
         kind = "TRUNCATED" if b"partial file" in logged else "DAMAGED_STREAM"
         raise MediaError(f"{shown(path)}: {_undecoded(logged)}", kind=kind)
@@ -122,16 +126,12 @@ def read_film(
     # VP8 has packets that show nothing; elsewhere each packet is a picture.
     if n_decoded == 0 or (n_decoded < packets.n_shown and stream.codec != "vp8"):
         raise MediaError(f"{shown(path)}: {n_decoded} pictures decoded, expected {packets.n_shown}", kind="TRUNCATED")
-    if (np.diff(time_s) <= 0).any():
-        at = int(np.flatnonzero(np.diff(time_s) <= 0)[0])
-        raise MediaError(
-            f"{shown(path)}: picture {at + 1} comes at {time_s[at + 1]:.6f} s, not after {time_s[at]:.6f} s",
-            kind="BAD_TIMESTAMPS",
-        )
+    is_later = time_s > np.r_[-np.inf, np.maximum.accumulate(time_s)[:-1]]
+    in_order = [number for number, at in enumerate(kept_at) if is_later[at]]
     end_s = max(packets.end_s, float(time_s[-1] + 1 / stream.frame_rate))
     return DecodedFilm(
-        pictures=np.stack(kept),
-        time_s=time_s[kept_at],
+        pictures=np.stack([kept[number] for number in in_order]),
+        time_s=time_s[[kept_at[number] for number in in_order]],
         duration_s=end_s,
         frame_rate=stream.frame_rate,
         n_decoded=n_decoded,
@@ -170,8 +170,12 @@ class FilmCheck:
 
 @dataclass
 class _Tally:
-    """What has come of a film: how many pictures were given and left out, and the time of the last one given."""
+    """What has come of a film: how many pictures were given and left out, and the time of the last one given.
 
+    With ``loses_unordered`` a picture that is not after the one before is left out, however strict all else is.
+    """
+
+    loses_unordered: bool = False
     n_given: int = 0
     n_left_out: int = 0
     last_s: float = -np.inf
@@ -187,6 +191,7 @@ def iter_pictures(
     lenient: bool = False,
     facts: MediaFacts | None = None,
     stream: int | None = None,
+    loses_unordered: bool = False,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Decode a video to small grey pictures, some at a time; memory does not grow with its length.
 
@@ -199,6 +204,7 @@ def iter_pictures(
         lenient: give what decodes of a truncated or damaged file, without pictures whose times do not grow.
         facts: what `tasks.media.probe.probe` found in the file, if it was called with this policy.
         stream: which of the file's; None takes the one of its facts.
+        loses_unordered: leave pictures out whose times do not grow, however strict all else is.
 
     Yields:
         (n, height, width) luma as coded, and (n,) their own time stamps in s from the file's time zero.
@@ -208,7 +214,29 @@ def iter_pictures(
         ToolError: ffmpeg is not installed or did not do what was requested.
     """
     facts = (facts or probe(path, policy=policy)).with_video(path, stream)
-    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=_Tally())
+    tally = _Tally(loses_unordered=loses_unordered)
+    yield from _decoded(path, facts, (width, height), policy, crop=crop, lenient=lenient, tally=tally)
+
+
+def iter_colours(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    policy: MediaPolicy,
+    crop: tuple[int, int, int, int] | None = None,
+    facts: MediaFacts | None = None,
+    every: int = 1,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Decode a video to small coloured pictures, some at a time; memory does not grow with its length.
+
+    A picture without a time, or not after the one before, is left out: a doubled time stamp costs a picture. With
+    ``every`` n each n-th is given. The rest is as in `iter_pictures`, but (n, 3, height, width): luma, two of chroma.
+    """
+    facts, tally = facts or probe(path, policy=policy), _Tally(loses_unordered=True)
+    yield from _decoded(
+        path, facts, (width, height), policy, crop=crop, lenient=False, tally=tally, n_planes=3, every=every
+    )
 
 
 def _decoded(
@@ -220,23 +248,30 @@ def _decoded(
     crop: tuple[int, int, int, int] | None,
     lenient: bool,
     tally: _Tally,
+    n_planes: Literal[1, 3] = 1,
+    every: int = 1,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Decode as `iter_pictures`, and count."""
+    """Decode as `iter_pictures`, or with three planes as `iter_colours`, and count."""
     stream = facts.video
     if stream is None:
         raise MediaError(f"{shown(path)}: holds no video stream", kind="NO_VIDEO")
     width, height = size
     chain = ffmpeg.input(token(path), max_pixels=policy.max_pixels, **SAFE_INPUT)[str(stream.index)]
-    chain = chain.filter("format", pix_fmts=LUMA_FORMATS).filter("extractplanes", "y")
+    chain = chain.filter("format", pix_fmts=LUMA_FORMATS)
+    if n_planes == 1:
+        chain = chain.filter("extractplanes", "y")
+    if every > 1:
+        chain = chain.filter("select", f"not(mod(n,{every}))")
     if crop is not None:
         chain = chain.filter("crop", crop[2], crop[3], crop[0], crop[1])
     chain = chain.filter("scale", width, height, flags="area").filter("showinfo", checksum=0)
-    output = chain.output("pipe:", format="rawvideo", pix_fmt="gray", vsync="passthrough", copyts=None)
+    pix_fmt = "gray" if n_planes == 1 else "yuv444p"
+    output = chain.output("pipe:", format="rawvideo", pix_fmt=pix_fmt, copyts=None, **_EACH_AT_ITS_TIME)
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
     with running(compiled(output), timeout_s=patience_s(policy)) as (process, log):
         stamps = _Stamps(log, time_zero_s=facts.start_s)
         waiting: list[NDArray[np.uint8]] = []
-        for picture in _pictures(process.stdout, width, height):
+        for picture in _pictures(process.stdout, width, height, n_planes):
             waiting.append(picture)
             if len(waiting) == PICTURES_AT_A_TIME:
                 time_s = stamps.take(len(waiting))
@@ -247,7 +282,7 @@ def _decoded(
                 waiting = waiting[n_now:]
         process.wait()
         time_s = stamps.take(len(waiting))
-        logged = stamps.rest()
+        logged = UNORDERED.sub(b"", stamps.rest())
     if len(time_s) != len(waiting):
         raise ToolError(f"ffmpeg gave more pictures of {shown(path)} than time stamps")
     kept = _check_times(time_s, tally, path, policy, lenient=lenient)
@@ -434,7 +469,7 @@ def _check_times(
             kept[number] = True
             tally.n_given += 1
             tally.last_s = moment_s
-        elif lenient:
+        elif lenient or tally.loses_unordered:
             tally.n_left_out += 1
         else:
             found = "has no time stamp" if np.isnan(moment_s) else f"comes at {moment_s:.6f} s"
@@ -455,9 +490,10 @@ def _frame_times(logged: bytes, path: Path) -> NDArray[np.float64]:
     return np.array([int(stamp) * numerator / denominator for stamp in stamps], np.float64)
 
 
-def _pictures(pipe: IO[bytes] | None, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
-    """Cut a stream of bytes into pictures."""
-    size = width * height
+def _pictures(pipe: IO[bytes] | None, width: int, height: int, n_planes: int = 1) -> Iterator[NDArray[np.uint8]]:
+    """Cut a stream of bytes into pictures (height, width), or (planes, height, width) where there are several."""
+    size = n_planes * width * height
+    shape = (height, width) if n_planes == 1 else (n_planes, height, width)
     stream = opened(pipe)
     while len(data := stream.read(size)) == size:
-        yield np.frombuffer(data, np.uint8).reshape(height, width)
+        yield np.frombuffer(data, np.uint8).reshape(shape)

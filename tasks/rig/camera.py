@@ -25,6 +25,7 @@ class Camera:
         distortion: k1 and k2 of Brown's model on normalised coordinates; negative k1 bends lines outwards.
         width: pixels.
         height: pixels.
+        roll_deg: that it is turned by about its view, clockwise; what it shows turns the other way.
     """
 
     position_cm: tuple[float, float, float]
@@ -33,6 +34,7 @@ class Camera:
     distortion: tuple[float, float]
     width: int
     height: int
+    roll_deg: float = 0.0
 
     @cached_property
     def axes(self) -> NDArray[np.float64]:
@@ -42,7 +44,11 @@ class Camera:
         up = np.array([0.0, 1.0, 0.0]) if abs(forward[2]) > _UPWARDS else np.array([0.0, 0.0, 1.0])
         right = np.cross(forward, up)
         right = right / np.linalg.norm(right)
-        return np.stack([right, np.cross(forward, right), forward])
+        down = np.cross(forward, right)
+        if self.roll_deg:
+            cosine, sine = np.cos(np.deg2rad(self.roll_deg)), np.sin(np.deg2rad(self.roll_deg))
+            right, down = cosine * right + sine * down, cosine * down - sine * right
+        return np.stack([right, down, forward])
 
     def project(self, points_cm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the pixels (..., 2) of points (..., 3).
@@ -89,6 +95,7 @@ class Camera:
             distortion=self.distortion,
             width=self.width * factor,
             height=self.height * factor,
+            roll_deg=self.roll_deg,
         )
 
     def grid(self) -> NDArray[np.float64]:

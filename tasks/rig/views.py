@@ -11,11 +11,12 @@ from tasks.instruments.marimba import Mallet, bars_of, plan_mallets, ringing
 from tasks.instruments.notes import Notes
 from tasks.rig.film import Filmed, Part, exposure_moments
 from tasks.rig.marimba import marimba_layers, swinging_parts
-from tasks.rig.piano import dipping_parts, dips, keyboard_layers
+from tasks.rig.piano import PianoLook, dipping_parts, dips, keyboard_layers
 from tasks.rig.rigs import CameraDevice, Instrument, Rig, instrument_corners
 from tasks.rig.scene import compose, cover_of, whole
 
 _REACH_CM: dict[Instrument, float] = {"marimba-18": 16.0, "piano": 2.0}  # height that a camera's crop shows
+_TRAVEL_S = 0.03  # of every key, from its first movement to the onset
 
 
 def filmed(rig: Rig, camera: CameraDevice, number: int, notes: Notes, time_s: NDArray[np.float64]) -> Filmed:
@@ -41,10 +42,11 @@ def filmed(rig: Rig, camera: CameraDevice, number: int, notes: Notes, time_s: ND
         mallets = plan_mallets(notes, bars)
     else:
         keys = sorted({int(pitch) - LOWEST_PITCH for pitch in notes.pitch})
-        still = compose(view, keyboard_layers(rig.seed), light, whole(view))
+        look = PianoLook(seed=rig.seed)
+        still = compose(view, keyboard_layers(look), light, whole(view))
         ground = np.zeros_like(still)
-        parts = dipping_parts(view, still, light, keys, rig.seed)
-        amounts = dips(notes, keys, moments_s.ravel())
+        parts = dipping_parts(view, still, light, keys, look)
+        amounts = dips(notes, keys, moments_s.ravel(), travel_s=np.full(len(notes), _TRAVEL_S))
     return Filmed(
         view,
         light,

@@ -254,7 +254,6 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
     for family, values in params["train"].items():
         load_family(family).params_class.parse(values, f"train.{family}")
     assert families_of(params) == params["families"]
-    assert params["perform"]["family"] in params["families"]
     for family, ranges in params["search"]["ranges"].items():
         assert set(ranges) <= set(params["train"][family])
 
@@ -368,12 +367,24 @@ def test_perform_needs_a_trained_family(audiate, tmp_path, family, reason):
         ("--crop", "a,b,c,d", "expected 4 numbers"),
         ("--corners", "1,2,3,4,5,6,7,nan", "expected 8 numbers with commas between them"),
         ("--corners=0,0,9,0,9,9,0,9 --crop", "0,0,9,9", "both are given, expected one"),
+        ("--lowest", "H4", "'H4' is no key of a piano, expected one from A0 to C8"),
+        ("--family piano_roll --lead", "0.1", "is for the keyboard's own reader, not for a family"),
     ],
 )
 def test_where_perform_looks_is_told_in_numbers(audiate, option, value, reason):
     code, _, error = audiate("perform", "any.mp4", "-o", "heard.mp4", *option.split(), value)
     assert code == 2
     assert reason in " ".join(error.replace("│", " ").split())
+
+
+def test_perform_says_that_no_keyboard_is_in_a_film_and_what_to_do(audiate, tmp_path):
+    encode_film(tmp_path / "any.mp4", np.zeros((5, 48, 64), np.uint8), frame_rate=Fraction(25))
+    code, out, error = audiate("perform", "any.mp4", "-o", "heard.mp4")
+    assert (code, out) == (1, "")
+    assert "no keyboard was found" in error.splitlines()[-1]
+    assert "--corners" in error.splitlines()[-1]
+    assert [path.name for path in tmp_path.glob("heard*")] == []
+    assert audiate("perform", "any.mp4")[0] == 2
 
 
 @pytest.mark.parametrize("family", ["bitmap_mlp", "bitmap_stft"])

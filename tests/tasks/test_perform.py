@@ -9,14 +9,16 @@ import torch
 from tasks.errors import DamagedData
 from tasks.families.networks import save_network
 from tasks.instruments.keyboard import draw_keyboard
+from tasks.keyboards.read import KeyboardParams
 from tasks.media.encode import encode_film
 from tasks.media.pictures import read_film
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
 from tasks.perform import PerformParams, perform_video
 
+KEYBOARD = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.03, velocity=80, gain=0.5)
 PARAMS = PerformParams(
-    family="piano_roll",
+    keyboard=KEYBOARD,
     media=MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9),
     min_change=24,
 )

@@ -85,7 +85,9 @@ def camera_film(
     pictures: list[NDArray[np.uint8]] = []
     times: list[NDArray[np.float64]] = []
     n_pictures, max_pictures = 0, policy.max_bytes // (width * height)
-    for some, time_s in iter_pictures(video, width=read[0], height=read[1], policy=policy, crop=crop):
+    for some, time_s in iter_pictures(
+        video, width=read[0], height=read[1], policy=policy, crop=crop, loses_unordered=True
+    ):
         pictures.append(some if rectify is None else rectify(some))
         times.append(time_s)
         n_pictures += len(some)

@@ -23,6 +23,7 @@ from tasks.families.piano_roll import (
 )
 from tasks.instruments.keyboard import draw_keyboard, film_frames, key_states
 from tasks.instruments.notes import sorted_notes
+from tasks.keyboards.read import KeyboardParams
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy
 from tasks.perform import PerformParams, perform_video
@@ -49,6 +50,7 @@ PARAMS = PianoRollParams(
 SHORT = PARAMS.model_copy(
     update={"n_steps": 4, "steps_per_epoch": 2, "batch_size": 4, "n_pictures": 64, "n_validation_pictures": 32}
 )
+KEYBOARD = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.03, velocity=80, gain=0.5)
 
 
 def fit(music, out, resume, params=SHORT):
@@ -226,7 +228,7 @@ def test_unseen_music_is_read_off_a_video_of_its_film(rate, much_music, learned,
         tmp_path / "heard.mp4",
         family="piano_roll",
         trained=learned,
-        params=PerformParams(family="piano_roll", media=media, min_change=24),
+        params=PerformParams(media=media, min_change=24, keyboard=KEYBOARD),
         accelerator="cpu",
         progress=lambda what: None,
     )

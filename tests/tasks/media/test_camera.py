@@ -140,3 +140,10 @@ def test_a_recording_in_another_container_is_known_by_its_streams(tmp_path):
         subprocess.run(command, check=True, timeout=60)
         assert stream_digest(tmp_path / name, policy=POLICY) == stream_digest(tmp_path / "a.mp4", policy=POLICY)
     assert stream_digest(tmp_path / "other.mp4", policy=POLICY) != stream_digest(tmp_path / "a.mp4", policy=POLICY)
+
+
+def test_pictures_closer_than_the_average_rate_says_are_no_damage(tmp_path):
+    time_s = [Fraction(number, 30) for number in range(40)] + [Fraction(number, 10) for number in range(14, 40)]
+    encode_camera(tmp_path / "a.mp4", numbered(len(time_s)), time_s=time_s, time_base=Fraction(1, 90_000))
+    _, found_s = read(tmp_path / "a.mp4")
+    np.testing.assert_allclose(found_s, np.array(time_s, float), atol=1e-5)

@@ -12,7 +12,7 @@ from tasks.intake.describe import StreamsNamed, TakeFileError, parse_take_file
 from tasks.intake.devices import CaptureParams, examine_device
 from tasks.intake.layouts import ensemble_file
 from tasks.media.formats import RECORDING_SUFFIXES, begins_as_media
-from tasks.media.pictures import check_film, iter_pictures
+from tasks.media.pictures import check_film, iter_colours, iter_pictures
 from tasks.media.probe import NO_LIMITS, probe
 from tasks.media.process import MediaError, fault_of
 from tasks.media.sound import read_sound
@@ -134,6 +134,10 @@ def test_a_time_stamp_that_comes_twice_loses_one_picture_and_no_camera(tmp_path)
     time_s = np.concatenate([time_s for _, time_s in parts])
     assert sum(len(pictures) for pictures, _ in parts) == len(time_s) == 74
     np.testing.assert_allclose(time_s, np.delete(np.arange(75), 30) / 25, atol=1e-3)
+    parts = list(iter_colours(path, width=8, height=8, policy=NO_LIMITS))
+    assert sum(len(pictures) for pictures, _ in parts) == 74
+    assert parts[0][0].shape[1:] == (3, 8, 8)
+    np.testing.assert_allclose(np.concatenate([part for _, part in parts]), time_s)
 
 
 def test_a_film_whose_times_do_not_grow_is_refused_however_lenient(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Cameras: projection, its inverse, and what geometry says about both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,3 +88,12 @@ def test_the_vignette_takes_light_from_the_corners_alone():
     left = TOP.vignette(0.3)
     assert left[90, 160] == pytest.approx(1)
     assert left[0, 0] == pytest.approx(0.7)
+
+
+def test_a_camera_turned_clockwise_shows_the_room_turned_the_other_way():
+    level = Camera(position_cm=(0, 0, 100), target_cm=(0, 0, 0), focal=1.0, distortion=(0, 0), width=101, height=101)
+    turned = replace(level, roll_deg=90.0)
+    to_the_right, farther = np.array([20.0, 0.0, 0.0]), np.array([0.0, 20.0, 0.0])
+    np.testing.assert_allclose(level.project(to_the_right), [70.2, 50.0], atol=1e-9)
+    np.testing.assert_allclose(turned.project(to_the_right), level.project(farther), atol=1e-9)
+    np.testing.assert_allclose(turned.on_plane(turned.project(farther)), farther[:2], atol=1e-6)

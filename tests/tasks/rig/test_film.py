@@ -188,4 +188,6 @@ def test_a_mallet_that_moves_is_blurred_and_one_that_waits_is_not(draw_rig):
 def test_dips_are_whole_between_onset_and_offset_and_none_elsewhere():
     notes = sorted_notes(np.array([1.0]), np.array([2.0]), np.array([60]), np.array([90]))
     time_s = np.array([0.9, 0.969, 1.0, 1.5, 2.0, 2.061])
-    np.testing.assert_allclose(dips(notes, [39], time_s)[:, 0], [0, 0, 1, 1, 1, 0], atol=1e-9)
+    np.testing.assert_allclose(
+        dips(notes, [39], time_s, travel_s=np.array([0.03]))[:, 0], [0, 0, 1, 1, 1, 0], atol=1e-9
+    )

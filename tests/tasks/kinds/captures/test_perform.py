@@ -20,6 +20,7 @@ from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.describe import TakeFileError
+from tasks.keyboards.read import KeyboardParams
 from tasks.kinds.captures.perform import camera_film, trained_format
 from tasks.media.encode import encode_film
 from tasks.media.pictures import read_film
@@ -30,7 +31,8 @@ from tasks.params import Section
 from tasks.perform import PerformParams, Region, perform_video, region_of
 
 POLICY = MediaPolicy(max_pixels=1_000_000, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**9)
-PARAMS = PerformParams(family="piano_roll", media=POLICY, min_change=24)
+KEYBOARD = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.03, velocity=80, gain=0.5)
+PARAMS = PerformParams(media=POLICY, min_change=24, keyboard=KEYBOARD)
 FAMILY = "bitmap_mlp"
 RATE = Fraction(30000, 1001)
 TRAINED = BitmapMlpParams(

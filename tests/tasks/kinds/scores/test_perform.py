@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.instruments.keyboard import draw_keyboard, read_keyboard, read_pedal
+from tasks.keyboards.read import KeyboardParams
 from tasks.kinds.scores.perform import (
     MAX_DIFFERENCE,
     film_of_video,
@@ -21,8 +22,9 @@ from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
 from tasks.perform import PerformParams, Region
 
+KEYBOARD = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.03, velocity=80, gain=0.5)
 PARAMS = PerformParams(
-    family="piano_roll",
+    keyboard=KEYBOARD,
     media=MediaPolicy(max_pixels=10**7, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**8),
     min_change=24,
 )

@@ -1,0 +1,1 @@
+"""Real keyboards in films: where the keys lie, and what they play."""

@@ -1,0 +1,134 @@
+"""Films that the rig draws are read as what it played; evidence that is planted is read as it was planted."""
+
+import mir_eval
+import numpy as np
+import pytest
+
+from tasks.instruments.notes import Notes
+from tasks.keyboards.evidence import BAR_ROWS, PER_WHITE, Evidence
+from tasks.keyboards.layout import Keys
+from tasks.keyboards.pressed import pressed_notes
+from tasks.keyboards.read import Asked, KeyboardError, KeyboardParams, notes_of, read_keyboard_film
+from tasks.media.probe import MediaPolicy
+from tasks.rig.keyboard_films import film_of
+
+POLICY = MediaPolicy(max_pixels=10**7, max_duration_s=60.0, max_bytes=10**8, max_streams=16, max_file_bytes=10**8)
+PARAMS = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.025, velocity=80, gain=0.5)
+KEYS = Keys(lowest=21, highest=108, guessed=False)
+RATE = 30
+
+
+def onset_f1(reference: Notes, found: Notes) -> float:
+    def arranged(notes):
+        return np.stack([notes.onset_s, notes.offset_s], axis=1), mir_eval.util.midi_to_hz(notes.pitch.astype(float))
+
+    _, _, f1, _ = mir_eval.transcription.precision_recall_f1_overlap(
+        *arranged(reference), *arranged(found), onset_tolerance=0.05, offset_ratio=None
+    )
+    return float(f1)
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory):
+    return film_of("tutorial-repeated", 3, tmp_path_factory.mktemp("lit"), duration_s=5.0)
+
+
+def test_lit_keys_are_read_with_the_strokes_that_only_the_bars_show(repeated):
+    reading = read_keyboard_film(repeated.path, policy=POLICY, params=PARAMS)
+    assert (reading.mode, str(reading.keys)) == ("lit", "88 keys A0-C8")
+    assert np.abs(reading.place.corners - repeated.corners).max() < 0.2 * repeated.white_px
+    assert onset_f1(repeated.notes, reading.notes) >= 0.95
+    assert str(reading).endswith(f"lit keys; {len(reading.notes)} notes")
+
+
+def test_a_crop_gives_the_same_place_in_the_whole_picture(repeated):
+    asked = Asked(crop=(0, 300, 1280, 420))
+    reading = read_keyboard_film(repeated.path, policy=POLICY, params=PARAMS, asked=asked)
+    assert np.abs(reading.place.corners - repeated.corners).max() < 0.2 * repeated.white_px
+    assert onset_f1(repeated.notes, reading.notes) >= 0.95
+
+
+def test_pressed_keys_of_a_person_are_read(tmp_path):
+    film = film_of("overhead-640", 3, tmp_path, duration_s=5.0)
+    reading = read_keyboard_film(film.path, policy=POLICY, params=PARAMS)
+    assert reading.mode == "pressed"
+    assert onset_f1(film.notes, reading.notes) >= 0.6
+
+
+def test_hands_that_press_no_key_give_no_notes(tmp_path):
+    film = film_of("idle-under-hands", 3, tmp_path, duration_s=4.0)
+    assert len(read_keyboard_film(film.path, policy=POLICY, params=PARAMS).notes) == 0
+
+
+def test_a_film_without_a_keyboard_is_refused_with_the_score(tmp_path):
+    film = film_of("no-hands-alone", 3, tmp_path, duration_s=1.0)
+    with pytest.raises(
+        KeyboardError, match=r"no keyboard was found: the best match .* scores 0\.\d\d, expected"
+    ) as caught:
+        read_keyboard_film(film.path, policy=POLICY, params=PARAMS)
+    assert caught.value.kind == "NO_KEYBOARD"
+
+
+def test_keys_that_are_too_small_are_refused(repeated):
+    params = PARAMS.model_copy(update={"min_white_px": 30.0})
+    with pytest.raises(KeyboardError, match="the keys are too small: 24") as caught:
+        read_keyboard_film(repeated.path, policy=POLICY, params=params)
+    assert caught.value.kind == "KEYS_TOO_SMALL"
+
+
+def evidence_of(presses, *, shade=None):
+    """Return evidence of 6 s of 88 keys in which keys (row, first, last picture) go down."""
+    spans = KEYS.spans() * PER_WHITE
+    is_black = np.array([pitch % 12 in (1, 3, 6, 8, 10) for pitch in KEYS.pitches])
+    n_pictures, n_columns = 6 * RATE, KEYS.n_white * PER_WHITE
+    still = np.full(n_columns, 200.0)
+    for first, last in spans[is_black]:
+        still[round(first) : round(last)] = 30.0
+    profile = np.tile(still, (n_pictures, 1))
+    for key, begin, end in presses:
+        first, last = (round(edge) for edge in spans[key])
+        if is_black[key]:  # it moves to the right
+            profile[begin:end, first : first + 2] += 60.0
+            profile[begin:end, last : last + 2] -= 60.0
+        else:  # it is darker where no black key hides it
+            own = np.zeros(n_columns, bool)
+            own[first:last] = True
+            profile[begin:end, own & (still > 100)] -= 25.0
+    if shade is not None:
+        profile *= shade[:, None]
+    profile += np.random.default_rng(0).normal(0, 0.5, profile.shape)
+    colour = np.full((n_pictures, 88, 3), 128.0, np.float32)
+    return Evidence(
+        time_s=np.arange(n_pictures) / RATE,
+        colour=colour,
+        profile=profile.astype(np.float16),
+        bars=np.zeros((n_pictures, BAR_ROWS, 88), np.uint8),
+        hidden=np.zeros((n_pictures, 88), bool),
+        still_colour=colour[0],
+        still_profile=still.astype(np.float32),
+        spans=spans,
+        is_black=is_black,
+        moves=np.zeros(n_pictures, np.float32),
+    )
+
+
+def test_planted_presses_come_back_where_they_were_planted():
+    planted = [(39, 30, 50), (43, 40, 60), (46, 70, 90), (37, 100, 120), (39, 130, 140)]
+    mode, notes = notes_of(evidence_of(planted), KEYS, duration_s=6.0, lead_s=0.0, velocity=80)
+    assert mode == "pressed"
+    assert [pitch - 21 for pitch in notes.pitch.tolist()] == [key for key, *_ in planted]
+    np.testing.assert_allclose(notes.onset_s, [begin / RATE for _, begin, _ in planted], atol=1 / RATE)
+    np.testing.assert_allclose(notes.offset_s, [end / RATE for *_, end in planted], atol=1 / RATE)
+
+
+def test_a_lead_moves_onsets_alone():
+    evidence = evidence_of([(39, 30, 50), (43, 70, 90)])
+    _, early = notes_of(evidence, KEYS, duration_s=6.0, lead_s=0.0, velocity=80)
+    _, late = notes_of(evidence, KEYS, duration_s=6.0, lead_s=0.1, velocity=80)
+    np.testing.assert_allclose(late.onset_s - early.onset_s, 0.1)
+    np.testing.assert_array_equal(late.offset_s, early.offset_s)
+
+
+def test_a_light_that_fades_over_all_keys_presses_none():
+    shade = 1 - 0.15 * np.sin(np.linspace(0, 6 * np.pi, 6 * RATE)) ** 2
+    assert pressed_notes(evidence_of([], shade=shade)) == []
