@@ -38,7 +38,7 @@ def read(film: Path) -> dict[str, object]:
     from tasks.params import read_params, section_values
     from tasks.perform import PerformParams
 
-    params = PerformParams.parse(section_values(read_params(), "perform"))
+    params = PerformParams.parse(section_values(read_params(), "perform"), "perform")
     start_s, started = cpu_s(), time.perf_counter()
     found: dict[str, object] = {}
     try:

@@ -1,6 +1,9 @@
 """Hands in a camera's picture: fingers, backs of hands and forearms, their shading and their shadow, in colour."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -89,7 +92,7 @@ class HandFigure:
             if self._skin.has_nails:
                 tip, joint = points[joints][:2]
                 nail = tip + 0.15 * (joint - tip)
-                _dot(light, nail, _NAIL_CM / _TIP_CM * radii[3 * finger], 255)
+                _dot(light, nail.tolist(), _NAIL_CM / _TIP_CM * radii[3 * finger], 255)
         palm = np.concatenate([points[[2, 5, 8, 11, 14]], points[15:16]])
         wide = radii[[2, 5, 8, 11, 14, 15]]
         middle = palm.mean(axis=0)
@@ -164,25 +167,28 @@ def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
     return fixed
 
 
-def _dot(layer: NDArray[np.uint8], centre: NDArray[np.float64], radius: float, value: int) -> None:
-    x, y = _fixed(centre).tolist()
-    cv2.circle(layer, (x, y), max(1, round(radius * 2**_SUBPIXELS)), value, -1, cv2.LINE_AA, _SUBPIXELS)
+def _dot(layer: NDArray[np.uint8], centre: Sequence[float], radius: float, value: int) -> None:
+    scale = 2**_SUBPIXELS
+    place = (round(centre[0] * scale), round(centre[1] * scale))
+    cv2.circle(layer, place, max(1, round(radius * scale)), value, -1, cv2.LINE_AA, _SUBPIXELS)
 
 
 def _limb(layer: NDArray[np.uint8], points: NDArray[np.float64], radii: NDArray[np.float64], value: int) -> None:
     """Draw a limb of joints (n, 2) with these radii."""
-    for start, end, start_radius, end_radius in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-        along = end - start
-        across = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    places, widths = points.tolist(), radii.tolist()
+    joints = list(zip(places, widths, strict=True))
+    for ((x, y), wide), ((end_x, end_y), end_wide) in pairwise(joints):
+        far = max(math.hypot(end_x - x, end_y - y), 1e-9)
+        right, down = (y - end_y) / far, (end_x - x) / far  # across the limb
         band = [
-            start + start_radius * across,
-            end + end_radius * across,
-            end - end_radius * across,
-            start - start_radius * across,
+            (x + wide * right, y + wide * down),
+            (end_x + end_wide * right, end_y + end_wide * down),
+            (end_x - end_wide * right, end_y - end_wide * down),
+            (x - wide * right, y - wide * down),
         ]
         cv2.fillConvexPoly(layer, _fixed(np.array(band)), value, cv2.LINE_AA, _SUBPIXELS)
-    for point, radius in zip(points, radii.tolist(), strict=True):
-        _dot(layer, point, radius, value)
+    for place, wide in joints:
+        _dot(layer, place, wide, value)
 
 
 def _hull(layer: NDArray[np.uint8], points: NDArray[np.float64], radii: NDArray[np.float64], value: int) -> None:
