@@ -233,7 +233,7 @@ def test_a_stage_needs_a_params_yaml_of_this_version(audiate, tmp_path, text, wo
 
 def test_a_setting_that_makes_no_sense_is_one_line(audiate, monkeypatch):
     monkeypatch.setenv("AUDIATE_WORKERS", "many")
-    code, _, error = audiate("perform", "none.mp4", "-o", "out.mp4")
+    code, _, error = audiate("perform", "none.mp4", "-o", "out.mp4", "--family", "piano_roll")
     assert code == 1
     assert error.startswith("audiate: AUDIATE_WORKERS: ")
     assert error.endswith("found 'many'\n")
