@@ -14,7 +14,7 @@ repro: setup
 
 test: setup
 	@./setup.sh browser
-	timeout --signal=INT --kill-after=60 20m python -m pytest -q -n 2 --dist loadscope --durations=10 -m "not slow"
+	timeout --signal=INT --kill-after=60 35m python -m pytest -q -n 2 --dist loadscope --durations=10 -m "not slow"
 	timeout --signal=INT --kill-after=60 50m python -m pytest -q -n 2 --dist loadscope --durations=10 -m slow
 
 lint: setup

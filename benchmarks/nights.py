@@ -52,7 +52,7 @@ class Night(Shift):
         program = Path(sys.executable).with_name("audiate")
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [program, "watch", self.inbox, "--settle", "0", "--no-push", *options],
+                [program, "watch", self.inbox, "--settle", "0", "--no-push", "--train", *options],
                 cwd=self.project,
                 env=self.environment,
                 stdout=log,

@@ -48,6 +48,7 @@ def test_a_pass_that_quarantined_something_ends_with_3(passes):
 
 def test_a_revision_that_is_none_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     done = RUNNER.invoke(app, ["compare", "absent", "WORKSPACE"])
     assert isinstance(done.exception, PipelineError)
     assert str(done.exception).startswith("'absent' is no version here, expected a commit, a tag, a branch, an experi")
