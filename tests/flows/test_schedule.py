@@ -97,6 +97,7 @@ def processes_in(folder):
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_a_watch_that_is_ended_ends_its_runner_and_its_server(tmp_path, kind):
     (tmp_path / "inbox").mkdir()
+    (tmp_path / "data").mkdir()
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home")}
     environment.pop("PREFECT_API_URL", None)
     with (tmp_path / "log").open("wb") as log:
