@@ -83,8 +83,10 @@ def pressed_notes(evidence: Evidence) -> list[PressedNote]:
         if not presses.templates[key].any():
             continue
         columns = _columns(evidence, key, 0.4)
+        up = 0
         for first, last in _held(presses.amount[:, key]):
-            note = _note(presses, explained, evidence, key, columns, first, last)
+            note = _note(presses, explained, evidence, key, columns, (up, first, last))
+            up = last
             if note is not None:
                 notes.append(note)
     return sorted(notes, key=lambda note: (note.onset_s, note.key))
@@ -301,11 +303,20 @@ def _note(
     evidence: Evidence,
     key: int,
     columns: slice,
-    first: int,
-    last: int,
+    press: tuple[int, int, int],
 ) -> PressedNote | None:
-    """Return the note of one press; None where what is seen is not the key's own look."""
+    """Return the note of one press; None where what is seen is not the key's own look.
+
+    Args:
+        presses: of all keys.
+        explained: (T, C) changes that they explain.
+        evidence: of the film.
+        key: its row.
+        columns: that show it.
+        press: the picture from which the key may rise, and the first and last (not included) in which it is held.
+    """
     line, time_s = presses.amount[:, key], evidence.time_s
+    up, first, last = press
     seen, model = presses.changes[first:last, columns], explained[first:last, columns]
     size = float(np.sqrt((seen**2).sum() * (model**2).sum()))
     alike = float((seen * model).sum()) / size if size > 0 else 0.0
@@ -313,7 +324,10 @@ def _note(
         return None
     full = float(np.quantile(line[first:last], 0.7))
     is_again = first > 0 and line[first - 1] > _UP  # from a dip on
-    begin, low = (first, float(line[first])) if is_again else (max(0, first - 4), 0.0)
+    # From the lowest picture on: what lies before it may be the end of the stroke before.
+    begin = first if is_again else max(up, first - 4)
+    begin += int(np.argmin(line[begin : first + 1]))
+    low = float(line[begin]) if is_again else 0.0
     fifth_s, onset_s, most_s = (
         _passed(line, time_s, begin, last, low + share * (full - low)) for share in (0.2, 0.5, 0.8)
     )
