@@ -4,6 +4,7 @@ Each picture is sampled where the keys' upper zone is, beyond the fingertips, an
 in films that teach pieces.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,11 +23,15 @@ _BAR_STEP_PX = 1.5  # between rows above the keys
 _INSIDE = 0.3  # of a key's width that is left out on each side
 _SHOWN = 0.5  # correlation of a picture's keys with the still picture's: below it they are not in view
 _WINDOW_WHITES = 8
-_BRIGHTNESS = (0.8, 1.25)  # of the still picture: outside of it a film fades
+_BRIGHTNESS = (0.6, 1.6)  # of the still picture: outside of it a film fades
 _UNMOVED = 0.985  # correlation with the still picture's keys, above which nothing has moved
 _FOLLOWED = 0.9  # that a move has to reach
 _FARTHEST = 2.0 * PER_WHITE  # columns: a camera that has moved by more is not followed
 _MOVES = np.arange(-3.0, 3.01, 0.5)  # columns by which a nudged camera is searched for
+_LATELY = 9  # pictures that a small move has to stay for
+_LEAST_STEP = 0.08  # columns: a smaller move is not followed
+_SMALL_FITS = 4
+_UNLIKE = 8.0  # levels, from which a column shows something else than a move
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +208,37 @@ class _Follower:
 
     def __init__(self, still: NDArray[np.float32]) -> None:
         self._still = still
+        slope = np.gradient(still)
+        self._slope = np.where(np.abs(slope) < 1e-3, np.float32(1e-3), slope).astype(np.float32)
+        self._lately: deque[float] = deque(maxlen=_LATELY)
         self.move = 0.0
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
-        if self._alike(line, 0.0) > _UNMOVED:
+        step = self._small_step(line) if self._alike(line, 0.0) > _UNMOVED else self._step(line)
+        if step == 0 or abs(self.move + step) > _FARTHEST:
             return False
+        self.move += step
+        self._lately.clear()
+        return True
+
+    def _step(self, line: NDArray[np.float32]) -> float:
         alike = [self._alike(line, float(step)) for step in _MOVES]
         best = int(np.argmax(alike))
-        if alike[best] < _FOLLOWED or abs(_MOVES[best]) < 1.0 or abs(self.move + _MOVES[best]) > _FARTHEST:
-            return False
-        self.move += float(_MOVES[best])
-        return True
+        return float(_MOVES[best]) if alike[best] >= _FOLLOWED and abs(_MOVES[best]) >= 1.0 else 0.0
+
+    def _small_step(self, line: NDArray[np.float32]) -> float:
+        """Return what is left of a move, in parts of a column: an eighth of one moves a black key's edge by levels."""
+        away = line / np.float32(self.light(line)) - self._still
+        weight = self._slope**2
+        step = 0.0
+        for _ in range(_SMALL_FITS):  # keys that are down change the picture too, but few of its columns
+            rest = away + step * self._slope
+            weight = self._slope**2 / (1 + (rest / _UNLIKE) ** 2)
+            step = -float((weight * away / self._slope).sum() / weight.sum())
+        self._lately.append(step)
+        settled = float(np.median(self._lately))
+        return settled if len(self._lately) == _LATELY and abs(settled) > _LEAST_STEP else 0.0
 
     def _alike(self, line: NDArray[np.float32], step: float) -> float:
         """Return the correlation of the still keys with keys that have moved by so many columns."""

@@ -13,21 +13,11 @@ from scipy.ndimage import median_filter
 from scipy.signal import find_peaks
 
 from tasks.keyboards.evidence import PER_WHITE, Evidence
+from tasks.keyboards.templates import Presses, columns_of, presses_of
 
-_REACH = 1.0  # white keys beside a key in which it changes the picture
-_NEIGHBOURS = 4  # keys on each side that may explain the same columns
 _SHADE_WHITES = 7  # white keys over which a shadow is even
 _DRIFT_S = 40.0  # over which idle keys are taken to look the same
 _DRIFT_STEPS = 400  # pictures of such a stretch that are looked at
-_LEAST_NOISE = 0.8  # levels of luma
-_CLEAR_TIMES = 6.0  # that a clear change is above the noise
-_N_CLEAR = 2  # pictures that a key's template needs
-_MOST_CLEAR = 60  # that it is learned from
-_ROUNDS = 2  # of learning
-_SWEEPS = 12  # of the least squares
-_ALONE = 0.35  # of a press, that neighbours may show in a clear picture
-_LOUDEST_RIVAL = 0.85  # of a key's own change, that those beside it may show where it is never down alone
-_OTHER_SHAPE = 9  # keys by which one of another shape counts as farther away
 _DIP = 0.12  # of a press, by which a key comes up between two strokes at least
 _DIP_TIMES = 6.0  # that this is above the noise of the amount
 _DOWN, _UP = 0.5, 0.35  # of a press: a note begins above, and ends below
@@ -55,34 +45,17 @@ class PressedNote:
     alike: float
 
 
-@dataclass(frozen=True)
-class Presses:
-    """How far each key is down in each picture.
-
-    Attributes:
-        amount: (T, K): 0 is up, 1 as far down as in its template.
-        changes: (T, C) what is left of the luma's changes without drift and shadows.
-        templates: (K, C).
-        noise: (C,) of the changes.
-    """
-
-    amount: NDArray[np.float32]
-    changes: NDArray[np.float32]
-    templates: NDArray[np.float32]
-    noise: NDArray[np.float32]
-
-
 def pressed_notes(evidence: Evidence) -> list[PressedNote]:
     """Return every pressed key."""
     if len(evidence.time_s) < 3:
         return []
-    presses = presses_of(evidence)
+    presses = presses_of(changes_of(evidence), evidence)
     explained = presses.amount @ presses.templates
     notes = []
     for key in range(len(evidence.spans)):
         if not presses.templates[key].any():
             continue
-        columns = _columns(evidence, key, 0.4)
+        columns = columns_of(evidence, key, 0.4)
         up = 0
         for first, last in _held(presses.amount[:, key]):
             note = _note(presses, explained, evidence, key, columns, (up, first, last))
@@ -95,26 +68,31 @@ def pressed_notes(evidence: Evidence) -> list[PressedNote]:
 def changes_of(evidence: Evidence) -> NDArray[np.float32]:
     """Return how the keys differ from idle, (T, C) in luma, without slow drift and even shadows; 0 where covered."""
     profile = evidence.profile.astype(np.float32)
-    shown = np.flatnonzero(evidence.is_shown)
     changes = np.zeros_like(profile)
+    shown = np.flatnonzero(evidence.is_shown)
     if not len(shown):
         return changes
-    duration_s = evidence.time_s[shown[-1]] - evidence.time_s[shown[0]]
-    n_stretches = max(1, round(duration_s / _DRIFT_S))
-    parts = np.array_split(shown, n_stretches)
-    idle = np.stack([np.median(profile[part[:: max(1, len(part) // _DRIFT_STEPS)]], axis=0) for part in parts])
-    middles = np.array([evidence.time_s[part].mean() for part in parts])
-    where = np.clip(np.interp(evidence.time_s[shown], middles, np.arange(len(parts))), 0, len(parts) - 1)
-    before = np.floor(where).astype(int)
-    after = np.minimum(before + 1, len(parts) - 1)
-    share = (where - before).astype(np.float32)[:, None]
-    changes[shown] = profile[shown] - (1 - share) * idle[before] - share * idle[after]
+    changes[shown] = profile[shown] - _idle(profile, evidence.time_s, shown)
     changes -= _shadows(changes, evidence.still_profile)
     covered = _covered(evidence)
     for key, (first, last) in enumerate(evidence.spans):
         columns = slice(max(0, int(first)), int(np.ceil(last)))
         changes[np.ix_(covered[:, key], np.arange(changes.shape[1])[columns])] = 0.0
     return changes
+
+
+def _idle(profile: NDArray[np.float32], time_s: NDArray[np.float64], shown: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return what the keys look like where they are up, for the pictures ``shown``; it may drift slowly."""
+    n_stretches = max(1, round((time_s[shown[-1]] - time_s[shown[0]]) / _DRIFT_S))
+    parts = np.array_split(shown, n_stretches)
+    idle = np.stack([np.median(profile[part[:: max(1, len(part) // _DRIFT_STEPS)]], axis=0) for part in parts])
+    middles = np.array([time_s[part].mean() for part in parts])
+    where = np.clip(np.interp(time_s[shown], middles, np.arange(len(parts))), 0, len(parts) - 1)
+    before = np.floor(where).astype(int)
+    after = np.minimum(before + 1, len(parts) - 1)
+    share = (where - before).astype(np.float32)[:, None]
+    looks: NDArray[np.float32] = (1 - share) * idle[before] + share * idle[after]
+    return looks
 
 
 def _shadows(changes: NDArray[np.float32], still: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,138 +119,6 @@ def _covered(evidence: Evidence) -> NDArray[np.bool_]:
     chroma = np.abs(evidence.colour[..., 1:] - idle[:, 1:]).sum(axis=-1)
     covered: NDArray[np.bool_] = (chroma > _SKIN) | evidence.hidden
     return covered
-
-
-def presses_of(evidence: Evidence) -> Presses:
-    """Learn what each key looks like when it is down, and explain every picture by the keys."""
-    changes = changes_of(evidence)
-    noise = _noise(changes)
-    learned = _first_templates(changes, noise, evidence)
-    amount = _explained_by(changes, learned.templates, noise)
-    for _ in range(_ROUNDS):
-        learned = _learned_again(changes, amount, learned, noise, evidence)
-        amount = _explained_by(changes, learned.templates, noise)
-    return Presses(amount=amount, changes=changes, templates=learned.templates, noise=noise)
-
-
-def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the noise of each column, from pictures that follow each other."""
-    steps = np.diff(changes[:: max(1, len(changes) // 4000)], axis=0)
-    spread = 1.48 * np.median(np.abs(steps - np.median(steps, axis=0)), axis=0) / np.sqrt(2)
-    return np.asarray(np.maximum(spread, _LEAST_NOISE), np.float32)
-
-
-def _columns(evidence: Evidence, key: int, reach: float) -> slice:
-    first, last = evidence.spans[key]
-    n_columns = len(evidence.still_profile)
-    return slice(max(0, int(first - reach * PER_WHITE)), min(n_columns, int(np.ceil(last + reach * PER_WHITE))))
-
-
-@dataclass(frozen=True)
-class _Learned:
-    """Templates (K, C), and which keys' are their own (K,), not borrowed from another key."""
-
-    templates: NDArray[np.float32]
-    is_own: NDArray[np.bool_]
-
-
-def _first_templates(changes: NDArray[np.float32], noise: NDArray[np.float32], evidence: Evidence) -> _Learned:
-    """Return templates from pictures in which a key changes more than the keys beside it, best of all alone."""
-    n_keys = len(evidence.spans)
-    strength = np.stack(
-        [
-            (np.abs(changes[:, own]) / noise[own]).mean(axis=1)
-            for own in (_columns(evidence, k, 0.0) for k in range(n_keys))
-        ],
-        axis=1,
-    )  # (T, K)
-    templates = np.zeros((n_keys, changes.shape[1]), np.float32)
-    for key in range(n_keys):
-        rival = strength[:, _beside(key, n_keys)].max(axis=1)
-        is_clear = strength[:, key] > _CLEAR_TIMES
-        for most_rival, reach in ((_ALONE, _REACH), (_LOUDEST_RIVAL, _REACH / 2)):
-            clear = np.flatnonzero(is_clear & (rival < most_rival * strength[:, key]))
-            if len(clear) >= _N_CLEAR:
-                strongest = clear[np.argsort(strength[clear, key])[::-1]][: max(_N_CLEAR, len(clear) // 2)]
-                columns = _columns(evidence, key, reach)
-                templates[key, columns] = _middle(changes[strongest, columns])
-                break
-    return _borrowed(templates, evidence)
-
-
-def _beside(key: int, n_keys: int) -> list[int]:
-    return [near for near in range(key - 2, key + 3) if near != key and 0 <= near < n_keys]
-
-
-def _middle(changes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the median over some of the pictures (n, C)."""
-    return np.asarray(np.median(changes[:: max(1, len(changes) // _MOST_CLEAR)], axis=0), np.float32)
-
-
-def _borrowed(templates: NDArray[np.float32], evidence: Evidence) -> _Learned:
-    """Return templates in which a key that has none has that of the nearest key of its kind, in its own octave or not.
-
-    Keys an octave apart have the same neighbours.
-    """
-    is_own = np.asarray(templates.any(axis=1), np.bool_)
-    known = np.flatnonzero(is_own)
-    made = templates.copy()
-    for key in np.flatnonzero(~is_own):
-        alike = known[evidence.is_black[known] == evidence.is_black[key]]
-        if not len(alike):
-            continue
-        away = np.abs(alike - key) + np.where((alike - key) % 12 == 0, 0, _OTHER_SHAPE)
-        donor = alike[away.argmin()]
-        step = round(float(evidence.spans[key].mean() - evidence.spans[donor].mean()))
-        moved = np.roll(templates[donor], step)
-        outside = np.ones(len(moved), bool)
-        outside[_columns(evidence, int(key), _REACH)] = False
-        moved[outside] = 0.0
-        made[key] = moved
-    return _Learned(made, is_own)
-
-
-def _learned_again(
-    changes: NDArray[np.float32],
-    amount: NDArray[np.float32],
-    learned: _Learned,
-    noise: NDArray[np.float32],
-    evidence: Evidence,
-) -> _Learned:
-    """Return templates from what is left of pictures in which a key is down when the others are taken away."""
-    templates = learned.templates
-    made = np.where(learned.is_own[:, None], templates, np.float32(0.0))
-    n_keys = len(templates)
-    for key in range(n_keys):
-        columns = _columns(evidence, key, _REACH)
-        size = float(np.sqrt(((templates[key, columns] / noise[columns]) ** 2).sum()))
-        is_alone = (amount[:, _beside(key, n_keys)] < _ALONE).all(axis=1)
-        clear = np.flatnonzero((amount[:, key] > 0.6) & is_alone)
-        if len(clear) < _N_CLEAR or size < _CLEAR_TIMES:
-            continue
-        others = amount[clear].copy()
-        others[:, key] = 0.0
-        made[key] = 0.0
-        made[key, columns] = _middle(changes[clear][:, columns] - others @ templates[:, columns])
-    return _borrowed(made, evidence)
-
-
-def _explained_by(
-    changes: NDArray[np.float32], templates: NDArray[np.float32], noise: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return non-negative amounts (T, K) of the templates that explain changes best."""
-    weighted = templates / noise
-    gram = weighted @ weighted.T
-    seen = (changes / noise) @ weighted.T  # (T, K)
-    amount = np.zeros_like(seen)
-    for _ in range(_SWEEPS):
-        for key in range(len(templates)):
-            if gram[key, key] <= 0:
-                continue
-            near = slice(max(0, key - _NEIGHBOURS), key + _NEIGHBOURS + 1)
-            rest = seen[:, key] - amount[:, near] @ gram[near, key] + amount[:, key] * gram[key, key]
-            np.maximum(rest / gram[key, key], 0.0, out=amount[:, key])
-    return amount
 
 
 def _held(line: NDArray[np.float32]) -> list[tuple[int, int]]:
