@@ -29,9 +29,9 @@ _FOLLOWED = 0.9  # that a move has to reach
 _FARTHEST = 2.0 * PER_WHITE  # columns: a camera that has moved by more is not followed
 _MOVES = np.arange(-3.0, 3.01, 0.5)  # columns by which a nudged camera is searched for
 _LATELY = 9  # pictures that a small move has to stay for
-_LEAST_STEP = 0.08  # columns: a smaller move is not followed
-_SMALL_FITS = 4
-_UNLIKE = 8.0  # levels, from which a column shows something else than a move
+_LEAST_STEP = 0.05  # columns: a smaller move is not followed
+_SMALL_FITS = 6
+_UNLIKE = 20.0  # levels, from which a column shows something else than a move
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,8 @@ class _Follower:
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
-        step = self._small_step(line) if self._alike(line, 0.0) > _UNMOVED else self._step(line)
+        step = 0.0 if self._alike(line, 0.0) > _UNMOVED else self._step(line)
+        step = step or self._small_step(line)
         if step == 0 or abs(self.move + step) > _FARTHEST:
             return False
         self.move += step
@@ -251,7 +252,7 @@ class _Follower:
 
     def light(self, line: NDArray[np.float32]) -> float:
         """Return how light a picture is, as a factor of the still one."""
-        bright = self._still > np.median(self._still)
+        bright = self._still >= np.median(self._still)
         return max(0.05, float(np.median(line[bright] / np.maximum(self._still[bright], 1.0))))
 
 

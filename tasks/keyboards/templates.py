@@ -68,11 +68,11 @@ def presses_of(changes: NDArray[np.float32], evidence: Evidence) -> Presses:
     turned = common.turned(own)
     own[turned] *= -1
     changes = changes + own[turned].sum(axis=0)
-    templates = common.held(own)
+    templates, own = common.held(own)
     amount = _explained_by(changes, templates, noise)
     for _ in range(_ROUNDS):
-        own = _learned_again(changes, amount, templates, noise, evidence)
-        templates = common.held(own)
+        own = _learned_again(own, changes, amount, templates, noise, evidence)
+        templates, own = common.held(own)
         amount = _explained_by(changes, templates, noise)
     return Presses(amount=amount, changes=changes, templates=templates, noise=noise)
 
@@ -122,17 +122,18 @@ class _Common:
         beside = np.pad(evidence.is_black, 1)
         self._shape = beside[:-2] + 2 * beside[2:]  # on which sides of a key there is a black one
 
-    def held(self, own: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return templates (K, C): a key's own where it is like what is expected of it, else that.
+    def held(self, own: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return templates (K, C): a key's own where it is like what is expected of it, else that; and the own ones.
 
         Args:
             own: (K, C); a row of zeros where a film does not show the key clearly.
         """
-        made = own.copy()
+        made, kept = own.copy(), own.copy()
         for key, expected in self._all_expected(own):
             if not own[key].any() or _likeness(self._grid(own[key], key), expected) < _LEAST_LIKE:
                 made[key] = self._columns(expected, key)
-        return made
+                kept[key] = 0.0
+        return made, kept
 
     def turned(self, own: NDArray[np.float32]) -> NDArray[np.intp]:
         """Return the keys whose own templates are the opposite of what is expected."""
@@ -161,9 +162,7 @@ class _Common:
         size = np.maximum(np.sqrt((grids**2).sum(axis=1)), 1e-6)
         for _ in range(_FITS):
             expected = np.stack([self._expected(grids, known, weight, key) for key in known])
-            away = np.sqrt(((grids - expected) ** 2).sum(axis=1)) / np.maximum(
-                size, np.sqrt((expected**2).sum(axis=1))
-            )
+            away = np.sqrt(((grids - expected) ** 2).sum(axis=1)) / np.maximum(size, np.sqrt((expected**2).sum(axis=1)))
             weight = 1 / (0.1 + (away / max(0.2, float(np.median(away)))) ** 2)
         return weight
 
@@ -232,15 +231,19 @@ def _middle(changes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _learned_again(
+    own: NDArray[np.float32],
     changes: NDArray[np.float32],
     amount: NDArray[np.float32],
     templates: NDArray[np.float32],
     noise: NDArray[np.float32],
     evidence: Evidence,
 ) -> NDArray[np.float32]:
-    """Return templates from what is left of pictures in which a key is down when the others are taken away."""
+    """Return templates from what is left of pictures in which a key is down when the others are taken away.
+
+    A key that is never down alone keeps its own of before.
+    """
     n_keys = len(templates)
-    made = np.zeros_like(templates)
+    made = own.copy()
     for key in range(n_keys):
         columns = columns_of(evidence, key, _REACH)
         size = float(np.sqrt(((templates[key, columns] / noise[columns]) ** 2).sum()))
@@ -250,6 +253,7 @@ def _learned_again(
             continue
         others = amount[clear].copy()
         others[:, key] = 0.0
+        made[key] = 0.0
         made[key, columns] = _middle(changes[clear][:, columns] - others @ templates[:, columns])
     return made
 
