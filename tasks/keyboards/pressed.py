@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.signal import find_peaks
 
+from tasks.keyboards.dynamics import travel_s
 from tasks.keyboards.evidence import PER_WHITE, Evidence
 from tasks.keyboards.templates import Presses, columns_of, presses_of
 
@@ -34,14 +35,14 @@ class PressedNote:
         key: its row.
         onset_s: when it was half way down.
         offset_s: when it was most of the way up.
-        rise_s: how long it took from a fifth to four fifths of the way.
+        travel_s: how long it took to go down; NaN where that is not seen.
         alike: correlation of what was seen with what is explained.
     """
 
     key: int
     onset_s: float
     offset_s: float
-    rise_s: float
+    travel_s: float
     alike: float
 
 
@@ -168,19 +169,18 @@ def _note(
     alike = float((seen * model).sum()) / size if size > 0 else 0.0
     if alike < _LEAST_ALIKE:
         return None
-    full = float(np.quantile(line[first:last], 0.7))
+    full = max(float(np.quantile(line[first:last], 0.7)), _UP)
     is_again = first > 0 and line[first - 1] > _UP  # from a dip on
     # From the lowest picture on: what lies before it may be the end of the stroke before.
     begin = first if is_again else max(up, first - 4)
     begin += int(np.argmin(line[begin : first + 1]))
     low = float(line[begin]) if is_again else 0.0
-    fifth_s, onset_s, most_s = (
-        _passed(line, time_s, begin, last, low + share * (full - low)) for share in (0.2, 0.5, 0.8)
-    )
+    onset_s = _passed(line, time_s, begin, last, low + 0.5 * (full - low))
     offset_s = float(time_s[min(last, len(time_s) - 1)])
     if offset_s - onset_s < _LEAST_S:
         return None
-    return PressedNote(key, onset_s, offset_s, most_s - fifth_s, alike)
+    rising = slice(begin, last)
+    return PressedNote(key, onset_s, offset_s, travel_s(line[rising] / full, time_s[rising], onset_s), alike)
 
 
 def _passed(line: NDArray[np.float32], time_s: NDArray[np.float64], begin: int, last: int, level: float) -> float:

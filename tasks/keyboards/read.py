@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.instruments.keyboard import HIGHEST_PITCH, LOWEST_PITCH
 from tasks.instruments.notes import Notes, sorted_notes
+from tasks.keyboards.dynamics import velocities
 from tasks.keyboards.evidence import PER_WHITE, Evidence, gather
 from tasks.keyboards.film import Frame, all_pictures, keyboard_band, median_picture, still_pictures, whole_frame
 from tasks.keyboards.find import Found, find_keyboards
@@ -39,7 +40,7 @@ class KeyboardParams(Section):
     min_score: float  # correlation with the pattern of black keys: 0.9 and more on keyboards, under 0.5 elsewhere
     min_white_px: float  # pixels a white key
     lead_s: float  # from when a pressed key is seen half way down to its sound
-    velocity: int  # MIDI, of notes whose picture does not tell it
+    velocity: int  # MIDI, of lit notes, and of the middle of pressed ones
     gain: float  # of the synthesizer; the sound is then fitted to full scale
 
 
@@ -276,19 +277,24 @@ def notes_of(evidence: Evidence, keys: Keys, *, duration_s: float, lead_s: float
         keys: that it shows.
         duration_s: of the film; notes end there.
         lead_s: from when a pressed key is half way down to its sound.
-        velocity: MIDI, of every note.
+        velocity: MIDI, of lit notes, and of the middle of those whose keys' travel is seen.
     """
     lit = lit_notes(evidence)
     mode: Mode = "lit" if is_lit(lit) else "pressed"
     if mode == "lit":
-        rows = [(note.key, note.onset_s, note.offset_s) for note in with_restrikes(lit, evidence)]
+        rows = [(note.key, note.onset_s, note.offset_s, velocity) for note in with_restrikes(lit, evidence)]
     else:
-        rows = [(note.key, note.onset_s + lead_s, note.offset_s) for note in pressed_notes(evidence)]
+        pressed = pressed_notes(evidence)
+        struck = velocities(np.array([note.travel_s for note in pressed], np.float64), velocity).tolist()
+        rows = [
+            (note.key, note.onset_s + lead_s, note.offset_s, velocity)
+            for note, velocity in zip(pressed, struck, strict=True)
+        ]
     rows = [row for row in rows if 0 <= row[1] < duration_s - _LEAST_GAP_S]
     last_of: dict[int, int] = {}
-    ends: list[float] = [min(max(offset_s, onset_s + 0.03), duration_s) for _, onset_s, offset_s in rows]
+    ends: list[float] = [min(max(offset_s, onset_s + 0.03), duration_s) for _, onset_s, offset_s, _ in rows]
     for number in sorted(range(len(rows)), key=lambda row: rows[row][1]):
-        key, onset_s, _ = rows[number]
+        key, onset_s, *_ = rows[number]
         if key in last_of:
             before = last_of[key]
             ends[before] = max(rows[before][1] + _LEAST_GAP_S, min(ends[before], onset_s - _LEAST_GAP_S))
@@ -297,7 +303,7 @@ def notes_of(evidence: Evidence, keys: Keys, *, duration_s: float, lead_s: float
         np.array([row[1] for row in rows], np.float64),
         np.array(ends, np.float64),
         np.array([keys.lowest + row[0] for row in rows], np.int64),
-        np.full(len(rows), velocity, np.int64),
+        np.array([row[3] for row in rows], np.int64),
     )
 
 
