@@ -49,4 +49,4 @@ def velocities(travels_s: NDArray[np.float64], level: int) -> NDArray[np.int64]:
     if np.isfinite(estimate).sum() < _LEAST_NOTES:
         return np.full(len(travels_s), level, np.int64)
     away = np.nan_to_num(estimate - np.nanmedian(estimate))
-    return np.clip(np.rint(level + _KEPT * away), 1, 127).astype(np.int64)
+    return np.asarray(np.clip(np.rint(level + _KEPT * away), 1, 127), np.int64)

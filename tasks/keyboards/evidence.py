@@ -198,6 +198,16 @@ def gather(
     )
 
 
+def alike(pictures: NDArray[np.uint8], still: NDArray[np.uint8], place: Place) -> NDArray[np.float64]:
+    """Return the correlation of the keys in pictures (n, 3, height, width) with those in a still one, (n,)."""
+    sampler = KeySampler(place)
+    lines = np.stack([_middle(sampler.sample(picture)[0])[0] for picture in (still, *pictures)]).astype(np.float64)
+    lines -= lines.mean(axis=1, keepdims=True)
+    lines /= np.maximum(np.sqrt((lines**2).sum(axis=1, keepdims=True)), 1e-6)
+    correlation: NDArray[np.float64] = lines[1:] @ lines[0]
+    return correlation
+
+
 def _middle(upper: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the median over rows of the upper zone, (planes, C): a fingertip in a part of it is left out."""
     return np.asarray(np.partition(upper, UPPER_ROWS // 2, axis=1)[:, UPPER_ROWS // 2], np.float32)
@@ -231,11 +241,10 @@ class _Follower:
     def _small_step(self, line: NDArray[np.float32]) -> float:
         """Return what is left of a move, in parts of a column: an eighth of one moves a black key's edge by levels."""
         away = line / np.float32(self.light(line)) - self._still
-        weight = self._slope**2
         step = 0.0
         for _ in range(_SMALL_FITS):  # keys that are down change the picture too, but few of its columns
             rest = away + step * self._slope
-            weight = self._slope**2 / (1 + (rest / _UNLIKE) ** 2)
+            weight = (self._slope**2 / (1 + (rest / _UNLIKE) ** 2)).astype(np.float64)
             step = -float((weight * away / self._slope).sum() / weight.sum())
         self._lately.append(step)
         settled = float(np.median(self._lately))

@@ -75,27 +75,29 @@ def keyboard_band(frame: Frame, place: Place) -> tuple[Frame, slice]:
     return Frame(crop=(x, top + first, width, last - first), width=frame.width, height=rows.stop - rows.start), rows
 
 
-def still_pictures(video: Path, facts: MediaFacts, frame: Frame, *, policy: MediaPolicy) -> NDArray[np.uint8]:
-    """Return pictures taken evenly over a film, (n, 3, height, width); memory does not grow with its length."""
+def still_pictures(
+    video: Path, facts: MediaFacts, frame: Frame, *, policy: MediaPolicy
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return pictures taken evenly over a film, (n, 3, height, width), and their times; memory stays as it is."""
     stream = facts.video
     if stream is None:
         raise ValueError(f"{video} holds no video stream")
     duration_s = stream.duration_s or facts.duration_s or 0.0
     n_expected = stream.n_declared or round(duration_s * float(stream.frame_rate))
     every = max(1, n_expected // _STILL_PICTURES)
-    kept: list[NDArray[np.uint8]] = []
+    kept: list[tuple[NDArray[np.uint8], float]] = []
     step, n_given = 1, 0
     parts = iter_colours(
         video, width=frame.width, height=frame.height, policy=policy, crop=frame.crop, facts=facts, every=every
     )
-    for some, _ in parts:
-        for picture in some:
+    for some, some_s in parts:
+        for picture, at_s in zip(some, some_s.tolist(), strict=True):
             if n_given % step == 0:
-                kept.append(picture.copy())
+                kept.append((picture.copy(), at_s))
                 if len(kept) == 2 * _STILL_PICTURES:
                     kept, step = kept[::2], 2 * step
             n_given += 1
-    return np.stack(kept)
+    return np.stack([picture for picture, _ in kept]), np.array([at_s for _, at_s in kept])
 
 
 def median_picture(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.instruments.keyboard import HIGHEST_PITCH, LOWEST_PITCH
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.keyboards.dynamics import velocities
-from tasks.keyboards.evidence import PER_WHITE, Evidence, gather
+from tasks.keyboards.evidence import PER_WHITE, Evidence, alike, gather
 from tasks.keyboards.film import Frame, all_pictures, keyboard_band, median_picture, still_pictures, whole_frame
 from tasks.keyboards.find import Found, find_keyboards
 from tasks.keyboards.layout import Keys, is_black, name_of
@@ -29,6 +30,9 @@ _LEAST_CHROMA = 15.0  # levels: the middle colour of notes of coloured light
 _LEAST_HEIGHT = 24.0  # levels: the middle height of notes of grey light
 _AT_ONCE = 0.9  # of the notes of grey light come on from one picture to the next
 _TOLD_S = 0.3  # a shorter stretch without the keyboard is not worth a word
+_IN_PLACE = 0.6  # correlation of the keys in a picture with where they were found: below it they are elsewhere
+_MOVED_SHARE = 0.15  # of a film, in which they have to be elsewhere for it to be a camera that was moved for good
+_MOVED_STILLS = 4
 _LEAST_GAP_S = 1e-3  # between a key's release and its next stroke
 
 Mode = Literal["lit", "pressed"]
@@ -75,6 +79,8 @@ class FoundKeyboard:
         frame: what part of the picture that is.
         score: of the pattern of black keys; NaN where the corners were given.
         remarks: what a user should know.
+        span_s: from when to when it is there.
+        moved: where it is in the rest of the film, when the camera is moved for good.
     """
 
     place: Place
@@ -82,6 +88,8 @@ class FoundKeyboard:
     frame: Frame
     score: float
     remarks: tuple[str, ...]
+    span_s: tuple[float, float] = (-inf, inf)
+    moved: "FoundKeyboard | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,27 +157,56 @@ def read_keyboard_film(
     asked = asked or Asked()
     facts = probe(video, policy=policy)
     found = find_in_film(video, facts, policy=policy, params=params, asked=asked, progress=progress)
-    band, rows = keyboard_band(found.frame, found.frame.inside(found.place))
     progress("reading the keys")
-    pictures = all_pictures(video, facts, band, policy=policy, progress=progress)
-    evidence = gather(pictures, found.still[:, rows], band.inside(found.place))
-    if len(evidence.time_s) < 2:
+    views = [found] if found.moved is None else sorted([found, found.moved], key=lambda view: view.span_s)
+    seen = [_evidence(video, facts, view, policy=policy, progress=progress) for view in views]
+    time_s = np.concatenate([evidence.time_s for evidence in seen])
+    if len(time_s) < 2:
         raise KeyboardError(f"{shown(video)}: holds one picture, expected a film", kind="ONE_PICTURE")
     rate = facts.video.frame_rate if facts.video is not None else 25
-    duration_s = max(facts.duration_s or 0.0, float(evidence.time_s[-1] + 1 / rate))
+    duration_s = max(facts.duration_s or 0.0, float(time_s[-1] + 1 / rate))
     lead_s = params.lead_s if asked.lead_s is None else asked.lead_s
-    mode, notes = notes_of(evidence, found.place.keys, duration_s=duration_s, lead_s=lead_s, velocity=params.velocity)
-    hidden_s = _hidden_spans(evidence)
-    remarks = [*found.remarks, *_told(evidence, hidden_s)]
+    read = [
+        notes_of(
+            evidence,
+            view.place.keys,
+            duration_s=min(duration_s, view.span_s[1]),
+            lead_s=lead_s,
+            velocity=params.velocity,
+        )
+        for view, evidence in zip(views, seen, strict=True)
+    ]
+    hidden_s = tuple(span for evidence in seen for span in _hidden_spans(evidence))
+    remarks = [*found.remarks, *_told(seen, hidden_s)]
     return KeyboardReading(
         found=found,
-        notes=notes,
-        mode=mode,
+        notes=_joined([notes for _, notes in read]),
+        mode=next(mode for view, (mode, _) in zip(views, read, strict=True) if view is found),
         hidden_s=hidden_s,
         duration_s=duration_s,
-        n_pictures=len(evidence.time_s),
+        n_pictures=len(time_s),
         remarks=tuple(remarks),
     )
+
+
+def _evidence(
+    video: Path, facts: MediaFacts, view: FoundKeyboard, *, policy: MediaPolicy, progress: Callable[[str], None]
+) -> Evidence:
+    """Return what a film shows of the keys while they are where they were found."""
+    band, rows = keyboard_band(view.frame, view.frame.inside(view.place))
+    first_s, end_s = view.span_s
+    pictures = (
+        (some[within], time_s[within])
+        for some, time_s in all_pictures(video, facts, band, policy=policy, progress=progress)
+        if (within := (time_s >= first_s) & (time_s < end_s)).any()
+    )
+    return gather(pictures, view.still[:, rows], band.inside(view.place))
+
+
+def _joined(parts: list[Notes]) -> Notes:
+    columns = [np.concatenate(column) for column in zip(*(part.columns().values() for part in parts), strict=True)]
+    onset_s, offset_s, sounding_offset_s, pitch, velocity = columns
+    return sorted_notes(onset_s, offset_s, pitch, velocity, sounding_offset_s)
 
 
 def find_in_film(
@@ -192,7 +229,8 @@ def find_in_film(
         )
     progress("looking for the keyboard")
     frame = whole_frame(facts.video, asked.crop)
-    still = median_picture(still_pictures(video, facts, frame, policy=policy))
+    stills, still_s = still_pictures(video, facts, frame, policy=policy)
+    still = median_picture(stills)
     keyboards, score = find_keyboards(still[0].astype(np.float32), min_score=params.min_score)
     remarks: list[str] = []
     if asked.corners is not None:
@@ -226,7 +264,45 @@ def find_in_film(
             f"{params.min_white_px:g}; film from nearer, or with more pixels",
             kind="KEYS_TOO_SMALL",
         )
-    return FoundKeyboard(place=place, still=still, frame=frame, score=score, remarks=tuple(remarks))
+    found = FoundKeyboard(place=place, still=still, frame=frame, score=score, remarks=tuple(remarks))
+    if asked.corners is not None:
+        return found
+    return _with_move(found, stills, still_s, params.min_score)
+
+
+def _with_move(
+    found: FoundKeyboard, stills: NDArray[np.uint8], still_s: NDArray[np.float64], min_score: float
+) -> FoundKeyboard:
+    """Return a keyboard with its place before or after the camera was moved for good; as it is where that is not seen.
+
+    Args:
+        found: where it is in most of the film.
+        stills: (n, 3, height, width) pictures of the film.
+        still_s: (n,) their times.
+        min_score: of the pattern of black keys.
+    """
+    is_away = alike(stills, found.still, found.frame.inside(found.place)) < _IN_PLACE
+    n_away = int(is_away.sum())
+    is_first = bool(is_away[:n_away].all())
+    if n_away < max(_MOVED_STILLS, _MOVED_SHARE * len(stills)) or not (is_first or is_away[-n_away:].all()):
+        return found
+    still = median_picture(stills[is_away])
+    keyboards, score = find_keyboards(still[0].astype(np.float32), min_score=min_score)
+    place = found.frame.outside(keyboards[0].place) if keyboards else None
+    if place is None or len(place.keys.pitches) != len(found.place.keys.pitches):
+        return found
+    border = n_away if is_first else len(stills) - n_away
+    moved_s = float(still_s[border - 1] + still_s[border]) / 2
+    spans = ((-inf, moved_s), (moved_s, inf))
+    other = replace(
+        found,
+        place=replace(place, keys=found.place.keys),
+        still=still,
+        score=score,
+        span_s=spans[0 if is_first else 1],
+    )
+    told = f"the camera was moved at about {moved_s:.1f} s: the keys are read where they are before and after"
+    return replace(found, span_s=spans[1 if is_first else 0], moved=other, remarks=(*found.remarks, told))
 
 
 def _given(
@@ -335,15 +411,16 @@ def _hidden_spans(evidence: Evidence) -> tuple[tuple[float, float], ...]:
     return tuple(spans)
 
 
-def _told(evidence: Evidence, hidden_s: tuple[tuple[float, float], ...]) -> list[str]:
-    """Return remarks on where the keyboard is not in view, and on a camera that moved."""
+def _told(seen: list[Evidence], hidden_s: tuple[tuple[float, float], ...]) -> list[str]:
+    """Return remarks on where the keyboard is not in view, and on a camera that was nudged."""
     told = []
     if hidden_s:
         spans = ", ".join(f"{begin:.1f}-{end:.1f} s" for begin, end in hidden_s[:5])
         told.append(f"the keyboard is not in view, or not where it was, at {spans}: no notes are read there")
-    steps = np.flatnonzero(np.abs(np.diff(evidence.moves)) >= 1)
-    if len(steps):
-        first = int(steps[0])
-        keys = float(np.abs(evidence.moves).max()) / PER_WHITE
-        told.append(f"the camera moved by up to {keys:.1f} white keys from {evidence.time_s[first + 1]:.1f} s on")
+    for evidence in seen:
+        steps = np.flatnonzero(np.abs(np.diff(evidence.moves)) >= 1)
+        if len(steps):
+            first = int(steps[0])
+            keys = float(np.abs(evidence.moves).max()) / PER_WHITE
+            told.append(f"the camera moved by up to {keys:.1f} white keys from {evidence.time_s[first + 1]:.1f} s on")
     return told

@@ -142,7 +142,7 @@ class _Common:
 
     def _all_expected(self, own: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Give keys with what is expected of them, from the others of their colour."""
-        has_own = own.any(axis=1)
+        has_own = np.asarray(own.any(axis=1), np.bool_)
         for is_black in (False, True):
             keys = np.flatnonzero(self._evidence.is_black == is_black)
             known = keys[has_own[keys]]
@@ -180,7 +180,8 @@ class _Common:
         return np.asarray(line[0], np.float64)
 
     def _grid(self, template: NDArray[np.float32], key: int) -> NDArray[np.float64]:
-        return np.interp(self._at[key], np.arange(self._n_columns), template, left=0.0, right=0.0)
+        on_grid = np.interp(self._at[key], np.arange(self._n_columns), template, left=0.0, right=0.0)
+        return np.asarray(on_grid, np.float64)
 
     def _columns(self, grid: NDArray[np.float64], key: int) -> NDArray[np.float32]:
         """Return a template (C,) of what is seen on a key's grid."""

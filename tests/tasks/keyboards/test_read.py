@@ -1,5 +1,7 @@
 """Films that the rig draws are read as what it played; evidence that is planted is read as it was planted."""
 
+import re
+
 import cv2
 import mir_eval
 import numpy as np
@@ -55,6 +57,18 @@ def test_pressed_keys_of_a_person_are_read(tmp_path):
     reading = read_keyboard_film(film.path, policy=POLICY, params=PARAMS)
     assert reading.mode == "pressed"
     assert onset_f1(film.notes, reading.notes) >= 0.85
+
+
+def test_a_camera_that_is_moved_for_good_is_told_and_the_keys_are_read_before_and_after(tmp_path):
+    film = film_of("overhead-moved", 13, tmp_path, duration_s=12.0)
+    reading = read_keyboard_film(film.path, policy=POLICY, params=PARAMS)
+    told = [
+        float(re.search(r"moved at about (.*) s:", line)[1]) for line in reading.remarks if "moved at about" in line
+    ]
+    assert told == [pytest.approx(film.moves[0][0], abs=0.5)]
+    for is_after in (False, True):
+        halves = [notes.take((notes.onset_s > film.moves[0][0]) == is_after) for notes in (film.notes, reading.notes)]
+        assert onset_f1(*halves) >= 0.7  # templates of 6 s; where the keys are not looked for anew it is below 0.4
 
 
 def test_hands_that_press_no_key_give_no_notes(tmp_path):
