@@ -27,6 +27,8 @@ GROUPS = {
     "versions": "Versions",
     "promotion": "Versions",
     "store": "Versions",
+    "export": "Project",
+    "new_family": "Project",
     "project": "Project",
 }
 ANYWHERE = {"preset", "perform", "notes", "sonify", "separate", "sync"}  # commands that need no project

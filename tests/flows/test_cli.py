@@ -130,6 +130,12 @@ def test_every_stage_has_a_command(audiate):
         (("train", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("promote", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("search", "nobody", "--trials", "1"), "'nobody' is unknown, expected one of baselines, "),
+        (("export", "zip", "out"), "'zip' is unknown, expected one of webdataset, huggingface, npz"),
+        (
+            ("export", "npz", "out", "--kind", "films"),
+            "'films' is unknown, expected one of scores, captures, ensembles",
+        ),
+        (("export", "npz", "out", "--part", "dev"), "'dev' is unknown, expected one of train, validation, test"),
     ],
 )
 def test_a_name_that_is_not_known_is_wrong_use(audiate, tmp_path, arguments, reason):
@@ -182,6 +188,7 @@ FAILING = {
         "nmf_dictionary.json is missing: train the family first",
     ),
     "no such take": (("render", "--preview", "none"), "data/rendered has no take 'none'"),
+    "nothing to export": (("export", "npz", "out"), "data/chunked/scores/takes.json is missing"),
     "not a take's name": (("render", "--preview", "../none"), "data/rendered has no take '../none'"),
 }
 
