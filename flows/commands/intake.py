@@ -14,7 +14,7 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a take with other files take another's place.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail when another run is at work.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail at once when another add or a stage is at work.")] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:

@@ -31,7 +31,8 @@ def new_family(
             f"  models/{name}.py          the network\n"
             f"  tasks/families/{name}.py  the params, fit and perform; another kind of data by its line `data`\n"
             f"  params.yaml, flows/presets/demo.yaml  the values of train.{name}\n"
-            f"Then: pytest tests/tasks/families/test_{name}.py, audiate train {name}, audiate evaluate {name}.\n"
+            f"Then: pytest tests/tasks/families/test_{name}.py, audiate train {name}, audiate evaluate {name}; "
+            "python -m flows.reference writes docs/reference anew.\n"
             "No other family is trained anew. To take all of it back: git checkout params.yaml flows tasks, and delete "
             "the three new files."
         )

@@ -17,56 +17,20 @@ import yaml
 
 from flows.cli import main
 from flows.presets import PRESETS, preset_text, write_preset
-from tasks.chunk import ChunkParams, SegmentParams
-from tasks.compare import CompareParams
+from flows.reference import SECTIONS, section_classes
 from tasks.errors import ParamsError
-from tasks.evaluate import EvaluateParams
-from tasks.extract import ExtractParams
 from tasks.families import families_of, load_family
-from tasks.film import FilmParams
-from tasks.gate import GateParams
-from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
 from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.midi_reader import read_midi
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy, probe
-from tasks.notes import NotesParams
-from tasks.numerics import NumericsParams
 from tasks.params import read_params
-from tasks.perform import PerformParams
-from tasks.render import RenderParams
-from tasks.report import ReportParams
-from tasks.search import SearchParams
-from tasks.separate import SeparateParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
-from tasks.synchronize import SynchronizeParams
-from tasks.synthesize import SynthesizeParams
-from tasks.takes import SplitParams
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES = list(yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"])
-SECTIONS = {
-    "film": FilmParams,
-    "synchronize": SynchronizeParams,
-    "compare": CompareParams,
-    "gate": GateParams,
-    "search": SearchParams,
-    "ingest": IngestParams,
-    "render": RenderParams,
-    "extract": ExtractParams,
-    "chunk": ChunkParams,
-    "segments": SegmentParams,
-    "split": SplitParams,
-    "perform": PerformParams,
-    "separate": SeparateParams,
-    "synthesize": SynthesizeParams,
-    "evaluate": EvaluateParams,
-    "report": ReportParams,
-    "notes": NotesParams,
-    "numerics": NumericsParams,
-}
 
 
 @pytest.fixture
@@ -255,8 +219,9 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
     write_preset(name, tmp_path / "params.yaml")
     params = read_params(tmp_path / "params.yaml")
     assert set(params) == {*SECTIONS, "families", "train"}
-    for section, its_class in SECTIONS.items():
-        its_class.parse(params[section], section)
+    classes = section_classes()
+    for section in SECTIONS:
+        classes[section].parse(params[section], section)
     assert set(params["train"]) >= set(params["families"])  # a family may be known and not be in the pipeline
     for family, values in params["train"].items():
         load_family(family).params_class.parse(values, f"train.{family}")
