@@ -67,13 +67,16 @@ def export(
     if dry_run:
         return [_Counted(name, examples).planned(project) for name, examples in opened]
     written = []
-    with whole_folder(out) as half:
-        for name, examples in opened:
-            (half / name).mkdir(exist_ok=True)
-            counted = _Counted(name, examples, tell)
-            WRITERS[form](half / name, examples.part, iter(counted))
-            written.append(counted.subset(project))
-        (half / CARD).write_text(card_text(form, written, project=project), encoding="utf-8")
+    try:
+        with whole_folder(out) as half:
+            for name, examples in opened:
+                (half / name).mkdir(exist_ok=True)
+                counted = _Counted(name, examples, tell)
+                WRITERS[form](half / name, examples.part, iter(counted))
+                written.append(counted.subset(project))
+            (half / CARD).write_text(card_text(form, written, project=project), encoding="utf-8")
+    except OSError as error:
+        raise PipelineError(f"{out} cannot be written: {error.strerror}") from error
     return written
 
 

@@ -77,6 +77,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs inst
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")]
 
 
+def check_there(*paths: Path) -> None:
+    """Refuse a path that does not exist, before a command imports what would read it.
+
+    Raises:
+        PipelineError: names the first one that is not there.
+    """
+    for path in paths:
+        if not path.exists():
+            raise PipelineError(f"{path}: No such file or directory")
+
+
 def section_of(name: str, section: "type[S]") -> "S":
     """Return a section of params.yaml, which has known ones alone; outside a project that of the shipped preset."""
     from flows.presets import FOLDER, check_sections

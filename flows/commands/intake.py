@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, check_there, print_json, print_table, section_of
 
 
 @app.command()
@@ -14,11 +14,15 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Let a take with other files take another's place.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail at once when another add or a stage is at work.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Fail at once when another add or a stage is at work.")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Take recordings in: check, copy, hash and record them in data/raw."""
+    if not any(folder.exists() for folder in folders):  # one of several that is missing is set aside
+        check_there(*folders)
     from dataclasses import asdict
 
     from rich.table import Table
@@ -71,6 +75,8 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Take in what has settled in a folder, score it, compare, commit and push: now, or every night."""
+    if not serve and notify is None:  # whoever is to be told is told of a missing inbox too
+        check_there(inbox)
     import shlex
 
     from flows.watch import watch_forever, watch_once

@@ -64,8 +64,10 @@ def score(
     from tasks.score import HEADLINES, read_scores
     from tasks.versions.repro import repro
 
-    repro(["code", "score"], force=force, dry=dry_run, quiet=as_json)
+    planned = repro(["code", "score"], force=force, dry=dry_run, quiet=as_json)
     if dry_run:
+        if as_json:
+            print_json({"dry_run": True, "would_run": planned})
         return
     rows = [row for family in names() for row in read_scores(family)]
     metrics = {metric.key: metric for metric in METRICS}

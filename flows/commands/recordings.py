@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_QUARANTINED, Json, app, check_there, print_json, print_table, section_of
 
 if TYPE_CHECKING:
     from tasks.perform import PerformParams, Region
@@ -20,6 +20,7 @@ def notes(
     as_json: Json = False,
 ) -> None:
     """List the notes of a recording."""
+    check_there(audio)
     from rich.table import Table
 
     from tasks.notes import INSTRUMENTS, NotesParams, notes_of_file
@@ -90,9 +91,6 @@ def perform(
     """
     from dataclasses import replace
 
-    from tasks.chunk import ChunkParams
-    from tasks.perform import PerformParams, region_of
-
     if crop is not None and corners is not None:
         raise typer.BadParameter(
             "both are given, expected one: corners hold for all of the picture", param_hint="--crop"
@@ -102,15 +100,20 @@ def perform(
     only_keyboards = {"--preview": preview, "--lowest": lowest, "--lead": lead}
     if family is not None and (given := [name for name, value in only_keyboards.items() if value is not None]):
         raise typer.BadParameter("is for the keyboard's own reader, not for a family", param_hint=given[0])
+    area = None if crop is None else _numbers(crop, 4, "--crop")
+    if area is not None and (min(area[:2]) < 0 or min(area[2:]) < 1):
+        raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
+    at = None if corners is None else _numbers(corners, 8, "--corners")
+    check_there(video)
+    from tasks.chunk import ChunkParams
+    from tasks.perform import PerformParams, region_of
+
     params = section_of("perform", PerformParams)
     region = region_of(video, margins=section_of("chunk", ChunkParams).camera_margins)
-    if crop is not None:
-        x, y, width, height = _numbers(crop, 4, "--crop")
-        if min(x, y) < 0 or min(width, height) < 1:
-            raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
-        region = replace(region, crop=(int(x), int(y), int(width), int(height)), corners=None)
-    if corners is not None:
-        at = _numbers(corners, 8, "--corners")
+    if area is not None:
+        x, y, width, height = map(int, area)
+        region = replace(region, crop=(x, y, width, height), corners=None)
+    if at is not None:
         region = replace(region, crop=None, corners=tuple(zip(at[::2], at[1::2], strict=True)))
     if family is None:
         _perform_keyboard(video, out, params, region, lowest, lead, preview, notes_out, as_json=as_json)
@@ -253,6 +256,7 @@ def sonify(
     as_json: Json = False,
 ) -> None:
     """Make sound of a file of note amplitudes."""
+    check_there(amplitudes, *(bank or ()))
     from fractions import Fraction
 
     from rich.console import Console
@@ -327,6 +331,7 @@ def separate(
     as_json: Json = False,
 ) -> None:
     """Separate a mix: a sound for each player."""
+    check_there(mix, *(video or ()))
     from rich.console import Console
     from rich.table import Table
 
@@ -381,6 +386,7 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Tell when recordings began on another one's clock, how they drift, and how sure that is."""
+    check_there(reference)
     from rich.console import Console
     from rich.table import Table
 

@@ -131,6 +131,7 @@ def report(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    """Run ``code`` and a stage; of a dry run print the stages that would run, where JSON is expected."""
     from flows.presets import check_sections
     from tasks.families import families_of
     from tasks.params import read_params
@@ -139,12 +140,14 @@ def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
     params = read_params()  # an old params.yaml is one line here, and a page of DVC's words there
     check_sections(params)
     families_of(params)
-    repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
+    planned = repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
+    if dry and as_json:
+        print_json({"dry_run": True, "would_run": planned})
 
 
 def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool, dry: bool) -> None:
     name = f"{stage}@{family}" if family else stage
     _repro(name, as_json=as_json, force=force, dry=dry)
-    if as_json:
+    if as_json and not dry:
         pattern = f"{name}.json" if family else f"{stage}*.json"
         print_json([json.loads(path.read_text()) for path in sorted(Path(".audiate/runs").glob(pattern))])

@@ -158,6 +158,8 @@ def test_a_folder_that_is_not_empty_is_refused_and_nothing_half_is_left(project)
         export("npz", Path("full"), **ALL)
     with pytest.raises(PipelineError, match=r"mine.txt is a file"):
         export("npz", Path("full/mine.txt"), **ALL)
+    with pytest.raises(PipelineError, match=r"mine.txt/out cannot be written: Not a directory"):
+        export("npz", Path("full/mine.txt/out"), **ALL)
     with pytest.raises(PipelineError, match="has no takes of ensembles in test"):
         export("npz", Path("out"), kinds=["ensembles"], parts=["test"])
     # Pictures of the last take are damaged: it fails after the first take was written.
