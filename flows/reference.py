@@ -103,7 +103,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
         else:
             shown = ", ".join(f"`{option}`" for option in (*one.opts, *one.secondary_opts))
             if not one.is_flag:
-                shown += f" `{_metavar(one)}`"
+                shown += f" `{_metavar(one)}`".replace("|", "\\|")
         words = _escaped(" ".join((one.help or "").split()))
         if one.default not in (None, False, (), []) and not callable(one.default) and not one.required:
             default = "on" if one.default is True else one.default

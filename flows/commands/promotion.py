@@ -13,7 +13,8 @@ def promote(
         str, typer.Argument(metavar="FAMILY", help="A family whose weights shall serve.", callback=known_family)
     ],
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="REV", help="Of this git revision; as trained here without.")
+        str | None,
+        typer.Option("--revision", metavar="REV", help="Weights of this git revision; by default those trained here."),
     ] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the family's promotion back.")] = False,
     dry_run: DryRun = False,

@@ -9,7 +9,9 @@ import typer
 from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, known_family, print_json, print_table
 
 Force = Annotated[bool, typer.Option("--force", help="Run though nothing changed.")]
-FamilyName = Annotated[str | None, typer.Argument(help="One family; all of them when left out.", callback=known_family)]
+FamilyName = Annotated[
+    str | None, typer.Argument(help="One family; by default all of params.yaml.", callback=known_family)
+]
 
 
 @app.command()
@@ -22,13 +24,13 @@ def code(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -
 
 @app.command()
 def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Record scores with virtual cameras and microphones, whose truth is known."""
+    """Film the bundled pieces with virtual cameras and microphones, whose clocks and places are known."""
     _stage("film", as_json=as_json, force=force, dry=dry_run)
 
 
 @app.command()
 def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Read the raw takes: notes, facts, catalog and quarantine."""
+    """Read all takes: check every file, list what is accepted, and what is quarantined and why."""
     from rich.table import Table
 
     from tasks.intake.record import refused_devices
@@ -67,10 +69,10 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
 
 @app.command()
 def render(
-    preview: Annotated[str | None, typer.Option(metavar="TAKE", help="Write PREVIEW.mp4 of one rendered take.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the preview goes; TAKE.mp4 by default.")
+    preview: Annotated[
+        str | None, typer.Option(metavar="TAKE", help="Write one rendered take as a video with sound; run nothing.")
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File of the preview; by default TAKE.mp4.")] = None,
     as_json: Json = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -102,13 +104,13 @@ def extract(as_json: Json = False, force: Force = False, dry_run: DryRun = False
 
 @app.command()
 def chunk(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Store pictures and features in Zarr, and index the segments."""
+    """Store pictures, sound and features as arrays, and index the training examples."""
     _stage("chunk", as_json=as_json, force=force, dry=dry_run)
 
 
 @app.command()
 def train(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Fit the families to the training takes."""
+    """Train the families, or one of them."""
     _stage("train", family, as_json=as_json, force=force, dry=dry_run)
 
 
@@ -120,7 +122,7 @@ def synthesize(family: FamilyName = None, as_json: Json = False, force: Force = 
 
 @app.command()
 def evaluate(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Hold the performances against the truth."""
+    """Compare what was synthesized with the true sound and notes, take by take."""
     _stage("evaluate", family, as_json=as_json, force=force, dry=dry_run)
 
 
