@@ -1,6 +1,5 @@
 """Reference pages that are written from the code: ``python -m flows.reference`` writes them into docs/reference/."""
 
-import importlib
 import inspect
 import re
 import sys
@@ -13,46 +12,59 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from flows import presets
+from tasks.chunk import ChunkParams, SegmentParams
+from tasks.compare import CompareParams
+from tasks.evaluate import EvaluateParams
+from tasks.extract import ExtractParams
 from tasks.families import FAMILIES, load_family
+from tasks.film import FilmParams
+from tasks.gate import GateParams
+from tasks.ingest import IngestParams
+from tasks.notes import NotesParams
+from tasks.numerics import NumericsParams
 from tasks.params import Section
+from tasks.perform import PerformParams
+from tasks.render import RenderParams
+from tasks.report import ReportParams
+from tasks.search import SearchParams
+from tasks.separate import SeparateParams
 from tasks.step import write_whole
+from tasks.synchronize import SynchronizeParams
+from tasks.synthesize import SynthesizeParams
+from tasks.takes import SplitParams
 
 FOLDER = Path("docs/reference")
 UNITS = {"s": "s", "ms": "ms", "hz": "Hz", "db": "dB", "ppm": "ppm", "px": "pixels", "bytes": "bytes"}
 RATES = ("sample_rate", "code_rate", "frame_rate", "sound_rate", "stem_rate")  # in Hz; a learning rate has no unit
 
-SECTIONS: Mapping[str, str] = types.MappingProxyType(
+SECTIONS: Mapping[str, type[Section]] = types.MappingProxyType(
     {
-        "film": "tasks.film:FilmParams",
-        "ingest": "tasks.ingest:IngestParams",
-        "render": "tasks.render:RenderParams",
-        "synchronize": "tasks.synchronize:SynchronizeParams",
-        "extract": "tasks.extract:ExtractParams",
-        "chunk": "tasks.chunk:ChunkParams",
-        "segments": "tasks.chunk:SegmentParams",
-        "split": "tasks.takes:SplitParams",
-        "numerics": "tasks.numerics:NumericsParams",
-        "synthesize": "tasks.synthesize:SynthesizeParams",
-        "evaluate": "tasks.evaluate:EvaluateParams",
-        "report": "tasks.report:ReportParams",
-        "notes": "tasks.notes:NotesParams",
-        "perform": "tasks.perform:PerformParams",
-        "separate": "tasks.separate:SeparateParams",
-        "search": "tasks.search:SearchParams",
-        "compare": "tasks.compare:CompareParams",
-        "gate": "tasks.gate:GateParams",
+        "film": FilmParams,
+        "ingest": IngestParams,
+        "render": RenderParams,
+        "synchronize": SynchronizeParams,
+        "extract": ExtractParams,
+        "chunk": ChunkParams,
+        "segments": SegmentParams,
+        "split": SplitParams,
+        "numerics": NumericsParams,
+        "synthesize": SynthesizeParams,
+        "evaluate": EvaluateParams,
+        "report": ReportParams,
+        "notes": NotesParams,
+        "perform": PerformParams,
+        "separate": SeparateParams,
+        "search": SearchParams,
+        "compare": CompareParams,
+        "gate": GateParams,
     }
 )
-"""The sections of params.yaml, but for ``families`` and ``train``: the class of each, by module."""
+"""The sections of params.yaml, but for ``families`` and ``train``, each with its class."""
 
 
 def section_classes() -> dict[str, type[Section]]:
     """Return the class of each section, those of ``train`` by the family's name behind a dot."""
-    found: dict[str, type[Section]] = {}
-    for name, place in SECTIONS.items():
-        module, _, class_name = place.partition(":")
-        found[name] = getattr(importlib.import_module(module), class_name)
-    return found | {f"train.{family}": load_family(family).params_class for family in FAMILIES}
+    return {**SECTIONS, **{f"train.{family}": load_family(family).params_class for family in FAMILIES}}
 
 
 def cli_page() -> str:

@@ -19,7 +19,7 @@ from typer.main import get_command
 from flows.cli import main
 from flows.commands import app
 from flows.presets import PRESETS, preset_text, write_preset
-from flows.reference import SECTIONS, section_classes
+from flows.reference import SECTIONS
 from tasks.errors import ParamsError
 from tasks.families import families_of, load_family
 from tasks.instruments.keyboard import draw_keyboard
@@ -284,9 +284,8 @@ def test_every_value_of_a_preset_has_a_type_and_every_family_its_values(name, tm
     write_preset(name, tmp_path / "params.yaml")
     params = read_params(tmp_path / "params.yaml")
     assert set(params) == {*SECTIONS, "families", "train"}
-    classes = section_classes()
-    for section in SECTIONS:
-        classes[section].parse(params[section], section)
+    for section, its_class in SECTIONS.items():
+        its_class.parse(params[section], section)
     assert set(params["train"]) >= set(params["families"])  # a family may be known and not be in the pipeline
     for family, values in params["train"].items():
         load_family(family).params_class.parse(values, f"train.{family}")
