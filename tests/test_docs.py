@@ -61,6 +61,17 @@ def test_every_array_that_is_documented_is_one_that_the_code_names():
             assert re.search(rf'"{re.sub(r"_(CAMERA|K)$", "", name)}(_{{|")', source), (kind, name)
 
 
+def test_every_error_that_is_explained_is_one_of_the_code():
+    page = (PROJECT / "docs/troubleshooting.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    files = (path for folder in ("flows", "tasks") for path in sorted((PROJECT / folder).rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in files))  # texts over several lines
+    assert len(rows) > 12
+    for row in rows:
+        for words in re.findall(r"`(.*?)`", row):
+            assert words in source, words
+
+
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_the_network(tmp_path):
     program = shutil.which("mkdocs", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
