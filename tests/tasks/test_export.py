@@ -51,7 +51,7 @@ def members(path):
     ("kind", "subset"), [("scores", "scores"), ("captures", "captures_marimba-18"), ("ensembles",) * 2]
 )
 def test_members_of_a_tar_pair_up_and_are_what_the_loader_gives(project, kind, subset):
-    export("webdataset", Path("out"), **ALL)
+    export("webdataset", Path("out"), kinds=[kind], parts=["train"])
     found = members(Path("out") / subset / "train-00000.tar")
     expected = list(audiate.dataset(kind, "train"))
     assert list(found) == [f"{number:07d}" for number in range(len(expected))]
@@ -64,7 +64,7 @@ def test_members_of_a_tar_pair_up_and_are_what_the_loader_gives(project, kind, s
     ("kind", "subset"), [("scores", "scores"), ("captures", "captures_marimba-18"), ("ensembles",) * 2]
 )
 def test_parquet_files_are_read_by_pyarrow_alone(project, kind, subset):
-    export("huggingface", Path("out"), **ALL)
+    export("huggingface", Path("out"), kinds=[kind], parts=["train"])
     table = pq.read_table(Path("out") / subset / "train-00000.parquet")
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     expected = list(audiate.dataset(kind, "train"))
@@ -118,9 +118,9 @@ def test_many_examples_become_several_files_and_each_is_in_one(project, write):
 @pytest.mark.parametrize("form", ["webdataset", "huggingface", "npz"])
 def test_the_same_data_give_the_same_bytes(project, form):
     for out in ("one", "two"):
-        export(form, Path(out), kinds=["ensembles", "captures"], parts=["train"])
+        export(form, Path(out), kinds=["ensembles"], parts=["train"])
     written = [path.relative_to("one") for path in Path("one").rglob("*") if path.is_file()]
-    assert len(written) > 2
+    assert len(written) > 1
     for name in written:
         assert (Path("one") / name).read_bytes() == (Path("two") / name).read_bytes(), name
 
