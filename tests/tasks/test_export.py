@@ -207,7 +207,7 @@ def test_the_card_says_where_takes_are_from_how_well_they_are_synchronized_and_w
         Path(f"data/synchronized/{take}").mkdir(parents=True)
         columns = {"device": ["mic", "cam_a"], "role": ["master", "camera"], "verdict": ["locked", verdict]}
         write_table(Path(f"data/synchronized/{take}/clock.parquet"), columns | {"error_ms": np.array([0.0, error_ms])})
-    export("npz", Path("out"), kinds=["captures"], parts=PARTS)
+    export("webdataset", Path("out"), kinds=["captures"], parts=PARTS)
     card = (Path("out") / "README.md").read_text()
     for words in (
         "3 takes, 18 examples",
@@ -227,7 +227,7 @@ def test_the_card_says_where_takes_are_from_how_well_they_are_synchronized_and_w
         assert words in card, words
     catalog = Path("data/ingested/catalog.json")
     catalog.write_text(catalog.read_text().replace('"digest": "c"', '"digest": "d"'))
-    export("npz", Path("again"), kinds=["captures"], parts=PARTS)
+    export("webdataset", Path("again"), kinds=["captures"], parts=PARTS)
     lines = [text.splitlines() for text in (card, (Path("again") / "README.md").read_text())]
     changed = [old for old, new in zip(*lines, strict=True) if old != new]
     assert [line[:14] for line in changed] == ["- data version"]
