@@ -13,7 +13,7 @@ repro: setup
 	audiate timings
 
 test: setup
-	@./setup.sh browser
+	@./setup.sh browser docs
 	timeout --signal=INT --kill-after=60 35m python -m pytest -q -n 2 --dist loadscope --durations=10 -m "not slow"
 	timeout --signal=INT --kill-after=60 50m python -m pytest -q -n 2 --dist loadscope --durations=10 -m slow
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make this checkout ready: system libraries, virtual environment, data/tools.json. Safe to run again: each part
 # is done only when it is missing or older than what it is made from. `./setup.sh browser` also sees to the Chromium
-# that the tests open the report page with.
+# that the tests open the report page with, `./setup.sh docs` to what builds docs/ as a site.
 set -eu
 cd "$(dirname "$0")"
 
@@ -11,9 +11,9 @@ missing=""
 command -v ffmpeg >/dev/null 2>&1 && command -v ffprobe >/dev/null 2>&1 || missing="$missing ffmpeg"
 # ldconfig lives in /sbin, which is not on every user's PATH.
 PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libfluidsynth\.so\.3' || missing="$missing libfluidsynth3"
-if [ "${1:-}" = browser ]; then
-    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
-fi
+case " $* " in *" browser "*)
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium" ;;
+esac
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
         say "setup: missing$missing, and there is no apt-get here: install them with this system's package manager"
@@ -41,6 +41,13 @@ if ! cat pyproject.toml constraints.txt | cmp -s - "$stamp"; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
     cat pyproject.toml constraints.txt >"$stamp"
 fi
+case " $* " in *" docs "*)
+    if ! cmp -s "$stamp" .venv/installed-docs; then
+        say "setup: installing what builds the documents"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+        cp "$stamp" .venv/installed-docs
+    fi ;;
+esac
 # Compiled ahead, so that the first stage does not pay for it.
 [ -d .dvc ] || { say "setup: no .dvc folder here: is this a whole checkout?"; exit 1; }
 .venv/bin/python -m tasks.tools

@@ -10,7 +10,7 @@ from flows.commands import EXIT_FAILED, app
 from tasks.errors import PipelineError
 
 # Importing a module adds its commands, in the order in which --help lists them.
-from flows.commands import stages, recordings, intake, versions, promotion, store, project  # noqa: F401  # isort: skip
+from flows.commands import stages, recordings, intake, versions, promotion, store, project, export, new_family  # noqa: F401  # isort: skip
 
 
 def _version(asked: bool) -> None:

@@ -136,12 +136,15 @@ def add_takes(
         return AddSummary(rows=_by_take(_Adding(params, replace=replace, tell=tell).plan(folders)), dry_run=True)
     try:
         with only_one(STATE / "locks" / "add", what="add", wait=wait, tell=tell):
+            if not wait:  # a stage at work is found before anything is copied, too
+                with writing_raw(RAW, tell=tell, wait=False):
+                    pass
             _tidy(tell)
             adding = _Adding(params, replace=replace, tell=tell)
             rows, staged = adding.stage(folders)
             adding.save()
             if staged or PENDING.exists() or not is_recorded(RAW):
-                rows += _publish(staged, tell)
+                rows += _publish(staged, tell, wait=wait)
             shutil.rmtree(INCOMING, ignore_errors=True)
     except OSError as error:
         raise named_error(error, RAW) from error
@@ -426,10 +429,10 @@ def _copy_file(source: Path, to: Path, sha256: str) -> None:
         raise AddError(f"{shown(source)} changed while it was copied, expected a finished recording", kind="CHANGED")
 
 
-def _publish(staged: Sequence[_Staged], tell: Tell) -> list[AddRow]:
+def _publish(staged: Sequence[_Staged], tell: Tell, *, wait: bool) -> list[AddRow]:
     """Rename what is staged into data/raw and have DVC record it; return a row a take."""
     rows = []
-    with writing_raw(RAW, tell=tell) as record:
+    with writing_raw(RAW, tell=tell, wait=wait) as record:
         PENDING.parent.mkdir(parents=True, exist_ok=True)
         PENDING.touch()
         for take in staged:

@@ -1,6 +1,5 @@
 """audiate in Python: three lines that work, and the arrays that they promise."""
 
-import json
 import re
 import subprocess
 import sys
@@ -12,64 +11,15 @@ import soundfile
 
 import audiate
 from tasks.errors import DamagedData, ParamsError
-from tasks.store.arrays import write_arrays
-from tasks.store.segments import segment_rows, write_segments
 
 PROJECT = Path(__file__).resolve().parents[1]
-CODE_RATE, FRAME_RATE, LENGTH_S, DURATION_S = 100, 25, 2, 6
-WIDTH, HEIGHT, N_NOTES = 40, 40, 5
-
-
-def write_set(kind, takes, write):
-    """Write a data set of takes of six seconds in segments of two; ``write`` gives arrays and attributes of a take."""
-    folder, rows, about = Path("data/chunked") / kind, [], {}
-    for number, (take, part) in enumerate(takes.items()):
-        arrays, attributes = write(number)
-        (folder / take).mkdir(parents=True)
-        attributes |= {"code_rate": CODE_RATE, "frame_rate": str(FRAME_RATE)}
-        lengths = dict.fromkeys(arrays, 16)
-        write_arrays(folder / take / "arrays.zarr", arrays, chunk_lengths=lengths, attributes=attributes)
-        about[take] = {"piece": take, "part": part, "digest": take, "duration_s": float(DURATION_S)}
-        rate = attributes.get("stem_rate", CODE_RATE)
-        rows += segment_rows(take, take, part, take, DURATION_S * rate, length=LENGTH_S * rate, hop=LENGTH_S * rate)
-    (folder / "takes.json").write_text(json.dumps(about))
-    write_segments(folder / "segments.parquet", rows)
-
-
-def capture(number, instrument="marimba-18"):
-    """Every picture and every window of amplitudes has its own number, so that what belongs together can be told."""
-    n_frames = DURATION_S * FRAME_RATE
-    shown = np.arange(n_frames, dtype=np.uint8)
-    arrays = {"amplitudes": np.repeat(np.arange(n_frames - 2, dtype=np.float32)[:, None], N_NOTES, axis=1)}
-    for camera in ("cam_a", "cam_b"):
-        arrays[f"time_s_{camera}"] = np.arange(n_frames) / FRAME_RATE
-        arrays[f"pictures_{camera}"] = np.broadcast_to(shown[:, None, None], (n_frames, HEIGHT, WIDTH)).copy()
-    attributes = {"cameras": ["cam_a", "cam_b"], "pitches": list(range(N_NOTES)), "instrument": instrument}
-    return arrays, attributes
-
-
-def score(number):
-    pictures = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 8), np.uint8)
-    codes = np.arange(DURATION_S * CODE_RATE).astype(np.uint8)
-    return {"pictures": pictures, "picture_time_s": np.array([0.0, 1.0, 4.5]), "codes": codes}, {}
-
-
-def ensemble(number):
-    n_players, rate, n_frames = 2 + number, 200, DURATION_S * FRAME_RATE
-    stems = [np.full((1, DURATION_S * rate), 100 * (player + 1), np.int16) for player in range(n_players)]
-    arrays = {f"stem_{player + 1}": stem for player, stem in enumerate(stems)} | {"mix": sum(stems)}
-    arrays |= {f"motion_{player + 1}": np.full((n_frames, 3), player, np.float32) for player in range(n_players)}
-    attributes = {"instruments": ["vn", "vc", "fl", "ob"][:n_players], "stem_rate": rate, "n_channels": 1}
-    return arrays, attributes | {"n_motion": 3, "n_frames": n_frames}
+CODE_RATE, FRAME_RATE, LENGTH_S = 100, 25, 2  # of the fixture `data_sets`
+WIDTH, HEIGHT = 40, 40
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_set("captures", {"one": "train", "two": "train", "three": "validation"}, capture)
-    write_set("scores", {"s": "train", "t": "test"}, score)
-    write_set("ensembles", {"duet": "train", "trio": "train"}, ensemble)
-    return tmp_path
+def project(data_sets):
+    return data_sets.folder
 
 
 def test_a_captures_stacks_are_the_pictures_that_its_amplitudes_were_measured_in(project):
@@ -112,8 +62,9 @@ def test_an_ensembles_stems_make_its_mix_and_players_of_several_numbers_stay_a_l
     assert tuple(mixed["mix"].shape) == (6, 1, 400)
 
 
-def test_what_cannot_be_opened_is_said(project, tmp_path):
-    write_set("more/captures", {"p": "train", "m": "train"}, lambda n: capture(n, ("piano", "marimba-18")[n]))
+def test_what_cannot_be_opened_is_said(data_sets, tmp_path):
+    instruments = ("piano", "marimba-18")
+    data_sets.write("more/captures", {"p": "train", "m": "train"}, lambda n: data_sets.capture(n, instruments[n]))
     (tmp_path / "other/data").mkdir(parents=True)
     (tmp_path / "data/chunked/more").rename(tmp_path / "other/data/chunked")
     with pytest.raises(ParamsError, match="several instruments: instrument=, one of marimba-18, piano"):

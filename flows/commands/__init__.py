@@ -21,12 +21,14 @@ S = TypeVar("S", bound="Section")
 
 # What --help calls the commands of a module.
 GROUPS = {
-    "stages": "Pipeline (each runs what is stale of its stage)",
-    "recordings": "By hand, in a project or out of one",
+    "stages": "Pipeline (each runs its stage where something changed)",
+    "recordings": "By hand, with or without a project",
     "intake": "Recordings",
     "versions": "Versions",
     "promotion": "Versions",
     "store": "Versions",
+    "export": "Project",
+    "new_family": "Project",
     "project": "Project",
 }
 ANYWHERE = {"preset", "perform", "notes", "sonify", "separate", "sync"}  # commands that need no project
@@ -72,7 +74,18 @@ EXIT_FAILED = 1
 EXIT_QUARANTINED = 3
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+def check_there(*paths: Path) -> None:
+    """Refuse a path that does not exist, before a command imports what would read it.
+
+    Raises:
+        PipelineError: names the first one that is not there.
+    """
+    for path in paths:
+        if not path.exists():
+            raise PipelineError(f"{path}: No such file or directory")
 
 
 def section_of(name: str, section: "type[S]") -> "S":

@@ -5,20 +5,24 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, check_there, print_json, print_table, section_of
 
 
 @app.command()
 def add(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of takes, or single recordings.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Let a take with other files take another's place.")
+        bool, typer.Option("--replace", help="Replace a take of the same name that has other files.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail when another run is at work.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Fail at once when another add or a stage is at work.")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Take recordings in: check, copy, hash and record them in data/raw."""
+    if not any(folder.exists() for folder in folders):  # one of several that is missing is set aside
+        check_there(*folders)
     from dataclasses import asdict
 
     from rich.table import Table
@@ -53,17 +57,15 @@ def add(
 def watch(
     inbox: Annotated[Path, typer.Argument(metavar="INBOX", help="Folder that recordings arrive in; only read.")],
     serve: Annotated[
-        bool, typer.Option("--serve", help="Go on by a schedule until stopped; once now without.")
+        bool, typer.Option("--serve", help="Run by a schedule until stopped; without it once, now.")
     ] = False,
     interval_s: Annotated[float | None, typer.Option("--interval", help="Seconds between two runs.")] = None,
     cron: Annotated[str | None, typer.Option(help="Schedule as cron writes it: '0 2 * * *'.")] = None,
-    settle_s: Annotated[
-        float, typer.Option("--settle", help="Seconds that a folder must have stayed as it is.")
-    ] = 60.0,
+    settle_s: Annotated[float, typer.Option("--settle", help="Seconds that a folder must not have changed.")] = 60.0,
     commit: Annotated[bool, typer.Option(help="Make one git commit of each new data version.")] = True,
     push: Annotated[bool, typer.Option(help="Push the data where a remote is configured.")] = True,
     train: Annotated[
-        bool, typer.Option("--train", help="Train every family anew; without, promoted weights score what came in.")
+        bool, typer.Option("--train", help="Train every family anew; without it, promoted weights score what came in.")
     ] = False,
     notify: Annotated[
         str | None, typer.Option(help="Command that is given what happened as JSON on its standard input.")
@@ -71,6 +73,8 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Take in what has settled in a folder, score it, compare, commit and push: now, or every night."""
+    if not serve and notify is None:  # whoever is to be told is told of a missing inbox too
+        check_there(inbox)
     import shlex
 
     from flows.watch import watch_forever, watch_once

@@ -14,6 +14,7 @@ from tasks.errors import PipelineError
 def preset(
     name: Annotated[str, typer.Argument(help="demo, study or paper")],
     force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited, too.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write params.yaml: demo takes minutes on 2 cores, study is for accuracy, paper has the published sizes."""
     from flows.presets import PRESETS, is_edited, write_preset
@@ -26,7 +27,7 @@ def preset(
             f"{path} is no preset as it came, it was edited: --force replaces it, and its edits are lost"
         )
     write_preset(name, path)
-    typer.echo(f"params.yaml is now preset {name}")
+    print_json({"preset": name, "path": str(path)}) if as_json else typer.echo(f"params.yaml is now preset {name}")
 
 
 @app.command()
@@ -71,6 +72,10 @@ def search(
     params = section_of("search", SearchParams)
     if dry_run:
         ranges = params.ranges.get(family, {})
+        if as_json:
+            spans = {name: {"low": span.low, "high": span.high, "log": span.log} for name, span in ranges.items()}
+            print_json({"dry_run": True, "family": family, "trials": trials, "ranges": spans})
+            return
         for name, span in ranges.items():
             typer.echo(f"{name}: {span.low:g} to {span.high:g}{', log-uniform' if span.log else ''}")
         typer.echo(

@@ -13,7 +13,8 @@ def promote(
         str, typer.Argument(metavar="FAMILY", help="A family whose weights shall serve.", callback=known_family)
     ],
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="REV", help="Of this git revision; as trained here without.")
+        str | None,
+        typer.Option("--revision", metavar="REV", help="Weights of this git revision; by default those trained here."),
     ] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the family's promotion back.")] = False,
     dry_run: DryRun = False,
@@ -64,8 +65,10 @@ def score(
     from tasks.score import HEADLINES, read_scores
     from tasks.versions.repro import repro
 
-    repro(["code", "score"], force=force, dry=dry_run, quiet=as_json)
+    planned = repro(["code", "score"], force=force, dry=dry_run, quiet=as_json)
     if dry_run:
+        if as_json:
+            print_json({"dry_run": True, "would_run": planned})
         return
     rows = [row for family in names() for row in read_scores(family)]
     metrics = {metric.key: metric for metric in METRICS}

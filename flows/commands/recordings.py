@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, Json, app, print_json, print_table, section_of
+from flows.commands import EXIT_QUARANTINED, Json, app, check_there, known_family, print_json, print_table, section_of
 
 if TYPE_CHECKING:
     from tasks.perform import PerformParams, Region
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 @app.command()
 def notes(
-    audio: Annotated[Path, typer.Argument(help="Any recording; of a film its sound.")],
+    audio: Annotated[Path, typer.Argument(help="Any recording; of a film the sound is taken.")],
     instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
-    midi: Annotated[Path | None, typer.Option(metavar="OUT.mid", help="Write them as MIDI.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="OUT.csv", help="Write them as a table of text.")] = None,
+    midi: Annotated[Path | None, typer.Option(metavar="OUT.mid", help="Write the notes as a MIDI file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="OUT.csv", help="Write the notes as a CSV table.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the notes of a recording."""
+    check_there(audio)
     from rich.table import Table
 
     from tasks.notes import INSTRUMENTS, NotesParams, notes_of_file
@@ -57,14 +58,19 @@ def perform(
         Path | None, typer.Option("--out", "-o", help="The same pictures with sound: .mp4, .mov or .mkv.")
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="A trained family instead of the keyboard's reader and a synthesizer.")
+        str | None,
+        typer.Option(
+            help="A trained family instead of the keyboard's reader and a synthesizer.", callback=known_family
+        ),
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(metavar="X,Y,W,H", help="Use this part of the picture only; as in take.yaml.")
+        str | None, typer.Option(metavar="X,Y,W,H", help="Look at this part of the picture only, in pixels.")
     ] = None,
     corners: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,...", help="Four corners of the instrument, far left first, clockwise; as there."),
+        typer.Option(
+            metavar="X,Y,...", help="Four corners of the instrument in pixels, the player's far left first, clockwise."
+        ),
     ] = None,
     lowest: Annotated[
         str | None, typer.Option(metavar="D4", help="The lowest key in view, where not all 88 are.")
@@ -80,18 +86,17 @@ def perform(
     ] = None,
     notes_out: Annotated[
         Path | None,
-        typer.Option("--notes", metavar="OUT.mid", help="Write the notes here; those of a keyboard beside OUT if not."),
+        typer.Option(
+            "--notes", metavar="OUT.mid", help="Write the notes here; by default those of a keyboard go beside OUT."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a silent video its sound. The take.yaml beside a camera's file says where to look; options come first.
+    """Give a silent video its sound. A take.yaml beside a camera's file says where to look, unless an option does.
 
     Beside OUT its notes are written as OUT.mid, and a picture of the keys and what they play as OUT.png.
     """
     from dataclasses import replace
-
-    from tasks.chunk import ChunkParams
-    from tasks.perform import PerformParams, region_of
 
     if crop is not None and corners is not None:
         raise typer.BadParameter(
@@ -102,15 +107,20 @@ def perform(
     only_keyboards = {"--preview": preview, "--lowest": lowest, "--lead": lead}
     if family is not None and (given := [name for name, value in only_keyboards.items() if value is not None]):
         raise typer.BadParameter("is for the keyboard's own reader, not for a family", param_hint=given[0])
+    area = None if crop is None else _numbers(crop, 4, "--crop")
+    if area is not None and (min(area[:2]) < 0 or min(area[2:]) < 1):
+        raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
+    at = None if corners is None else _numbers(corners, 8, "--corners")
+    check_there(video)
+    from tasks.chunk import ChunkParams
+    from tasks.perform import PerformParams, region_of
+
     params = section_of("perform", PerformParams)
     region = region_of(video, margins=section_of("chunk", ChunkParams).camera_margins)
-    if crop is not None:
-        x, y, width, height = _numbers(crop, 4, "--crop")
-        if min(x, y) < 0 or min(width, height) < 1:
-            raise typer.BadParameter(f"{crop!r}, expected x,y,width,height in pixels", param_hint="--crop")
-        region = replace(region, crop=(int(x), int(y), int(width), int(height)), corners=None)
-    if corners is not None:
-        at = _numbers(corners, 8, "--corners")
+    if area is not None:
+        x, y, width, height = map(int, area)
+        region = replace(region, crop=(x, y, width, height), corners=None)
+    if at is not None:
         region = replace(region, crop=None, corners=tuple(zip(at[::2], at[1::2], strict=True)))
     if family is None:
         _perform_keyboard(video, out, params, region, lowest, lead, preview, notes_out, as_json=as_json)
@@ -227,10 +237,11 @@ def sonify(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="16-bit .wav or .flac; here, with the file's name and .wav, by default."),
+        typer.Option("--out", "-o", help="16-bit .wav or .flac; by default the file's name with .wav, in this folder."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="additive: a sine a note; nearest: the most alike grains of a bank of recordings.")
+        str,
+        typer.Option(help="additive: a sine for each note; nearest: the most similar grains of a bank of recordings."),
     ] = "additive",
     bank: Annotated[
         list[Path] | None,
@@ -238,10 +249,10 @@ def sonify(
     ] = None,
     pitches: Annotated[
         str | None,
-        typer.Option(help="marimba-18, piano, or MIDI numbers as 66,68,70; by the file or its size when left out."),
+        typer.Option(help="marimba-18, piano, or MIDI numbers as 66,68,70; by default what the file or its size says."),
     ] = None,
     frame_rate: Annotated[
-        str | None, typer.Option(help="Rows a second, as 25 or 30000/1001; the file's, or 25, when left out.")
+        str | None, typer.Option(help="Rows a second, as 25 or 30000/1001; by default the file's, or 25.")
     ] = None,
     sample_rate: Annotated[
         int, typer.Option(help="Hz of the sound, and of all that is in a bank.", min=1000, max=192_000)
@@ -253,6 +264,7 @@ def sonify(
     as_json: Json = False,
 ) -> None:
     """Make sound of a file of note amplitudes."""
+    check_there(amplitudes, *(bank or ()))
     from fractions import Fraction
 
     from rich.console import Console
@@ -300,7 +312,9 @@ def sonify(
 
 @app.command()
 def separate(
-    mix: Annotated[Path, typer.Argument(metavar="MIX", help="A recording of several players; of a video its sound.")],
+    mix: Annotated[
+        Path, typer.Argument(metavar="MIX", help="A recording of several players; of a video the sound is taken.")
+    ],
     players: Annotated[
         str | None,
         typer.Option(metavar="vn,vc,...", help="Instruments, by codes or names; by default those of the take.yaml."),
@@ -314,19 +328,28 @@ def separate(
     ] = None,
     take: Annotated[
         str | None,
-        typer.Option(metavar="TAKE", help="A take of data/chunked/ensembles with this mix, instead of both."),
+        typer.Option(
+            metavar="TAKE", help="A take of data/chunked/ensembles that has this mix, instead of --players and --video."
+        ),
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="A trained family that separates; by default separate.family of params.yaml.")
+        str | None,
+        typer.Option(
+            help="A trained family that separates; by default separate.family of params.yaml.", callback=known_family
+        ),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="One of its systems; by default the first possible.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="One of its systems; by default the first that what is given allows.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; by default MIX_stems here.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; by default MIX_stems in this folder."),
     ] = None,
     sound_format: Annotated[str, typer.Option("--format", help="flac or wav, 16 bits.")] = "flac",
     as_json: Json = False,
 ) -> None:
     """Separate a mix: a sound for each player."""
+    check_there(mix, *(video or ()))
     from rich.console import Console
     from rich.table import Table
 
@@ -376,11 +399,15 @@ def sync(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="The recording whose clock the others are put on.")],
     others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Recordings of the same event.")],
     write: Annotated[
-        Path | None, typer.Option("--write", metavar="OUT.mkv", help="Write all that lock side by side, aligned.")
+        Path | None,
+        typer.Option(
+            "--write", metavar="OUT.mkv", help="Write all recordings that were placed, aligned, side by side."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell when recordings began on another one's clock, how they drift, and how sure that is."""
+    check_there(reference)
     from rich.console import Console
     from rich.table import Table
 

@@ -9,7 +9,9 @@ import typer
 from flows.commands import EXIT_QUARANTINED, DryRun, Json, app, known_family, print_json, print_table
 
 Force = Annotated[bool, typer.Option("--force", help="Run though nothing changed.")]
-FamilyName = Annotated[str | None, typer.Argument(help="One family; all of them when left out.", callback=known_family)]
+FamilyName = Annotated[
+    str | None, typer.Argument(help="One family; by default all of params.yaml.", callback=known_family)
+]
 
 
 @app.command()
@@ -22,13 +24,13 @@ def code(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -
 
 @app.command()
 def film(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Record scores with virtual cameras and microphones, whose truth is known."""
+    """Film the bundled pieces with virtual cameras and microphones, whose clocks and places are known."""
     _stage("film", as_json=as_json, force=force, dry=dry_run)
 
 
 @app.command()
 def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Read the raw takes: notes, facts, catalog and quarantine."""
+    """Read all takes: check every file, list what is accepted, and what is quarantined and why."""
     from rich.table import Table
 
     from tasks.intake.record import refused_devices
@@ -67,10 +69,10 @@ def ingest(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
 
 @app.command()
 def render(
-    preview: Annotated[str | None, typer.Option(metavar="TAKE", help="Write PREVIEW.mp4 of one rendered take.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the preview goes; TAKE.mp4 by default.")
+    preview: Annotated[
+        str | None, typer.Option(metavar="TAKE", help="Write one rendered take as a video with sound; run nothing.")
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File of the preview; by default TAKE.mp4.")] = None,
     as_json: Json = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -102,13 +104,13 @@ def extract(as_json: Json = False, force: Force = False, dry_run: DryRun = False
 
 @app.command()
 def chunk(as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Store pictures and features in Zarr, and index the segments."""
+    """Store pictures, sound and features as arrays, and index the training examples."""
     _stage("chunk", as_json=as_json, force=force, dry=dry_run)
 
 
 @app.command()
 def train(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Fit the families to the training takes."""
+    """Train the families, or one of them."""
     _stage("train", family, as_json=as_json, force=force, dry=dry_run)
 
 
@@ -120,7 +122,7 @@ def synthesize(family: FamilyName = None, as_json: Json = False, force: Force = 
 
 @app.command()
 def evaluate(family: FamilyName = None, as_json: Json = False, force: Force = False, dry_run: DryRun = False) -> None:
-    """Hold the performances against the truth."""
+    """Compare what was synthesized with the true sound and notes, take by take."""
     _stage("evaluate", family, as_json=as_json, force=force, dry=dry_run)
 
 
@@ -131,6 +133,7 @@ def report(as_json: Json = False, force: Force = False, dry_run: DryRun = False)
 
 
 def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
+    """Run ``code`` and a stage; of a dry run print the stages that would run, where JSON is expected."""
     from flows.presets import check_sections
     from tasks.families import families_of
     from tasks.params import read_params
@@ -139,12 +142,14 @@ def _repro(stage: str, *, as_json: bool, force: bool, dry: bool) -> None:
     params = read_params()  # an old params.yaml is one line here, and a page of DVC's words there
     check_sections(params)
     families_of(params)
-    repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
+    planned = repro(["code"] if stage == "code" else ["code", stage], force=force, dry=dry, quiet=as_json)
+    if dry and as_json:
+        print_json({"dry_run": True, "would_run": planned})
 
 
 def _stage(stage: str, family: str | None = None, *, as_json: bool, force: bool, dry: bool) -> None:
     name = f"{stage}@{family}" if family else stage
     _repro(name, as_json=as_json, force=force, dry=dry)
-    if as_json:
+    if as_json and not dry:
         pattern = f"{name}.json" if family else f"{stage}*.json"
         print_json([json.loads(path.read_text()) for path in sorted(Path(".audiate/runs").glob(pattern))])

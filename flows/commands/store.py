@@ -92,7 +92,9 @@ def gc(
     shared: Annotated[
         bool, typer.Option("--shared", help="Clear a cache outside the project, which others may use, all the same.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without --yes, only say what would be removed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Clear DVC's cache of old versions; what stands here, the last ones, tags and branches stay."""
@@ -151,7 +153,9 @@ def forget(
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Remove their files from DVC's cache and remote too, of all versions.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without --yes, only say what would be removed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove takes whose consent was withdrawn, and name the models that learned from them."""

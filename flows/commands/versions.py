@@ -71,6 +71,7 @@ def compare(
         typer.Option(
             "--attribute",
             metavar="FAMILY",
+            callback=known_family,
             help="Rerun a family of NEW with OLD's params, and with OLD's recordings, and tell what each one moved.",
         ),
     ] = None,

@@ -78,7 +78,7 @@ def check_raw(raw: Path) -> None:
 
 
 @contextmanager
-def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
+def writing_raw(raw: Path, *, tell: Tell, wait: bool = True) -> Iterator[Callable[[], None]]:
     """Hold DVC's write lock on ``data/raw``; yield a function that records what stands there then in ``data/raw.dvc``.
 
     Whoever else holds it is waited for, and named.
@@ -86,9 +86,10 @@ def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
     Args:
         raw: the folder.
         tell: is called with a line for people when there is something to wait for.
+        wait: for another holder.
 
     Raises:
-        PipelineError: this is no project of DVC, or DVC or git failed.
+        PipelineError: this is no project of DVC, DVC or git failed, or another process holds it and ``wait`` is off.
     """
     try:
         repo = Repo()
@@ -97,15 +98,19 @@ def writing_raw(raw: Path, *, tell: Tell) -> Iterator[Callable[[], None]]:
     repo.scm_context.quiet = True  # else it prints to standard output what to `git add`
     with repo, ExitStack() as held:
         _mend_record(raw)
-        waiting = ""
+        waiting, n_tries = "", 0
         while True:
             try:
+                n_tries += 1
                 held.enter_context(lock_repo(repo))
                 held.enter_context(_write_lock(repo, raw))
                 break
             except LockError:
                 held.close()
                 _release(repo, tell)
+                if not wait and n_tries > 1:  # what an ended process held was released after the first
+                    held_by = holders(Path(repo.tmp_dir))
+                    raise PipelineError(f"{raw}: {held_by} is at work, expected nobody: try again later") from None
                 if (held_by := holders(Path(repo.tmp_dir))) != waiting:
                     tell(f"{raw}: waiting for {held_by}")
                     waiting = held_by

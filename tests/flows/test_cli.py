@@ -14,59 +14,25 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from typer.main import get_command
 
 from flows.cli import main
+from flows.commands import app
 from flows.presets import PRESETS, preset_text, write_preset
-from tasks.chunk import ChunkParams, SegmentParams
-from tasks.compare import CompareParams
+from flows.reference import SECTIONS
 from tasks.errors import ParamsError
-from tasks.evaluate import EvaluateParams
-from tasks.extract import ExtractParams
 from tasks.families import families_of, load_family
-from tasks.film import FilmParams
-from tasks.gate import GateParams
-from tasks.ingest import IngestParams
 from tasks.instruments.keyboard import draw_keyboard
 from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.midi_reader import read_midi
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy, probe
-from tasks.notes import NotesParams
-from tasks.numerics import NumericsParams
 from tasks.params import read_params
-from tasks.perform import PerformParams
-from tasks.render import RenderParams
-from tasks.report import ReportParams
-from tasks.search import SearchParams
-from tasks.separate import SeparateParams
 from tasks.store.audio import write_flac
 from tasks.store.tables import write_table
-from tasks.synchronize import SynchronizeParams
-from tasks.synthesize import SynthesizeParams
-from tasks.takes import SplitParams
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES = list(yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"])
-SECTIONS = {
-    "film": FilmParams,
-    "synchronize": SynchronizeParams,
-    "compare": CompareParams,
-    "gate": GateParams,
-    "search": SearchParams,
-    "ingest": IngestParams,
-    "render": RenderParams,
-    "extract": ExtractParams,
-    "chunk": ChunkParams,
-    "segments": SegmentParams,
-    "split": SplitParams,
-    "perform": PerformParams,
-    "separate": SeparateParams,
-    "synthesize": SynthesizeParams,
-    "evaluate": EvaluateParams,
-    "report": ReportParams,
-    "notes": NotesParams,
-    "numerics": NumericsParams,
-}
 
 
 @pytest.fixture
@@ -114,6 +80,34 @@ def test_help_imports_nothing_heavy():
     assert "flows.cli" in said.split()
 
 
+WRONG_PATHS = {
+    "notes": ["none.wav"],
+    "perform": ["none.mp4", "-o", "out.mp4", "--family", "piano_roll"],
+    "separate": ["none.wav", "--players", "vn,vc"],
+    "sonify": ["none.npy"],
+    "sync": ["none.wav", "other.wav"],
+    "add": ["none"],
+    "watch": ["none"],
+}
+
+
+def test_a_wrong_path_is_answered_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "data").mkdir()
+    ask = (
+        "import json, sys, flows.cli\n"
+        "heavy = ('numpy', 'prefect', 'torch', 'scipy', 'dvc')\n"
+        "for verb, rest in json.loads(sys.argv.pop()).items():\n"
+        "    sys.argv[1:] = [verb, *rest]\n"
+        "    try: flows.cli.main()\n"
+        "    except SystemExit as leaving: print(verb, leaving.code, *(set(sys.modules) & set(heavy)))\n"
+    )
+    command = [sys.executable, "-c", ask, json.dumps(WRONG_PATHS)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{verb} 1" for verb in WRONG_PATHS]
+    said = [f"audiate: {rest[0]}: No such file or directory" for rest in WRONG_PATHS.values()]
+    assert done.stderr.splitlines() == said
+
+
 def test_every_stage_has_a_command(audiate):
     listed = audiate("--help")[1]
     for stage in STAGES:
@@ -130,6 +124,15 @@ def test_every_stage_has_a_command(audiate):
         (("train", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("promote", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("search", "nobody", "--trials", "1"), "'nobody' is unknown, expected one of baselines, "),
+        (("perform", "a.mp4", "-o", "b.mp4", "--family", "nobody"), "'nobody' is unknown, expected one of baselines, "),
+        (("separate", "a.wav", "--family", "nobody"), "'nobody' is unknown, expected one of baselines, "),
+        (("compare", "a", "b", "--attribute", "nobody"), "'nobody' is unknown, expected one of baselines, "),
+        (("export", "zip", "out"), "'zip' is unknown, expected one of webdataset, huggingface, npz"),
+        (
+            ("export", "npz", "out", "--kind", "films"),
+            "'films' is unknown, expected one of scores, captures, ensembles",
+        ),
+        (("export", "npz", "out", "--part", "dev"), "'dev' is unknown, expected one of train, validation, test"),
     ],
 )
 def test_a_name_that_is_not_known_is_wrong_use(audiate, tmp_path, arguments, reason):
@@ -137,6 +140,28 @@ def test_a_name_that_is_not_known_is_wrong_use(audiate, tmp_path, arguments, rea
     code, out, error = audiate(*arguments)
     assert (code, out) == (2, "")
     assert reason in " ".join(error.replace("│", " ").split())
+
+
+def test_every_command_prints_json_for_programs():
+    commands = get_command(app).commands
+    assert len(commands) > 30
+    assert [
+        name for name, one in commands.items() if "--json" not in {word for p in one.params for word in p.opts}
+    ] == []
+
+
+def test_a_dry_run_in_json_is_json_too(audiate, tmp_path):
+    write_preset("demo", tmp_path / "params.yaml")
+    code, out, _ = audiate("search", "piano_roll", "--trials", "3", "--dry-run", "--json")
+    planned = json.loads(out)
+    assert (code, planned["family"], planned["trials"]) == (0, "piano_roll", 3)
+    assert all(span["low"] < span["high"] for span in planned["ranges"].values())
+    assert json.loads(audiate("preset", "study", "--json")[1]) == {"preset": "study", "path": "params.yaml"}
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    stages = {name: {"cmd": f"echo {name}", "always_changed": True} for name in ("code", "render")}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    code, out, _ = audiate("render", "--dry-run", "--json")
+    assert (code, json.loads(out)) == (0, {"dry_run": True, "would_run": ["code", "render"]})
 
 
 def test_every_command_stands_in_a_group_and_the_version_is_told(audiate):
@@ -166,7 +191,8 @@ def test_wrong_use_is_exit_code_2(audiate, tmp_path, arguments):
     assert "Usage: audiate" in error
 
 
-def test_an_instrument_that_is_not_known_is_wrong_use(audiate):
+def test_an_instrument_that_is_not_known_is_wrong_use(audiate, tmp_path):
+    (tmp_path / "a.wav").touch()
     code, _, error = audiate("notes", "a.wav", "--instrument", "kazoo")
     assert code == 2
     assert "'kazoo', expected one of piano, marimba, marimba-18" in " ".join(error.split())
@@ -176,12 +202,19 @@ FAILING = {
     "nothing has run": (("timings",), "no stage has run here yet: run dvc repro first"),
     "no such recording": (("notes", "none.wav"), "none.wav"),
     "no such video": (("perform", "none.mp4", "-o", "out.mp4"), "none.mp4"),
-    "no such player": (("separate", "none.wav", "--players", "vn,kazoo"), "'kazoo' is unknown, expected one of bn"),
+    "no such mix": (("separate", "none.wav", "--players", "vn,vc"), "none.wav: No such file or directory"),
+    "no such film": (("separate", "any.wav", "--video", "none.mp4"), "none.mp4: No such file or directory"),
+    "no such folder": (("add", "none"), "none: No such file or directory"),
+    "no such inbox": (("watch", "none"), "none: No such file or directory"),
+    "no such reference": (("sync", "none.wav", "any.wav"), "none.wav: No such file or directory"),
+    "no such amplitudes": (("sonify", "none.npy"), "none.npy: No such file or directory"),
+    "no such player": (("separate", "any.wav", "--players", "vn,kazoo"), "'kazoo' is unknown, expected one of bn"),
     "nobody separates yet": (
-        ("separate", "none.wav", "--players", "vn", "--family", "separation_baselines"),
+        ("separate", "any.wav", "--players", "vn", "--family", "separation_baselines"),
         "nmf_dictionary.json is missing: train the family first",
     ),
     "no such take": (("render", "--preview", "none"), "data/rendered has no take 'none'"),
+    "nothing to export": (("export", "npz", "out"), "data/chunked/scores/takes.json is missing"),
     "not a take's name": (("render", "--preview", "../none"), "data/rendered has no take '../none'"),
 }
 
@@ -189,6 +222,7 @@ FAILING = {
 @pytest.mark.parametrize(("arguments", "reason"), FAILING.values(), ids=FAILING)
 def test_an_error_is_one_line_and_exit_code_1(audiate, tmp_path, arguments, reason):
     (tmp_path / "data").mkdir()
+    (tmp_path / "any.wav").touch()
     code, out, error = audiate(*arguments)
     assert (code, out) == (1, "")
     assert error.count("\n") == 1, error
@@ -196,8 +230,9 @@ def test_an_error_is_one_line_and_exit_code_1(audiate, tmp_path, arguments, reas
     assert reason in error
 
 
-def test_debug_shows_where_an_error_came_from():
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "--debug", "notes", "none.wav"]
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "--debug", "notes", tmp_path / "empty.wav"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
@@ -233,7 +268,8 @@ def test_a_stage_needs_a_params_yaml_of_this_version(audiate, tmp_path, text, wo
 
 def test_a_setting_that_makes_no_sense_is_one_line(audiate, monkeypatch):
     monkeypatch.setenv("AUDIATE_WORKERS", "many")
-    code, _, error = audiate("perform", "none.mp4", "-o", "out.mp4", "--family", "piano_roll")
+    Path("any.mp4").touch()
+    code, _, error = audiate("perform", "any.mp4", "-o", "out.mp4", "--family", "piano_roll")
     assert code == 1
     assert error.startswith("audiate: AUDIATE_WORKERS: ")
     assert error.endswith("found 'many'\n")
@@ -342,19 +378,13 @@ def test_notes_follow_the_params_of_the_project_one_stands_in(audiate, tmp_path)
     assert "found 'high'" in error
 
 
-@pytest.mark.parametrize(
-    ("family", "reason"),
-    [
-        ("piano_roll", "data/trained/piano_roll/piano_roll.safetensors is missing: train the family first"),
-        ("kazoo", "family 'kazoo' is unknown, expected one of "),
-    ],
-)
-def test_perform_needs_a_trained_family(audiate, tmp_path, family, reason):
+def test_perform_needs_a_trained_family(audiate, tmp_path):
     encode_film(
         tmp_path / "silent.mp4", draw_keyboard(np.zeros((5, 88), np.uint8), lit="velocity"), frame_rate=Fraction(25)
     )
-    code, out, error = audiate("perform", "silent.mp4", "-o", "heard.mp4", "--family", family)
+    code, out, error = audiate("perform", "silent.mp4", "-o", "heard.mp4", "--family", "piano_roll")
     assert (code, out) == (1, "")
+    reason = "data/trained/piano_roll/piano_roll.safetensors is missing: train the family first"
     assert reason in error.splitlines()[-1]
     assert not (tmp_path / "heard.mp4").exists()
 
@@ -372,6 +402,7 @@ def test_perform_needs_a_trained_family(audiate, tmp_path, family, reason):
     ],
 )
 def test_where_perform_looks_is_told_in_numbers(audiate, option, value, reason):
+    Path("any.mp4").touch()
     code, _, error = audiate("perform", "any.mp4", "-o", "heard.mp4", *option.split(), value)
     assert code == 2
     assert reason in " ".join(error.replace("│", " ").split())

@@ -1,6 +1,7 @@
 """``audiate compare`` and ``audiate watch`` as commands: words, JSON and exit codes."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -42,7 +43,10 @@ def test_a_pass_is_asked_for_as_it_was_said_and_tells_json(passes):
     assert passes == [("inbox", {**told, "quiet": True})]
 
 
-def test_a_pass_that_quarantined_something_ends_with_3(passes):
+def test_a_pass_that_quarantined_something_ends_with_3(passes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("bad").mkdir()
     assert RUNNER.invoke(app, ["watch", "bad"]).exit_code == 3
 
 

@@ -460,6 +460,9 @@ def test_a_stage_that_reads_data_raw_is_waited_for_and_named(project, inbox, med
     repo = Repo()
     lock = Path(repo.tmp_dir) / "rwlock"
     lock.write_text(json.dumps({"read": {str(Path("data/raw").absolute()): [{"pid": reader.pid, "cmd": "repro"}]}}))
+    with pytest.raises(PipelineError, match=rf"data/raw: process {reader.pid} \(repro\) is at work, expected nobody"):
+        add(folder, wait=False)
+    assert not Path("data/incoming").exists()  # nothing was copied for nothing
     lines = []
     done = []
     adding = threading.Thread(target=lambda: done.append(add(folder, tell=lines.append)))

@@ -277,7 +277,7 @@ def test_wrong_use_of_the_command_is_exit_code_2(audiate, tmp_path, values, opti
 def test_a_file_that_cannot_be_played_is_one_line_and_exit_code_1(audiate, tmp_path):
     code, out, error = audiate("sonify", tmp_path / "none.mat")
     assert (code, out) == (1, "")
-    assert error == f"audiate: {tmp_path / 'none.mat'} is missing\n"
+    assert error == f"audiate: {tmp_path / 'none.mat'}: No such file or directory\n"
 
 
 def test_headers_that_claim_more_than_the_file_has_are_refused_in_one_line(tmp_path):
