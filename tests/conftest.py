@@ -11,6 +11,9 @@ from hypothesis import settings
 
 from tasks.cpu import pin
 
+# The suite runs as many workers as there are cores: where each also computes with all cores, threads wait for each
+# other more than they compute (a test that needs 8 s alone took 250). Set before anything loads OpenMP.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pin()  # as `flows` does, before a test imports numpy: what both compute is compared
 
 # Started in the background of a shell that has no job control, this process would ignore SIGINT, and every program
