@@ -1,0 +1,187 @@
+"""A mix of known instruments, separated by their partials.
+
+Nothing but the instruments' names is needed. Notes of all players are tracked together (`tasks.partials.tracking`) by
+spectra of a table; a factorization (`tasks.partials.adaptation`) then moves these spectra to the mix, and both are done
+once more. Masks share the mix.
+
+Shapes: K players, V different voices, C channels, n samples, B bins, T stft frames, P pitches, H harmonics.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from tasks.partials.adaptation import Adapted, adapt
+from tasks.partials.combs import Grid, tuning_of
+from tasks.partials.params import PartialsParams
+from tasks.partials.spectra import Spectra, pitches_of
+from tasks.partials.tracking import track
+
+Floats = NDArray[np.floating[Any]]
+
+LEAST_RATE = 8000
+OVERLAP_S = 2.0  # of two spans, in which one goes over into the next
+_PITCHES = 128
+_FLOOR = 1e-3  # of the mix's mean magnitude: where nobody's partials are, shares are equal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """A separated mix.
+
+    Attributes:
+        sounds: (K, C, n), whose sum is the mix.
+        sureness: of each player, 0 to 1: the share of the masks, the rest is an equal share of the mix.
+        unexplained: share of the mix's energy that no player's notes explain.
+    """
+
+    sounds: NDArray[np.float32]
+    sureness: tuple[float, ...]
+    unexplained: float
+
+
+def separate(
+    audio: NDArray[np.float32],
+    sample_rate: int,
+    instruments: Sequence[str],
+    spectra: Spectra,
+    params: PartialsParams,
+    *,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Parted:
+    """Separate a mix span by span, so that a long one needs no more memory than its sounds.
+
+    Players of one instrument get equal shares of what it plays; one player gets the mix.
+
+    Args:
+        audio: (C, n) the mix.
+        sample_rate: in Hz, at least `LEAST_RATE`.
+        instruments: a code a player.
+        spectra: the table.
+        params: of the method.
+        progress: called with the share that is done.
+
+    Raises:
+        ValueError: the rate is too low, or the mix has no samples.
+    """
+    if sample_rate < LEAST_RATE or audio.ndim != 2 or not audio.size:
+        raise ValueError(f"a mix of shape {audio.shape} at {sample_rate} Hz, expected (C, n) at {LEAST_RATE} or more")
+    n_samples = audio.shape[1]
+    codes = tuple(instruments)
+    if len(set(codes)) == 1:
+        sounds = np.repeat(audio[None] / np.float32(len(codes)), len(codes), axis=0)
+        return Parted(sounds=sounds, sureness=(1.0 if len(codes) == 1 else 0.0,) * len(codes), unexplained=0.0)
+    overlap = round(OVERLAP_S * sample_rate)
+    step = max(round(params.span_s * sample_rate), 2 * overlap)
+    starts = list(range(0, max(n_samples - overlap, 1), step))
+    sounds = np.zeros((len(codes), *audio.shape), np.float32)
+    sureness, unexplained, energies = [], [], []
+    for number, start in enumerate(starts):
+        end = n_samples if start == starts[-1] else start + step + overlap
+        part = _span(audio[:, start:end], sample_rate, codes, spectra, params)
+        weight = np.ones(end - start, np.float32)
+        rise = np.linspace(0, 1, overlap, endpoint=False, dtype=np.float32)
+        if number:
+            weight[:overlap] = rise
+        if end < n_samples:
+            weight[-overlap:] = 1 - rise
+        sounds[..., start:end] += part.sounds * weight
+        sureness.append(part.sureness)
+        unexplained.append(part.unexplained)
+        energies.append(float(np.square(audio[:, start:end], dtype=np.float64).sum()))
+        progress((number + 1) / len(starts))
+    share = np.asarray(energies) / max(sum(energies), 1e-30) if sum(energies) else np.full(len(starts), 1 / len(starts))
+    return Parted(
+        sounds=sounds,
+        sureness=tuple(float(one) for one in share @ np.asarray(sureness)),
+        unexplained=float(share @ np.asarray(unexplained)),
+    )
+
+
+def _span(
+    audio: NDArray[np.float32], sample_rate: int, codes: tuple[str, ...], spectra: Spectra, params: PartialsParams
+) -> Parted:
+    from scipy.signal import istft, stft
+
+    hop = max(round(params.window_s * sample_rate / 4 / 16), 1) * 16
+    n_fft = 4 * hop
+    length = audio.shape[1]
+    _, _, mix = stft(np.pad(audio, ((0, 0), (0, max(n_fft - length, 0)))), nperseg=n_fft, noverlap=n_fft - hop)
+    magnitudes = np.abs(mix).mean(axis=0)
+    # A product summed by two threads has other last bits than by one.
+    with threadpool_limits(limits=1, user_api="blas"):
+        adapted, _ = fitted(magnitudes, sample_rate, n_fft, codes, spectra, params)
+    masks = masks_of(adapted.estimates, codes, magnitudes, params.mask_power)
+    n_bins = len(adapted.noise)
+    explained = adapted.estimates.sum(axis=0)[:n_bins]
+    power = np.square(magnitudes[:n_bins])
+    left = power * (adapted.noise / (explained + adapted.noise + 1e-12)) ** 2
+    sounds = np.stack([istft(mask * mix, nperseg=n_fft, noverlap=n_fft - hop)[1][:, :length] for mask in masks])
+    return Parted(
+        sounds=np.asarray(sounds, np.float32),
+        sureness=(1.0,) * len(codes),
+        unexplained=float(left.sum() / max(power.sum(), 1e-30)),
+    )
+
+
+def fitted(
+    magnitudes: Floats,
+    sample_rate: int,
+    n_fft: int,
+    codes: Sequence[str],
+    spectra: Spectra,
+    params: PartialsParams,
+) -> tuple[Adapted, list[Floats]]:
+    """Track and adapt in turn: the factorized mix (B, T), and the probabilities (P, T) of each player's pitches."""
+    grid = Grid(
+        sample_rate=sample_rate,
+        n_fft=n_fft,
+        tuning=tuning_of(magnitudes, sample_rate=sample_rate, n_fft=n_fft),
+        spread_cents=params.spread_cents,
+    )
+    n_bins = int(np.searchsorted(grid.frequency_hz, min(params.top_hz, 0.5 * sample_rate)))
+
+    def one_pass(to_track: list[Floats], to_adapt: list[Floats], weight: float) -> tuple[Adapted, list[Floats]]:
+        atoms = [
+            grid.notes(pitches_of(code), table, n_bins=n_bins) for code, table in zip(codes, to_track, strict=True)
+        ]
+        found = track(magnitudes[:n_bins], codes, atoms, params.tracking, fit_weight=weight)
+        return adapt(magnitudes, codes, found, to_adapt, grid, params, n_bins=n_bins), found
+
+    tables = blended([np.asarray(spectra[code]) for code in codes], codes, params.likeness)
+    adapted, probabilities = one_pass(tables, tables, params.tracking.fit_weight)
+    for _ in range(params.n_passes - 1):
+        tables = blended(adapted.spectra, codes, params.second_likeness)
+        adapted, probabilities = one_pass(tables, adapted.spectra, params.tracking.second_fit_weight)
+    return adapted, probabilities
+
+
+def blended(tables: Sequence[Floats], codes: Sequence[str], likeness: float) -> list[Floats]:
+    """Draw each player's spectra (P, H), in decibels, towards the mean of all players' at the same pitch.
+
+    What notes sound is then decided by their partials, and less by what sets instruments apart in the table: a real
+    instrument is not quite like it.
+    """
+    everywhere = []
+    for table, code in zip(tables, codes, strict=True):
+        own = pitches_of(code)
+        rows = np.clip(np.arange(_PITCHES) - own[0], 0, len(own) - 1)
+        everywhere.append(np.log(np.maximum(table, 1e-6))[rows])
+    mean = np.mean(everywhere, axis=0)
+    found = []
+    for level, code in zip(everywhere, codes, strict=True):
+        own = pitches_of(code)
+        found.append(np.exp(likeness * level[own] + (1 - likeness) * mean[own]))
+    return found
+
+
+def masks_of(estimates: Floats, codes: Sequence[str], magnitudes: Floats, power: float) -> Floats:
+    """Return masks (K, B, T) that share each bin; players of one instrument have equal ones."""
+    strength = (estimates + _FLOOR * magnitudes.mean() + 1e-12) ** power
+    masks = strength / strength.sum(axis=0)
+    alike = np.array([[one == other for other in codes] for one in codes], float)
+    return np.asarray(np.einsum("kj,jbt->kbt", alike / alike.sum(axis=1, keepdims=True), masks))
