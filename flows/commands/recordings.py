@@ -376,7 +376,7 @@ def separate(
     print_table(table)
     for words in done.remarks:
         typer.echo(words)
-    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system}: {done.why}")
+    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system} ({done.why})")
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 Nothing but the instruments' names is needed. Notes of all players are tracked together (`tasks.partials.tracking`) by
 spectra of a table; a factorization (`tasks.partials.adaptation`) then moves these spectra to the mix, and both are done
-once more. Masks share the mix.
+once more. Masks share the mix. All is done more than once, with different weights of what is known beforehand; where
+the results disagree, nobody is sure, and sounds are drawn towards equal shares of the mix.
 
 Shapes: K players, V different voices, C channels, n samples, B bins, T stft frames, P pitches, H harmonics.
 """
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.partials.adaptation import Adapted, adapt
 from tasks.partials.combs import Grid, tuning_of
-from tasks.partials.params import PartialsParams
+from tasks.partials.params import Member, PartialsParams
 from tasks.partials.spectra import Spectra, pitches_of
 from tasks.partials.tracking import track
 
@@ -34,7 +35,7 @@ class Parted:
     """A separated mix.
 
     Attributes:
-        sounds: (K, C, n), whose sum is the mix.
+        sounds: (K, C, n), whose sum is about the mix: the less sure a player is, the nearer to an equal share.
         sureness: of each player, 0 to 1: the share of the masks, the rest is an equal share of the mix.
         unexplained: share of the mix's energy that no player's notes explain.
     """
@@ -114,17 +115,16 @@ def _span(
     magnitudes = np.abs(mix).mean(axis=0)
     # A product summed by two threads has other last bits than by one.
     with threadpool_limits(limits=1, user_api="blas"):
-        adapted, _ = fitted(magnitudes, sample_rate, n_fft, codes, spectra, params)
-    masks = masks_of(adapted.estimates, codes, magnitudes, params.mask_power)
-    n_bins = len(adapted.noise)
-    explained = adapted.estimates.sum(axis=0)[:n_bins]
-    power = np.square(magnitudes[:n_bins])
-    left = power * (adapted.noise / (explained + adapted.noise + 1e-12)) ** 2
+        fits = [fitted(magnitudes, sample_rate, n_fft, codes, spectra, params, member) for member in params.members]
+    drafts = [[masks_of(one, codes, magnitudes, params.mask_power) for one in estimates] for estimates, _ in fits]
+    masks, sureness = agreed(drafts, np.square(magnitudes), params)
+    weight = np.asarray(sureness)[:, None, None]
+    masks = weight * masks + (1 - weight) / len(codes)
     sounds = np.stack([istft(mask * mix, nperseg=n_fft, noverlap=n_fft - hop)[1][:, :length] for mask in masks])
     return Parted(
         sounds=np.asarray(sounds, np.float32),
-        sureness=(1.0,) * len(codes),
-        unexplained=float(left.sum() / max(power.sum(), 1e-30)),
+        sureness=sureness,
+        unexplained=float(np.mean([unexplained for _, unexplained in fits])),
     )
 
 
@@ -135,8 +135,13 @@ def fitted(
     codes: Sequence[str],
     spectra: Spectra,
     params: PartialsParams,
-) -> tuple[Adapted, list[Floats]]:
-    """Track and adapt in turn: the factorized mix (B, T), and the probabilities (P, T) of each player's pitches."""
+    member: Member,
+) -> tuple[list[Floats], float]:
+    """Track and adapt in turn.
+
+    Returns:
+        Each player's magnitudes (K, B, T) after each pass, and the share of the mix's energy that no note explains.
+    """
     grid = Grid(
         sample_rate=sample_rate,
         n_fft=n_fft,
@@ -145,19 +150,49 @@ def fitted(
     )
     n_bins = int(np.searchsorted(grid.frequency_hz, min(params.top_hz, 0.5 * sample_rate)))
 
-    def one_pass(to_track: list[Floats], to_adapt: list[Floats], weight: float) -> tuple[Adapted, list[Floats]]:
+    def one_pass(to_track: list[Floats], to_adapt: list[Floats], weight: float) -> Adapted:
         atoms = [
             grid.notes(pitches_of(code), table, n_bins=n_bins) for code, table in zip(codes, to_track, strict=True)
         ]
-        found = track(magnitudes[:n_bins], codes, atoms, params.tracking, fit_weight=weight)
-        return adapt(magnitudes, codes, found, to_adapt, grid, params, n_bins=n_bins), found
+        found = track(magnitudes[:n_bins], codes, atoms, params.tracking, fit_weight=weight, order=member.order)
+        return adapt(magnitudes, codes, found, to_adapt, grid, params, n_bins=n_bins)
 
-    tables = blended([np.asarray(spectra[code]) for code in codes], codes, params.likeness)
-    adapted, probabilities = one_pass(tables, tables, params.tracking.fit_weight)
+    tables = blended([np.asarray(spectra[code]) for code in codes], codes, member.likeness)
+    passes = [one_pass(tables, tables, member.fit_weight)]
     for _ in range(params.n_passes - 1):
-        tables = blended(adapted.spectra, codes, params.second_likeness)
-        adapted, probabilities = one_pass(tables, adapted.spectra, params.tracking.second_fit_weight)
-    return adapted, probabilities
+        tables = blended(passes[-1].spectra, codes, params.second_likeness)
+        passes.append(one_pass(tables, passes[-1].spectra, params.tracking.second_fit_weight))
+    return [one.estimates for one in passes], _unexplained(passes[-1], magnitudes[:n_bins])
+
+
+def _unexplained(adapted: Adapted, magnitudes: Floats) -> float:
+    explained = adapted.estimates.sum(axis=0)[: len(magnitudes)]
+    power = np.square(magnitudes)
+    left = power * (adapted.noise / (explained + adapted.noise + 1e-12)) ** 2
+    return float(left.sum() / max(power.sum(), 1e-30))
+
+
+def agreed(
+    drafts: Sequence[Sequence[Floats]], power: Floats, params: PartialsParams
+) -> tuple[Floats, tuple[float, ...]]:
+    """Return the mean masks (K, B, T) of all members' last passes, and how sure each player's is.
+
+    A player's disagreement is the mean distance of masks from their mean, weighted by the mix's energy, over the energy
+    that the player has. The first passes count for it too: what adaptation changes is not sure either.
+
+    Args:
+        drafts: of each member, of each pass, masks (K, B, T).
+        power: (B, T) of the mix.
+        params: how sureness falls with disagreement.
+    """
+    last = np.mean([passes[-1] for passes in drafts], axis=0)
+    every = [*drafts[0][:-1], *(passes[-1] for passes in drafts)]
+    mean = np.mean(every, axis=0)
+    apart = sum(np.einsum("kbt,bt->k", np.abs(one - mean), power) for one in every) / len(every)
+    energy = np.einsum("kbt,bt->k", mean, power)
+    disagreement = np.where(energy > 0, apart / np.maximum(energy, 1e-30), 0.0)
+    sure = np.clip(params.surest - params.doubt * disagreement, params.least_sure, params.surest)
+    return last, tuple(float(one) for one in sure)
 
 
 def blended(tables: Sequence[Floats], codes: Sequence[str], likeness: float) -> list[Floats]:

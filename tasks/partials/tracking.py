@@ -36,7 +36,13 @@ _AT_A_TIME = 2_000_000  # numbers of the fit
 
 
 def track(
-    magnitudes: Floats, codes: Sequence[str], atoms: Sequence[Floats], params: TrackingParams, *, fit_weight: float
+    magnitudes: Floats,
+    codes: Sequence[str],
+    atoms: Sequence[Floats],
+    params: TrackingParams,
+    *,
+    fit_weight: float,
+    order: float,
 ) -> list[Floats]:
     """Return for each player the probability (P, T) of each pitch of the range; what is missing to 1 is a rest's.
 
@@ -46,6 +52,7 @@ def track(
         atoms: of each player, the magnitudes (P, B) of each note.
         params: of the model.
         fit_weight: nats for a frame that notes explain whole.
+        order: nats, at most, in each frame against the higher instrument's playing below the lower one.
     """
     spectrum = np.asarray(magnitudes, np.float64) ** params.compression
     compressed = [np.asarray(one, np.float64) ** params.compression for one in atoms]
@@ -64,7 +71,7 @@ def track(
     for k, own in enumerate(height):
         prior = np.append(params.range_weight * own - params.note_cost, 0.0)
         score += prior[chosen[:, k]]
-    score += _order(codes, pitches, chosen, params)
+    score += _order(codes, pitches, chosen, order, params.order_width)
     likelihood = np.exp(score - score.max(axis=0)).reshape(*(n_states_each,) * len(codes), -1)
     steps = []
     for of_one, own in zip(candidates, height, strict=True):
@@ -162,7 +169,7 @@ def _height(code: str, params: TrackingParams) -> Floats:
 
 
 def _order(
-    codes: Sequence[str], pitches: Sequence[NDArray[np.int64]], chosen: NDArray[np.int64], params: TrackingParams
+    codes: Sequence[str], pitches: Sequence[NDArray[np.int64]], chosen: NDArray[np.int64], order: float, width: float
 ) -> Floats:
     """Return nats (S, T), at most 0, against states in which a higher instrument plays below a lower one."""
     found = np.zeros((chosen.shape[0], chosen.shape[2]))
@@ -173,8 +180,8 @@ def _order(
             continue
         over = padded[upper][chosen[:, upper]] - padded[lower][chosen[:, lower]]
         both = (chosen[:, upper] < len(pitches[upper])) & (chosen[:, lower] < len(pitches[lower]))
-        weight = params.order * min(apart / _FULL_ORDER, 1.0)
-        found -= np.where(both, weight * np.logaddexp(0.0, -over / params.order_width), 0.0)
+        weight = order * min(apart / _FULL_ORDER, 1.0)
+        found -= np.where(both, weight * np.logaddexp(0.0, -over / width), 0.0)
     return found
 
 
