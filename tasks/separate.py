@@ -39,7 +39,8 @@ PARTIALS = "partials"
 PARTIALS_FILE = "partials.safetensors"
 SHORTEST_S = 0.5  # of a mix that partials separate
 UNSURE = 0.5  # sureness below which a player's sound is called a guess
-MUCH_UNEXPLAINED = 0.25  # share of the mix's energy
+HARDLY_HEARD = 0.05  # share of the mix's energy below which a player may not be there
+MUCH_UNEXPLAINED = 0.15  # share of the mix's energy
 Remark = Callable[[str], None]
 """Takes one line about a change to the inputs or outputs that was not requested."""
 
@@ -305,6 +306,9 @@ def _by_partials(
         ]
         if unsure:
             remark(f"not sure of player {', '.join(unsure)}: the rest of these sounds is an equal share of the mix")
+        for number, (code, share) in enumerate(zip(instruments, parted.heard, strict=True), 1):
+            if share < HARDLY_HEARD:
+                remark(f"player {number} ({code}) is hardly heard: {share:.1%} of the mix's energy")
         if parted.unexplained > MUCH_UNEXPLAINED:
             remark(
                 f"the players named explain {1 - parted.unexplained:.0%} of the mix's energy: others may play, or noise"

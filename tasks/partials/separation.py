@@ -37,11 +37,13 @@ class Parted:
     Attributes:
         sounds: (K, C, n), whose sum is about the mix: the less sure a player is, the nearer to an equal share.
         sureness: of each player, 0 to 1: the share of the masks, the rest is an equal share of the mix.
+        heard: of each player, the share of the mix's energy that the masks give.
         unexplained: share of the mix's energy that no player's notes explain.
     """
 
     sounds: NDArray[np.float32]
     sureness: tuple[float, ...]
+    heard: tuple[float, ...]
     unexplained: float
 
 
@@ -75,12 +77,13 @@ def separate(
     codes = tuple(instruments)
     if len(set(codes)) == 1:
         sounds = np.repeat(audio[None] / np.float32(len(codes)), len(codes), axis=0)
-        return Parted(sounds=sounds, sureness=(1.0 if len(codes) == 1 else 0.0,) * len(codes), unexplained=0.0)
+        n = len(codes)
+        return Parted(sounds=sounds, sureness=(1.0 if n == 1 else 0.0,) * n, heard=(1 / n,) * n, unexplained=0.0)
     overlap = round(OVERLAP_S * sample_rate)
     step = max(round(params.span_s * sample_rate), 2 * overlap)
     starts = list(range(0, max(n_samples - overlap, 1), step))
     sounds = np.zeros((len(codes), *audio.shape), np.float32)
-    sureness, unexplained, energies = [], [], []
+    parts, energies = [], []
     for number, start in enumerate(starts):
         end = n_samples if start == starts[-1] else start + step + overlap
         part = _span(audio[:, start:end], sample_rate, codes, spectra, params)
@@ -91,15 +94,16 @@ def separate(
         if end < n_samples:
             weight[-overlap:] = 1 - rise
         sounds[..., start:end] += part.sounds * weight
-        sureness.append(part.sureness)
-        unexplained.append(part.unexplained)
+        parts.append((part.sureness, part.heard, part.unexplained))
         energies.append(float(np.square(audio[:, start:end], dtype=np.float64).sum()))
         progress((number + 1) / len(starts))
-    share = np.asarray(energies) / max(sum(energies), 1e-30) if sum(energies) else np.full(len(starts), 1 / len(starts))
+    weights = np.asarray(energies) + 1e-30
+    sureness, heard, unexplained = (np.average(values, axis=0, weights=weights) for values in zip(*parts, strict=True))
     return Parted(
         sounds=sounds,
-        sureness=tuple(float(one) for one in share @ np.asarray(sureness)),
-        unexplained=float(share @ np.asarray(unexplained)),
+        sureness=tuple(float(one) for one in sureness),
+        heard=tuple(float(one) for one in heard),
+        unexplained=float(unexplained),
     )
 
 
@@ -117,13 +121,16 @@ def _span(
     with threadpool_limits(limits=1, user_api="blas"):
         fits = [fitted(magnitudes, sample_rate, n_fft, codes, spectra, params, member) for member in params.members]
     drafts = [[masks_of(one, codes, magnitudes, params.mask_power) for one in estimates] for estimates, _ in fits]
-    masks, sureness = agreed(drafts, np.square(magnitudes), params)
+    power = np.square(magnitudes)
+    masks, sureness = agreed(drafts, power, params)
+    heard = np.einsum("kbt,bt->k", masks, power) / max(float(power.sum()), 1e-30)
     weight = np.asarray(sureness)[:, None, None]
     masks = weight * masks + (1 - weight) / len(codes)
     sounds = np.stack([istft(mask * mix, nperseg=n_fft, noverlap=n_fft - hop)[1][:, :length] for mask in masks])
     return Parted(
         sounds=np.asarray(sounds, np.float32),
         sureness=sureness,
+        heard=tuple(float(one) for one in heard),
         unexplained=float(np.mean([unexplained for _, unexplained in fits])),
     )
 

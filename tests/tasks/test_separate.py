@@ -219,6 +219,20 @@ def test_two_players_of_one_instrument_get_equal_shares_and_it_is_said(trained, 
     assert any("2 players of violin cannot be told apart" in words for words in done.remarks)
 
 
+def test_a_player_who_is_named_and_does_not_play_is_told(trained, duet, tmp_path):
+    _, stems = duet
+    soundfile.write(tmp_path / "solo.wav", stems[1], 16_000)
+    done = separate(tmp_path / "solo.wav", trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert any("player 1 (vn) is hardly heard" in words for words in done.remarks)
+
+
+def test_noise_is_told_to_be_no_players(trained, tmp_path):
+    noise = 0.2 * np.random.default_rng(2).standard_normal(32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    done = separate(tmp_path / "noise.wav", trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert any("of the mix's energy: others may play, or noise" in words for words in done.remarks)
+
+
 def test_one_player_is_the_mix(trained, duet):
     path, stems = duet
     done = separate(path, trained, players=("vc",), suffix="wav", **BY_PARTIALS)
