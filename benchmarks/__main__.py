@@ -25,6 +25,7 @@ BY_NAME_ONLY = {
     "nights": "25 killed passes: 20 minutes and more",
     "watch": "a night of 24 scheduled runs: 7 to 10 minutes",
     "fit_notes": "makes the decision trees that the package carries",
+    "partials": "makes the table of partials that the package carries",
     "damages": "reads all that `dvc repro` has made 80 times: 8 minutes",
     "keyboard_films": "70 films drawn and read: half an hour",
     "deepsynth": "trains for many minutes, on what `dvc repro` has made",

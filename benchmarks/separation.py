@@ -1,6 +1,7 @@
 """Separation on a run's ensembles: figures of each network and baseline, gains by conditions, speed and seams.
 
 python -m benchmarks.separation FOLDER [--part compare conditions speed] [--preset NAME] [--steps N] [--keep DIR]
+python -m benchmarks.separation FOLDER --part labels --source NAME=PATH... [--mixes N] [--plain] [--table FILE]
 
 FOLDER is a project in which the stages film to chunk have run. Networks are trained by the families' own ``fit`` with
 the values of a preset; what was trained is kept in DIR, and is not trained again. Nothing in FOLDER is written to.
@@ -10,6 +11,9 @@ silent players, by number of players and for two of one instrument; the differen
 interval over pieces; swapped and blanked videos.
 conditions: what the network is conditioned on, one row each, all for ``--steps`` steps.
 speed: times real time of whole mixes, and the loudest difference that cutting one into pieces makes.
+labels: separation by the instruments' names alone, on duets and trios that other sources of sound make of the bundled
+pieces, SoundFonts or folders of patches (``bundled`` is TimGM6mb): known to the table of partials, and unheard. The
+dictionary is a row where FOLDER has a trained one.
 """
 
 import argparse
@@ -25,6 +29,7 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks._separation_labels import labels
 from flows.presets import preset_text
 from tasks.evaluate import TakeScores
 from tasks.families import load_family
@@ -41,7 +46,7 @@ from tasks.store.ensembles import EnsembleSet
 from tasks.synthesize import Lazy
 
 ENSEMBLES = Path("data/chunked/ensembles")
-PARTS = ("compare", "conditions", "speed")
+PARTS = ("compare", "conditions", "speed", "labels")
 FAMILIES = ("separation_baselines", "wave_unet")
 FIGURES = ("si_sdr_improvement_db", "si_sdr_db", "sdr_db", "leakage_db", "leakage_worst_db")
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -65,7 +70,22 @@ def main() -> int:
     parser.add_argument("--preset", default="study", help="whose values the networks are trained with")
     parser.add_argument("--steps", type=int, default=400, help="of the rows of `conditions`")
     parser.add_argument("--keep", type=Path, default=None, help="where what is trained stays")
+    parser.add_argument("--source", nargs="+", default=["bundled=bundled"], help="NAME=PATH, of `labels`")
+    parser.add_argument("--mixes", type=int, default=36, help="of each source of `labels`")
+    parser.add_argument("--plain", action="store_true", help="of `labels`: no vibrato, rooms and equalization")
+    parser.add_argument("--table", type=Path, default=None, help="of partials; by default the one that is shipped")
     arguments = parser.parse_args()
+    if "labels" in arguments.part:
+        labels(
+            arguments.source,
+            arguments.folder,
+            n_mixes=arguments.mixes,
+            is_plain=arguments.plain,
+            table=arguments.table,
+        )
+    others = [part for part in arguments.part if part != "labels"]
+    if not others:
+        return 0
     sections = yaml.safe_load(preset_text(arguments.preset))["train"]
     data = EnsembleSet(arguments.folder / ENSEMBLES)
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,7 +95,7 @@ def main() -> int:
             "conditions": lambda: conditions(data, sections, keep, arguments.steps),
             "speed": lambda: speed(data, sections, keep),
         }
-        for part in arguments.part:
+        for part in others:
             parts[part]()
     return 0
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from shlex import quote
 
 from tasks.errors import DamagedData, PipelineError
+from tasks.pretrained import FOLDER as PRETRAINED_FOLDER
+from tasks.pretrained import PRETRAINED, read_pretrained
 from tasks.registry import KINDS
 from tasks.step import Verified, read_receipt
 from tasks.tools import TOOLS, check_tools
@@ -68,7 +70,7 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
             receipts, and files are believed whose size and times are as they were.
         tell: called with what is read next.
     """
-    findings = [_tools(), *_locks(), *_behind()]
+    findings = [_tools(), *_pretrained(), *_locks(), *_behind()]
     wrong: set[Path] = set()
     if deep and (Path("dvc.lock").exists() or Path(".dvc").exists()):
         tell("doctor: what dvc.lock lists, and DVC's cache")
@@ -90,6 +92,20 @@ def _tools() -> Finding:
         return Finding(subject="tools", is_well=False, found=str(error), advice="make setup")
     found = ", ".join(f"{name} {version[:12]}" for name, version in sorted(running.items()))
     return Finding(subject="tools", is_well=True, found=found, advice="")
+
+
+def _pretrained() -> Iterator[Finding]:
+    """Hold the weights that come with the program against what they were when they were committed."""
+    for name in PRETRAINED:
+        path = PRETRAINED_FOLDER / name
+        try:
+            read_pretrained(name)
+        except DamagedData as error:
+            advice = f"git -C {quote(str(PRETRAINED_FOLDER))} checkout -- {quote(name)}"
+            yield Finding(subject=f"pretrained {name}", is_well=False, found=str(error), advice=advice)
+        else:
+            found = f"{path.stat().st_size} bytes, as they came with audiate"
+            yield Finding(subject=f"pretrained {name}", is_well=True, found=found, advice="")
 
 
 def _locks() -> Iterator[Finding]:

@@ -1,4 +1,8 @@
-"""Verb ``separate``: separate one mix into a sound for each player, with or without videos of the players."""
+"""Verb ``separate``: separate one mix into a sound for each player, with or without videos of the players.
+
+With videos or a take of the data set, a trained family separates. With the instruments alone, their partials do
+(`tasks.partials`): nothing needs to be trained, and what a family's network does without videos is worse than nothing.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,19 +25,31 @@ from tasks.media.probe import MediaPolicy
 from tasks.media.sound import SoundBlocks
 from tasks.metrics.sound import level_dbfs
 from tasks.params import Section
+from tasks.partials.params import PartialsParams
+from tasks.partials.separation import LEAST_RATE, separate
+from tasks.partials.spectra import spectra_from_bytes
+from tasks.pretrained import read_pretrained
 from tasks.registry import kind_module
 from tasks.store.audio import write_channels
 from tasks.synchronize import SynchronizeParams
 
 FORMATS = ("flac", "wav")
+PARTIALS = "partials"
+"""The method that needs the instruments alone, where a family's name stands else."""
+PARTIALS_FILE = "partials.safetensors"
+SHORTEST_S = 0.5  # of a mix that partials separate
+UNSURE = 0.5  # sureness below which a player's sound is called a guess
+HARDLY_HEARD = 0.05  # share of the mix's energy below which a player may not be there
+MUCH_UNEXPLAINED = 0.15  # share of the mix's energy
 Remark = Callable[[str], None]
 """Takes one line about a change to the inputs or outputs that was not requested."""
 
 
 class SeparateParams(Section):
-    """The default family, and limits of a mix and its videos."""
+    """The family for mixes with videos, the method for those without, and limits of a mix and its videos."""
 
-    family: str  # when none is named
+    family: str  # when none is named, and there are videos
+    partials: PartialsParams
     media: MediaPolicy
 
 
@@ -50,12 +66,15 @@ class Stem:
         instrument: code.
         path: the file.
         level_dbfs: of the sound, its RMS against full scale.
+        sureness: 0 to 1, how far the sound is the method's estimate; the rest is an equal share of the mix. None of a
+            method that does not tell.
     """
 
     player: int
     instrument: str
     path: Path
     level_dbfs: float
+    sureness: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +89,7 @@ class SeparatedMix:
         channels: of each.
         gain_db: of all, to stay below full scale; 0 or less.
         remarks: changes to the mix, the videos or the sounds that were not requested, a line each.
+        why: the method was used.
     """
 
     system: str
@@ -79,13 +99,46 @@ class SeparatedMix:
     channels: int
     gain_db: float
     remarks: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What separates a mix.
+
+    Attributes:
+        family: that separates, or `PARTIALS`.
+        why: in words.
+    """
+
+    family: str
+    why: str
+
+
+def method_for(*, family: str | None, system: str | None, default: str, trained: Path, has_video: bool) -> Method:
+    """Return the best method that what is given allows.
+
+    Args:
+        family: requested; None leaves the choice.
+        system: requested, of the family.
+        default: the family for mixes with videos.
+        trained: what its `fit` wrote.
+        has_video: there are videos, or a take of the data set.
+    """
+    if family is not None or system is not None:
+        return Method(family=family or default, why="as requested")
+    if not has_video:
+        return Method(family=PARTIALS, why="the instruments alone are known: there is no --video and no --take")
+    if not any(trained.glob("*.safetensors")):
+        return Method(family=PARTIALS, why=f"{default} is not trained here, so that no video is used")
+    return Method(family=default, why="there are videos of the players")
 
 
 def separate_file(
     mix: Path,
     out: Path,
     *,
-    family: str,
+    method: Method,
     trained: Path,
     data: Path,
     params: SeparateParams,
@@ -106,7 +159,7 @@ def separate_file(
     Args:
         mix: a recording; of a video its sound.
         out: a folder, made when needed.
-        family: one that separates.
+        method: a family that separates, or `PARTIALS`; of `method_for`.
         trained: what the family's `fit` wrote.
         data: the ensembles that ``take`` is one of.
         params: typed values of the ``separate`` section.
@@ -126,12 +179,9 @@ def separate_file(
         PlayersNotFound: fewer players are detected than were named.
         MediaError: the mix or a video cannot be used.
         ParamsError: the family or the system is unknown, or does not separate mixes.
-        DamagedData: the family is not trained, or its files or the take's are damaged.
+        DamagedData: the family is not trained, or its files, the take's or those that come with audiate are damaged.
         PipelineError: ``out`` cannot be written.
     """
-    adapter = load_family(family)
-    if not isinstance(adapter, SeparationFamily):
-        raise ParamsError(f"family {family} gives a video its sound, expected one that separates mixes")
     if take is not None and (players is not None or videos):
         raise SeparateError(
             f"take {take} has players and videos of its own, expected no other players and videos",
@@ -143,55 +193,127 @@ def separate_file(
         remarks.append(words)
         progress(words)
 
-    kind = kind_module(adapter.data, "separate")
-    instruments: tuple[str, ...] = kind.instruments_of(mix, players=players, take=take, data=data)
-    chosen = _system(adapter, family, system, has_video=bool(videos) or take is not None)
-    rate, channels = _trained_on(trained / chosen)
-    progress("reading the mix")
-    audio = _read_mix(mix, rate, channels, params.media, remark)
-    duration_s = audio.shape[1] / rate
-    shortest_s = max(adapter.shortest_s(trained, chosen), 1 / rate)
-    if duration_s < shortest_s:
-        raise SeparateError(
-            f"{mix}: lasts {duration_s:.3f} s, expected at least {shortest_s:.3f} s, a window of {chosen}",
-            kind="TOO_SHORT",
+    if method.family == PARTIALS:
+        if system is not None:
+            raise ParamsError(f"{PARTIALS} has no system {system!r}, expected none")
+        kind = kind_module("ensembles", "separate")
+        instruments: tuple[str, ...] = kind.instruments_of(mix, players=players, take=take, data=data)
+        made = _by_partials(mix, instruments, params, remark, progress)
+    else:
+        adapter = load_family(method.family)
+        if not isinstance(adapter, SeparationFamily):
+            raise ParamsError(f"family {method.family} gives a video its sound, expected one that separates mixes")
+        kind = kind_module(adapter.data, "separate")
+        instruments = kind.instruments_of(mix, players=players, take=take, data=data)
+        chosen = _system(adapter, method.family, system, has_video=bool(videos) or take is not None)
+        rate, channels = _trained_on(trained / chosen)
+        progress("reading the mix")
+        audio = _read_mix(mix, params.media, remark, rate=rate, channels=channels)
+        duration_s = audio.shape[1] / rate
+        shortest_s = max(adapter.shortest_s(trained, chosen), 1 / rate)
+        if duration_s < shortest_s:
+            raise SeparateError(
+                f"{mix}: lasts {duration_s:.3f} s, expected at least {shortest_s:.3f} s, a window of {chosen}",
+                kind="TOO_SHORT",
+            )
+        if videos:
+            progress("reading the videos")
+        mixture = kind.mixture_of_file(
+            mix,
+            audio,
+            rate,
+            instruments=instruments,
+            take=take,
+            data=data,
+            videos=videos,
+            media=params.media,
+            clock=clock,
+            remark=remark,
         )
-    if videos:
-        progress("reading the videos")
-    mixture = kind.mixture_of_file(
-        mix,
-        audio,
-        rate,
-        instruments=instruments,
-        take=take,
-        data=data,
-        videos=videos,
-        media=params.media,
-        clock=clock,
-        remark=remark,
-    )
-    progress(f"{chosen} separates {duration_s:.1f} s of {len(instruments)} players")
-    (separation,) = adapter.separate(
-        trained, {mix.name: mixture}, systems=(chosen,), accelerator=accelerator, truth=None
-    )
-    if chosen in adapter.unordered:
-        remark(f"{chosen} does not assign its sounds to players: they are in no order")
-    stems = at_rate(separation.stems, separation.sample_rate, rate, audio.shape[1])
-    if not np.isfinite(stems).all():
-        raise DamagedData(f"{chosen} made samples that are no numbers: its weights may be damaged")
-    stems, gain_db = below_full_scale(stems)
+        progress(f"{chosen} separates {duration_s:.1f} s of {len(instruments)} players")
+        (separation,) = adapter.separate(
+            trained, {mix.name: mixture}, systems=(chosen,), accelerator=accelerator, truth=None
+        )
+        if chosen in adapter.unordered:
+            remark(f"{chosen} does not assign its sounds to players: they are in no order")
+        stems = at_rate(separation.stems, separation.sample_rate, rate, audio.shape[1])
+        made = _Made(system=chosen, stems=stems, sample_rate=rate, sureness=None)
+    if not np.isfinite(made.stems).all():
+        raise DamagedData(f"{made.system} made samples that are no numbers: its weights may be damaged")
+    stems, gain_db = below_full_scale(made.stems)
     if gain_db:
         remark(f"all sounds are lowered by {-gain_db:.1f} dB, to stay below full scale")
     progress("writing the sounds")
     return SeparatedMix(
-        system=chosen,
-        stems=tuple(_write(out, instruments, stems, rate, suffix)),
-        duration_s=duration_s,
-        sample_rate=rate,
-        channels=channels,
+        system=made.system,
+        stems=tuple(_write(out, instruments, stems, made, suffix)),
+        duration_s=stems.shape[2] / made.sample_rate,
+        sample_rate=made.sample_rate,
+        channels=stems.shape[1],
         gain_db=gain_db,
         remarks=tuple(remarks),
+        why=method.why,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """The sounds (K, C, n) of a system."""
+
+    system: str
+    stems: NDArray[np.float32]
+    sample_rate: int
+    sureness: tuple[float, ...] | None
+
+
+def _by_partials(
+    mix: Path,
+    instruments: tuple[str, ...],
+    params: SeparateParams,
+    remark: Remark,
+    progress: Callable[[str], None],
+) -> _Made:
+    """Separate a mix by its players' partials, at its own rate and in its own channels."""
+    spectra = spectra_from_bytes(read_pretrained(PARTIALS_FILE), PARTIALS_FILE)
+    progress("reading the mix")
+    audio, rate = _read_whole(mix, params.media, remark)
+    if rate < LEAST_RATE:
+        raise SeparateError(f"{mix}: has {rate} samples a second, expected at least {LEAST_RATE}", kind="LOW_RATE")
+    duration_s = audio.shape[1] / rate
+    if duration_s < SHORTEST_S:
+        raise SeparateError(f"{mix}: lasts {duration_s:.3f} s, expected at least {SHORTEST_S:g} s", kind="TOO_SHORT")
+    progress(f"{PARTIALS} separates {duration_s:.1f} s of {len(instruments)} players")
+    parted = separate(
+        audio,
+        rate,
+        instruments,
+        spectra,
+        params.partials,
+        progress=lambda share: progress(f"{PARTIALS}: {share:.0%} of {duration_s:.1f} s"),
+    )
+    for code in sorted({one for one in instruments if instruments.count(one) > 1}):
+        remark(
+            f"the {instruments.count(code)} players of {ORCHESTRA[code].name} cannot be told apart by instruments "
+            "alone: each has an equal share of what they play together"
+        )
+    if len(instruments) == 1:
+        remark("one player was named: the sound is the mix")
+    elif len(set(instruments)) > 1:
+        unsure = [
+            f"{number} ({code}) {sure:.0%}"
+            for number, (code, sure) in enumerate(zip(instruments, parted.sureness, strict=True), 1)
+            if sure < UNSURE
+        ]
+        if unsure:
+            remark(f"not sure of player {', '.join(unsure)}: the rest of these sounds is an equal share of the mix")
+        for number, (code, share) in enumerate(zip(instruments, parted.heard, strict=True), 1):
+            if share < HARDLY_HEARD:
+                remark(f"player {number} ({code}) is hardly heard: {share:.1%} of the mix's energy")
+        if parted.unexplained > MUCH_UNEXPLAINED:
+            remark(
+                f"the players named explain {1 - parted.unexplained:.0%} of the mix's energy: others may play, or noise"
+            )
+    return _Made(system=PARTIALS, stems=parted.sounds, sample_rate=rate, sureness=parted.sureness)
 
 
 def players_named(text: str) -> tuple[str, ...]:
@@ -221,10 +343,12 @@ def _system(adapter: SeparationFamily[Any], family: str, system: str | None, *, 
     offered = [one for one in adapter.systems if adapter.role(one) != "bound"]
     able = [one for one in offered if has_video or one not in adapter.uses_video]
     if system is None:
-        models = [one for one in able if adapter.role(one) == "model"]
+        # What does not assign its sounds to players is used where it is named, and not else.
+        models = [one for one in able if adapter.role(one) == "model" and one not in adapter.unordered]
         if not models:
             raise SeparateError(
-                f"family {family} needs videos of the players: add --video or --take", kind="NEEDS_VIDEO"
+                f"family {family} needs videos of the players: add --video or --take, or leave --family out",
+                kind="NEEDS_VIDEO",
             )
         return models[0]
     if system not in offered:
@@ -247,7 +371,18 @@ def _trained_on(stem: Path) -> tuple[int, int]:
     return rate, channels
 
 
-def _read_mix(path: Path, rate: int, channels: int, policy: MediaPolicy, remark: Remark) -> NDArray[np.float32]:
+def _read_whole(path: Path, policy: MediaPolicy, remark: Remark) -> tuple[NDArray[np.float32], int]:
+    """Return a mix (channels, n) as it is, and its rate in Hz."""
+    blocks = SoundBlocks(path, sample_rate=None, policy=policy, lenient=True, mix=False)
+    audio = np.ascontiguousarray(np.concatenate(list(blocks)).T, np.float32)
+    for words in blocks.remarks:
+        remark(f"of the mix {words}")
+    if not audio.any():
+        raise SeparateError(f"{path}: is silent throughout, expected a mix", kind="SILENT")
+    return audio, blocks.sample_rate
+
+
+def _read_mix(path: Path, policy: MediaPolicy, remark: Remark, *, rate: int, channels: int) -> NDArray[np.float32]:
     """Return a mix (channels, n) at the system's rate."""
     blocks = SoundBlocks(path, sample_rate=None, policy=policy, lenient=True, mix=False)
     if blocks.sample_rate < rate:
@@ -283,7 +418,7 @@ def _read_mix(path: Path, rate: int, channels: int, policy: MediaPolicy, remark:
     return np.ascontiguousarray(audio, np.float32)
 
 
-def _write(out: Path, instruments: Sequence[str], stems: NDArray[np.float32], rate: int, suffix: str) -> list[Stem]:
+def _write(out: Path, instruments: Sequence[str], stems: NDArray[np.float32], made: _Made, suffix: str) -> list[Stem]:
     if suffix not in FORMATS:
         raise ParamsError(f"format {suffix!r} is unknown, expected one of {', '.join(FORMATS)}")
     try:
@@ -293,8 +428,14 @@ def _write(out: Path, instruments: Sequence[str], stems: NDArray[np.float32], ra
     written = []
     for number, (instrument, stem) in enumerate(zip(instruments, stems, strict=True), 1):
         path = out / f"stem_{number}_{instrument}.{suffix}"
-        write_channels(path, stem, rate)
+        write_channels(path, stem, made.sample_rate)
         written.append(
-            Stem(player=number, instrument=instrument, path=path, level_dbfs=round(level_dbfs(stem.ravel()), 2))
+            Stem(
+                player=number,
+                instrument=instrument,
+                path=path,
+                level_dbfs=round(level_dbfs(stem.ravel()), 2),
+                sureness=None if made.sureness is None else round(made.sureness[number - 1], 3),
+            )
         )
     return written

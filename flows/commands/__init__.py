@@ -119,3 +119,12 @@ def known_family(name: str | None) -> str | None:
     if name is not None and name not in FAMILIES:
         raise typer.BadParameter(f"{name!r} is unknown, expected one of {', '.join(FAMILIES)}")
     return name
+
+
+def known_separator(name: str | None) -> str | None:
+    """Return the name of a family, or of the separator that needs no training, as it is; another is wrong use."""
+    if name is None:
+        return None
+    from tasks.separate import PARTIALS
+
+    return name if name == PARTIALS else known_family(name)

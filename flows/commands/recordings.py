@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, Json, app, check_there, known_family, print_json, print_table, section_of
+from flows.commands import EXIT_QUARANTINED, Json, app, check_there, known_family,
+    known_separator, print_json, print_table, section_of
 
 if TYPE_CHECKING:
     from tasks.perform import PerformParams, Region
@@ -335,7 +336,9 @@ def separate(
     family: Annotated[
         str | None,
         typer.Option(
-            help="A trained family that separates; by default separate.family of params.yaml.", callback=known_family
+            help="A trained family that separates, or partials. By default separate.family of params.yaml with videos "
+            "or a take, and partials with the instruments alone or where that family is not trained.",
+            callback=known_separator,
         ),
     ] = None,
     system: Annotated[
@@ -348,26 +351,29 @@ def separate(
     sound_format: Annotated[str, typer.Option("--format", help="flac or wav, 16 bits.")] = "flac",
     as_json: Json = False,
 ) -> None:
-    """Separate a mix: a sound for each player."""
+    """Separate a mix: a sound for each player. The instruments are enough; videos help."""
     check_there(mix, *(video or ()))
     from rich.console import Console
     from rich.table import Table
 
     from flows.run import Settings
     from tasks.promote import serving
-    from tasks.separate import FORMATS, SeparateParams, players_named, separate_file
+    from tasks.separate import FORMATS, PARTIALS, SeparateParams, method_for, players_named, separate_file
     from tasks.synchronize import SynchronizeParams
 
     if sound_format not in FORMATS:
         raise typer.BadParameter(f"{sound_format!r}, expected one of {', '.join(FORMATS)}", param_hint="--format")
     params = section_of("separate", SeparateParams)
-    family = family or params.family
+    has_video = bool(video) or take is not None
+    is_family = family != PARTIALS and (has_video or family is not None or system is not None)
+    trained = serving(family or params.family) if is_family else Path()  # promoted weights are checked if used
+    method = method_for(family=family, system=system, default=params.family, trained=trained, has_video=has_video)
     with Console(stderr=True).status("reading the mix") as status:
         done = separate_file(
             mix,
             out or Path(f"{mix.stem}_stems"),
-            family=family,
-            trained=serving(family),
+            method=method,
+            trained=trained,
             data=Path("data/chunked/ensembles"),
             params=params,
             clock=section_of("synchronize", SynchronizeParams),
@@ -381,17 +387,18 @@ def separate(
         )
     if as_json:
         stems = [{**vars(stem), "path": str(stem.path)} for stem in done.stems]
-        facts = {"mix": str(mix), "family": family, "system": done.system, "duration_s": done.duration_s}
-        facts |= {"sample_rate": done.sample_rate, "channels": done.channels, "gain_db": done.gain_db}
-        print_json({**facts, "stems": stems, "remarks": list(done.remarks)})
+        facts = {"mix": str(mix), "family": method.family, "system": done.system, "why": done.why}
+        sound = {"duration_s": done.duration_s, "sample_rate": done.sample_rate, "channels": done.channels}
+        print_json({**facts, **sound, "gain_db": done.gain_db, "stems": stems, "remarks": list(done.remarks)})
         return
-    table = Table("player", "instrument", "level dBFS", "file")
+    table = Table("player", "instrument", "level dBFS", "sure", "file")
     for stem in done.stems:
-        table.add_row(str(stem.player), stem.instrument, f"{stem.level_dbfs:.1f}", str(stem.path))
+        sure = "" if stem.sureness is None else f"{stem.sureness:.0%}"
+        table.add_row(str(stem.player), stem.instrument, f"{stem.level_dbfs:.1f}", sure, str(stem.path))
     print_table(table)
     for words in done.remarks:
         typer.echo(words)
-    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system}")
+    typer.echo(f"{done.duration_s:.1f} s at {done.sample_rate} Hz by {done.system} ({done.why})")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.doctor import examine
+from tasks.pretrained import PRETRAINED
 from tasks.tools import TOOLS, running_tools
 
 DVC_YAML = """
@@ -133,11 +134,19 @@ def wrong(*, deep=False):
 
 def test_what_is_whole_is_well(project):
     assert wrong() == wrong(deep=True) == []
-    assert [(finding.subject, finding.found) for finding in examine(deep=True)][1:] == [
+    assert [(finding.subject, finding.found) for finding in examine(deep=True)][1 + len(PRETRAINED) :] == [
         ("dvc.lock", "5 outputs are as it says"),
         ("cache", "every object has its own md5"),
         ("data/extracted", "2 takes are whole"),
     ]
+
+
+def test_weights_that_come_with_the_program_are_held_against_their_sums(project, monkeypatch):
+    [said] = [one.found for one in examine(deep=False) if one.subject == "pretrained partials.safetensors"]
+    assert said.endswith("bytes, as they came with audiate")
+    monkeypatch.setattr("tasks.pretrained.FOLDER", project / "none")
+    [said] = [found for subject, found in wrong() if subject == "pretrained partials.safetensors"]
+    assert "cannot be read: No such file" in said
 
 
 def test_without_deep_a_changed_and_an_unfinished_take_are_named_and_the_rest_is_still_looked_at(project):

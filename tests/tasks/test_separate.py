@@ -7,7 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
+from flows.presets import preset_text
 from tasks.clock.envelopes import EnvelopeParams
 from tasks.clock.sound import ClockParams
 from tasks.errors import DamagedData, ParamsError
@@ -18,15 +20,18 @@ from tasks.features.resample import resample
 from tasks.media.encode import encode_film
 from tasks.media.probe import MediaPolicy
 from tasks.media.process import MediaError
+from tasks.metrics.separation import si_sdr_db
 from tasks.params import Section
-from tasks.separate import SeparateError, SeparateParams, players_named, separate_file
+from tasks.separate import PARTIALS, Method, SeparateError, SeparateParams, method_for, players_named, separate_file
 from tasks.store.arrays import write_arrays
 from tasks.store.segments import segment_rows, write_segments
 from tasks.synchronize import SynchronizeParams
 
 RATE = 8000
+PARTIALS_PARAMS = yaml.safe_load(preset_text("demo"))["separate"]["partials"]
 PARAMS = SeparateParams(
     family="toy",
+    partials=PARTIALS_PARAMS,
     media=MediaPolicy(max_pixels=10**6, max_duration_s=60.0, max_bytes=10**8, max_streams=8, max_file_bytes=10**8),
 )
 CLOCK = SynchronizeParams(
@@ -103,8 +108,14 @@ def film(tmp_path):
 
 def separate(mix, trained, **options):
     steps = []
-    known = {"family": "toy", "data": trained.parent / "none", "params": PARAMS, "clock": CLOCK}
+    known = {
+        "method": Method(family="toy", why="as requested"),
+        "data": trained.parent / "none",
+        "params": PARAMS,
+        "clock": CLOCK,
+    }
     known["accelerator"] = "cpu"
+    known["system"] = None if "videos" in options or "take" in options else "blind"
     done = separate_file(mix, trained.parent / "out", trained=trained, progress=steps.append, **known | options)
     assert steps
     return done
@@ -129,6 +140,133 @@ def test_videos_of_each_player_are_used_in_the_players_order(trained, sound, fil
     peaks = [np.abs(soundfile.read(stem.path)[0]).max() for stem in done.stems]
     assert peaks[0] / peaks[1] == pytest.approx(4, rel=0.1)
     assert done.remarks == ()
+
+
+def test_what_does_not_assign_its_sounds_to_players_is_no_default(trained, sound):
+    with pytest.raises(SeparateError, match="toy needs videos of the players: add --video or --take"):
+        separate(sound(), trained, players=("vn",), system=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "family", "why"),
+    [
+        ({"has_video": False}, PARTIALS, "the instruments alone are known"),
+        ({"has_video": True}, "toy", "there are videos"),
+        ({"has_video": False, "family": "other"}, "other", "as requested"),
+        ({"has_video": False, "system": "blind"}, "toy", "as requested"),
+        ({"has_video": True, "family": PARTIALS}, PARTIALS, "as requested"),
+    ],
+)
+def test_the_method_is_the_best_that_what_is_given_allows(trained, given, family, why):
+    method = method_for(**{"family": None, "system": None, "default": "toy", "trained": trained} | given)
+    assert method.family == family
+    assert why in method.why
+
+
+def test_an_untrained_family_leaves_a_mix_with_videos_to_partials_and_says_so(tmp_path):
+    method = method_for(family=None, system=None, default="toy", trained=tmp_path / "none", has_video=True)
+    assert method == Method(family=PARTIALS, why="toy is not trained here, so that no video is used")
+
+
+BY_PARTIALS = {"method": Method(family=PARTIALS, why="the instruments alone are known"), "system": None}
+
+
+@pytest.fixture
+def duet(tmp_path):
+    """Write a mix of a high and a low player; return its path and their sounds (2, n)."""
+    rate = 16_000
+    time_s = np.arange(6 * rate) / rate
+    sounds = []
+    for pitches, falloff in (((79, 81, 83, 81), 1.2), ((48, 43, 45, 48), 0.9)):
+        f0 = np.repeat(440 * 2 ** ((np.array(pitches) - 69) / 12), len(time_s) // 4)
+        phase = 2 * np.pi * np.cumsum(f0) / rate
+        partials = [h**-falloff * np.sin(h * phase) * (h * f0 < rate / 2) for h in range(1, 20)]
+        sounds.append(0.1 * np.sum(partials, axis=0))
+    stems = np.array(sounds, np.float32)
+    soundfile.write(tmp_path / "duet.wav", stems.sum(axis=0), rate, subtype="FLOAT")
+    return tmp_path / "duet.wav", stems
+
+
+def test_two_instruments_are_separated_by_what_comes_with_the_program_alone(trained, duet):
+    path, stems = duet
+    done = separate(path, trained, players=("vn", "vc"), suffix="wav", **BY_PARTIALS)
+    assert (done.system, done.sample_rate, done.channels) == (PARTIALS, 16_000, 1)
+    found = [soundfile.read(stem.path)[0] for stem in done.stems]
+    for true, sound_of in zip(stems, found, strict=True):
+        gain_db = si_sdr_db(true, sound_of) - si_sdr_db(true, stems.sum(axis=0))
+        assert gain_db > 8
+    assert all(0.5 < stem.sureness <= 1 for stem in done.stems)
+    np.testing.assert_allclose(np.sum(found, axis=0), stems.sum(axis=0), atol=2e-3)
+
+
+def test_channels_and_rate_of_a_mix_are_kept_by_partials(trained, duet):
+    path, stems = duet
+    mix = resample(stems.sum(axis=0), 16_000, 44_100)[: 2 * 44_100]
+    soundfile.write(path, np.stack([mix, 0.5 * mix], axis=1), 44_100)
+    done = separate(path, trained, players=("vc", "vn"), suffix="wav", **BY_PARTIALS)
+    assert (done.sample_rate, done.channels, done.duration_s) == (44_100, 2, 2.0)
+    left, right = soundfile.read(done.stems[0].path)[0].T
+    np.testing.assert_allclose(right, 0.5 * left, atol=1e-3)
+
+
+def test_two_players_of_one_instrument_get_equal_shares_and_it_is_said(trained, duet):
+    path, stems = duet
+    done = separate(path, trained, players=("vn", "vn"), suffix="wav", **BY_PARTIALS)
+    found = [soundfile.read(stem.path)[0] for stem in done.stems]
+    np.testing.assert_allclose(found[0], stems.sum(axis=0) / 2, atol=1e-3)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert [stem.sureness for stem in done.stems] == [0.0, 0.0]
+    assert any("2 players of violin cannot be told apart" in words for words in done.remarks)
+
+
+def test_a_player_who_is_named_and_does_not_play_is_told(trained, duet, tmp_path):
+    _, stems = duet
+    soundfile.write(tmp_path / "solo.wav", stems[1], 16_000)
+    done = separate(tmp_path / "solo.wav", trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert any("player 1 (vn) is hardly heard" in words for words in done.remarks)
+
+
+def test_noise_is_told_to_be_no_players(trained, tmp_path):
+    noise = 0.2 * np.random.default_rng(2).standard_normal(32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    done = separate(tmp_path / "noise.wav", trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert any("of the mix's energy: others may play, or noise" in words for words in done.remarks)
+
+
+def test_one_player_is_the_mix(trained, duet):
+    path, stems = duet
+    done = separate(path, trained, players=("vc",), suffix="wav", **BY_PARTIALS)
+    np.testing.assert_allclose(soundfile.read(done.stems[0].path)[0], stems.sum(axis=0), atol=1e-3)
+    assert "one player was named: the sound is the mix" in done.remarks
+
+
+@pytest.mark.parametrize(
+    ("about", "kind", "words"),
+    [
+        ({"amplitude": 0.0}, "SILENT", "silent throughout"),
+        ({"seconds": 0.3}, "TOO_SHORT", r"lasts 0\.300 s, expected at least 0\.5 s"),
+        ({"rate": 4000}, "LOW_RATE", "has 4000 samples a second, expected at least 8000"),
+    ],
+)
+def test_a_mix_that_partials_cannot_use_is_refused_in_one_line(trained, sound, about, kind, words):
+    with pytest.raises(SeparateError, match=words) as caught:
+        separate(sound(**about), trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert caught.value.kind == kind
+
+
+def test_a_system_of_partials_is_refused(trained, sound):
+    with pytest.raises(ParamsError, match="partials has no system 'blind'"):
+        separate(sound(), trained, players=("vn", "vc"), **BY_PARTIALS | {"system": "blind"})
+
+
+def test_a_damaged_table_is_one_line(trained, sound, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.pretrained.FOLDER", tmp_path)
+    (tmp_path / "partials.safetensors").write_bytes(b"other")
+    with pytest.raises(
+        DamagedData, match=r"partials\.safetensors has sha256 .* damaged, or of another version"
+    ) as caught:
+        separate(sound(), trained, players=("vn", "vc"), **BY_PARTIALS)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_system_can_be_requested(trained, sound, film):
@@ -295,7 +433,7 @@ def test_a_family_that_does_not_separate_is_refused(sound, tmp_path):
         separate_file(
             sound(),
             tmp_path / "out",
-            family="piano_roll",
+            method=Method(family="piano_roll", why="as requested"),
             trained=tmp_path,
             data=tmp_path,
             params=PARAMS,
