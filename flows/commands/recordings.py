@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import EXIT_QUARANTINED, Json, app, check_there, known_family,
-    known_separator, print_json, print_table, section_of
+from flows.commands import (
+    EXIT_QUARANTINED,
+    Json,
+    app,
+    check_there,
+    known_family,
+    known_separator,
+    print_json,
+    print_table,
+    section_of,
+)
 
 if TYPE_CHECKING:
     from tasks.perform import PerformParams, Region
