@@ -196,7 +196,7 @@ def separate_file(
     if method.family == PARTIALS:
         if system is not None:
             raise ParamsError(f"{PARTIALS} has no system {system!r}, expected none")
-        kind = kind_module("ensembles", "separate")
+        kind = kind_module(SeparationFamily.data, "separate")
         instruments: tuple[str, ...] = kind.instruments_of(mix, players=players, take=take, data=data)
         made = _by_partials(mix, instruments, params, remark, progress)
     else:

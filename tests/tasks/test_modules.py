@@ -226,7 +226,9 @@ def test_what_the_quick_scan_finds_in_this_project_is_what_the_parser_finds():
 def test_every_data_file_of_the_packages_is_read_by_a_module_that_is_found():
     project = Project()
     read = {path for name in project.modules for path in project.data_files(name)}
-    assert read == {path for path in project.files if not path.endswith(".py")}
+    # No stage reads the weights that come with the program: tests/tasks/test_pretrained.py holds them to their list.
+    files = {path for path in project.files if not path.endswith(".py") and not path.startswith("models/pretrained/")}
+    assert read == files
 
 
 IMPORT_ALL = """
