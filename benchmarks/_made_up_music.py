@@ -128,8 +128,8 @@ def _two_hands(rng: Rng, low: int, high: int, length_s: float) -> tuple[list[Row
                 step = int(np.clip(step + rng.choice([-1, 1, 1]), 0, len(ladder) - 1))
                 play(at, pulse_s, [int(ladder[step])], accent / 2)
             elif right == 5:  # a broken chord over two octaves
-                place = in_chord(chord, root, middle, min(middle + 26, high))
-                play(at, pulse_s, [place[beat % len(place)]], accent / 2)
+                span = in_chord(chord, root, middle, min(middle + 26, high))
+                play(at, pulse_s, [span[beat % len(span)]], accent / 2)
             elif right == 6 and moves:  # thirds and sixths
                 play(at, length, [top, int(ladder[max(step - int(rng.choice([2, 5])), 0)])], accent / 2)
             elif right == 7:  # the same key again, or two by turns

@@ -148,7 +148,7 @@ class Sources:
         if program not in self._delays:
             every_s, lead_s = 1.5, 0.2
             pitch = np.arange(21, 109, dtype=np.uint8)
-            onset_s = lead_s + every_s * np.arange(len(pitch))
+            onset_s = lead_s + every_s * np.arange(len(pitch), dtype=np.float64)
             notes = sorted_notes(onset_s, onset_s + 0.8, pitch, np.full(len(pitch), 80, np.uint8))
             duration_s = every_s * len(pitch) + lead_s
             audio = self.synthesizer.render(notes, None, program=program, duration_s=duration_s, may_be_loud=True)

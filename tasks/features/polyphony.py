@@ -304,7 +304,8 @@ def _offsets(
             stop[k] = column[k] + loudest + quiet[0]
     moments = moments_after(activity, row, column, stop, pitches[row], level=analysis.level)
     damped = ends(moments, fitted_trees(resonator, "held").total(moments.evidence))
-    return np.maximum(np.minimum(damped, stop), candidates.time_column[chosen] + 1).astype(np.float64)
+    end: NDArray[np.float64] = np.maximum(np.minimum(damped, stop), candidates.time_column[chosen] + 1)
+    return end
 
 
 def _velocity(amplitude: NDArray[np.float64]) -> NDArray[np.uint8]:
