@@ -1,11 +1,14 @@
-"""Notes from sound: `audiate notes` beside basic-pitch on the same files.
+"""Notes from sound: `audiate notes` on sources it knows and on one it never heard, beside basic-pitch if wanted.
 
-    python -m benchmarks.notes --midi FOLDER --soundfont FILE --basic-pitch PYTHON
+    python -m benchmarks.notes --midi FOLDER --salamander FOLDER --soundfont FILE [--basic-pitch PYTHON] [--write]
 
-Single keys: every key of the piano at three velocities. Pieces: 40 s of pieces of a folder, with their pedal. Both
-are played with TimGM6mb, which the decision was fitted to (on music made up for it, on no piece), and with the
-SoundFont given, which nothing was fitted to. Score: onset F1 at 50 ms and the same pitch (mir_eval), mean over files.
-basic-pitch runs with its own settings, in the environment whose python is given; ONNX is used where it is installed.
+Single keys: every key of the piano at three velocities. Pieces: 25 s of every tenth piece of a folder, with their
+pedal, as they are and in made-up rooms through made-up microphones (`_recorded`). They are played with TimGM6mb and
+with Salamander's recorded keys, which the decisions were fitted to (on music made up for it, on no piece), and with
+the SoundFont given, which nothing was fitted to. Score (mir_eval), mean over files with a 95 % bootstrap interval:
+onsets at 50 ms with the same pitch; the same with each file's median timing error taken off; onsets and ends (within
+50 ms or a fifth of the note). basic-pitch runs with its own settings, in the environment whose python is given; ONNX
+is used where it is installed.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from benchmarks._recorded import in_a_room, through_a_microphone
+from benchmarks._sampled_piano import SampledPiano, damped
 from tasks.instruments.midi import Controls, MidiPolicy
 from tasks.instruments.midi_reader import read_midi
 from tasks.instruments.notes import Notes, sorted_notes
@@ -32,15 +37,23 @@ from tasks.notes import NotesParams, notes_of_file
 
 SAMPLE_RATE = 44_100
 EXCERPT_START_S = 20.0
-EXCERPT_S = 40.0
+EXCERPT_S = 25.0
 LEAD_S = 0.25
+ROOM_SEED = 7
+BIAS_WITHIN_S = 0.12
+RESULTS = Path(__file__).with_name("notes_results.md")
+SCORES = ("precision", "recall", "onset", "unbiased", "ends", "bias_ms")
+HEAD = (
+    "| sound | by | files | notes | onset F1 | with the median error off | onset and end F1 | precision | recall"
+    " | median error, ms | times real time |\n|---|---|---|---|---|---|---|---|---|---|---|"
+)
 VELOCITIES = (30, 64, 100)
 KEY_EVERY_S = 0.7
 POLICY = MidiPolicy(
     max_bytes=8_000_000, max_duration_s=7200, max_notes=200_000, hanging="close", overlap="cut", channels=16
 )
 PARAMS = NotesParams(
-    threshold=0.5, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
+    threshold=0.4, restrike_gap_s=0.05, n_iterations=40, release_db=25.0, longest_note_s=15.0, floor_db=-120.0
 )
 
 BASIC_PITCH = """
@@ -64,10 +77,11 @@ json.dump({"notes": found, "cpu_s": time.process_time() - start}, open(sys.argv[
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A sound file and what was played in it."""
+    """A sound file, what was played in it, and when each note was damped."""
 
     path: Path
     notes: Notes
+    damped_s: NDArray[np.float64]
 
 
 def single_keys() -> Iterable[tuple[str, Notes, None]]:
@@ -80,7 +94,7 @@ def single_keys() -> Iterable[tuple[str, Notes, None]]:
 
 
 def excerpts(folder: Path, *, first: int, every: int) -> Iterable[tuple[str, Notes, Controls]]:
-    """Yield 40 s of every so many pieces of a folder, sorted by name."""
+    """Yield 25 s of every so many pieces of a folder, sorted by name."""
     for path in sorted([*folder.rglob("*.mid"), *folder.rglob("*.midi")])[first::every]:
         score = read_midi(path, POLICY)
         start_s = min(EXCERPT_START_S, max(0.0, score.duration_s - EXCERPT_S))
@@ -100,33 +114,77 @@ def excerpts(folder: Path, *, first: int, every: int) -> Iterable[tuple[str, Not
         )
 
 
-def play(music: Iterable[tuple[str, Notes, Controls | None]], soundfont: Path, folder: Path) -> list[Played]:
-    """Render music to files of a folder."""
+Player = Callable[[Notes, Controls | None, float], NDArray[np.float32]]
+
+
+def soundfont_player(soundfont: Path) -> Player:
+    """Return what plays notes with a SoundFont's first piano."""
     sha256 = hashlib.sha256(soundfont.read_bytes()).hexdigest()
+    synthesizer = Synthesizer(soundfont, sha256=sha256, sample_rate=SAMPLE_RATE, gain=0.1)
+
+    def play(notes: Notes, controls: Controls | None, duration_s: float) -> NDArray[np.float32]:
+        return synthesizer.render(notes, controls, program=0, duration_s=duration_s)
+
+    return play
+
+
+def salamander_player(folder: Path) -> Player:
+    """Return what plays notes with recorded keys."""
+    piano = SampledPiano(folder, sample_rate=SAMPLE_RATE)
+
+    def play(notes: Notes, controls: Controls | None, duration_s: float) -> NDArray[np.float32]:
+        return piano.render(notes, controls, duration_s=duration_s)
+
+    return play
+
+
+def played_files(
+    music: Iterable[tuple[str, Notes, Controls | None]], player: Player, folder: Path, *, in_rooms: bool
+) -> list[Played]:
+    """Render music to files of a folder."""
     files = []
-    with Synthesizer(soundfont, sha256=sha256, sample_rate=SAMPLE_RATE, gain=0.1) as synthesizer:
-        for name, notes, controls in music:
-            duration_s = float(notes.onset_s.max()) + 2.0
-            audio = synthesizer.render(notes, controls, program=0, duration_s=duration_s)
-            path = folder / f"{soundfont.stem} {name}.wav"
-            soundfile.write(path, audio / np.abs(audio).max() * 0.5, SAMPLE_RATE)
-            files.append(Played(path=path, notes=notes))
+    for number, (name, notes, controls) in enumerate(music):
+        audio = player(notes, controls, float(notes.onset_s.max()) + 2.0)
+        if in_rooms:
+            rng = np.random.default_rng([ROOM_SEED, number])
+            audio = through_a_microphone(rng, in_a_room(rng, audio, SAMPLE_RATE), SAMPLE_RATE)
+        path = folder / f"{number:03d} {name}.wav"
+        soundfile.write(path, audio / np.abs(audio).max() * 0.5, SAMPLE_RATE)
+        end_s = len(audio) / SAMPLE_RATE
+        files.append(Played(path=path, notes=notes, damped_s=np.minimum(damped(notes, controls), end_s)))
     return files
 
 
-def onset_scores(notes: Notes, onset_s: NDArray[np.float64], pitch: NDArray[np.integer]) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of onsets with the same pitch."""
+def scores(
+    played: Played, onset_s: NDArray[np.float64], offset_s: NDArray[np.float64], pitch: NDArray[np.integer]
+) -> dict[str, float]:
+    """Return precision, recall and F1 of onsets, F1 with the median timing error taken off, F1 of onsets and ends."""
     if len(onset_s) == 0:
-        return 0.0, 0.0, 0.0
-    precision, recall, f1, _ = mir_eval.transcription.precision_recall_f1_overlap(
-        np.stack([notes.onset_s, notes.onset_s + 1], axis=1),
-        fundamental_hz(notes.pitch),
-        np.stack([onset_s, onset_s + 1], axis=1),
-        fundamental_hz(pitch),
-        onset_tolerance=0.05,
-        offset_ratio=None,
-    )
-    return precision, recall, f1
+        return dict.fromkeys(SCORES, 0.0)
+    reference = np.stack([played.notes.onset_s, np.maximum(played.damped_s, played.notes.onset_s + 0.01)], axis=1)
+    reference_hz, found_hz = fundamental_hz(played.notes.pitch), fundamental_hz(pitch)
+    found = np.stack([onset_s, offset_s], axis=1)
+
+    def matched(found: NDArray[np.float64], tolerance_s: float, offset_ratio: float | None) -> list[tuple[int, int]]:
+        pairs: list[tuple[int, int]] = mir_eval.transcription.match_notes(
+            reference, reference_hz, found, found_hz, onset_tolerance=tolerance_s, offset_ratio=offset_ratio
+        )
+        return pairs
+
+    def f1(pairs: list[tuple[int, int]]) -> float:
+        return 2 * len(pairs) / (len(reference) + len(found))
+
+    wide = matched(found, BIAS_WITHIN_S, None)
+    bias_s = float(np.median([found[j, 0] - reference[i, 0] for i, j in wide])) if wide else 0.0
+    onsets = matched(found, 0.05, None)
+    return {
+        "precision": len(onsets) / len(found),
+        "recall": len(onsets) / len(reference),
+        "onset": f1(onsets),
+        "unbiased": f1(matched(found - bias_s, 0.05, None)),
+        "ends": f1(matched(found, 0.05, 0.2)),
+        "bias_ms": 1000 * bias_s,
+    }
 
 
 def run_basic_pitch(python: str, files: list[Played], folder: Path) -> tuple[dict[str, NDArray[np.float64]], float]:
@@ -138,53 +196,78 @@ def run_basic_pitch(python: str, files: list[Played], folder: Path) -> tuple[dic
     return {path: np.array(rows).reshape(-1, 3) for path, rows in told["notes"].items()}, told["cpu_s"]
 
 
-def compare(title: str, files: list[Played], basic_pitch: str | None, folder: Path, *, every_file: bool) -> None:
-    """Print what both find in the files."""
+def compare(title: str, files: list[Played], basic_pitch: str | None, folder: Path, *, every_file: bool) -> list[str]:
+    """Score the files, print it, and return rows of a table."""
     sound_s = sum(soundfile.info(played.path).duration for played in files)
     start = time.process_time()
     found = [notes_of_file(played.path, instrument="piano", params=PARAMS) for played in files]
-    ours_s = time.process_time() - start
-    ours = [onset_scores(p.notes, f.onset_s, f.pitch) for p, f in zip(files, found, strict=True)]
-    print(f"\n{title}: {len(files)} files, {sum(len(p.notes) for p in files)} notes, {sound_s:.0f} s")
-    rows = {"audiate notes": (ours, ours_s)}
+    rows = {
+        "audiate notes": (
+            [scores(p, f.onset_s, f.offset_s, f.pitch) for p, f in zip(files, found, strict=True)],
+            time.process_time() - start,
+        )
+    }
     if basic_pitch is not None:
         heard, theirs_s = run_basic_pitch(basic_pitch, files, folder)
         estimates = [heard[str(played.path)] for played in files]
-        theirs = [
-            onset_scores(p.notes, rows_[:, 0], rows_[:, 2].astype(int))
-            for p, rows_ in zip(files, estimates, strict=True)
-        ]
+        theirs = [scores(p, e[:, 0], e[:, 1], e[:, 2].astype(int)) for p, e in zip(files, estimates, strict=True)]
         rows["basic-pitch"] = (theirs, theirs_s)
-    for name, (scores, cpu_s) in rows.items():
-        precision, recall, f1 = np.mean(scores, axis=0)
-        print(
-            f"  {name:14} onset F1 {f1:.3f} (precision {precision:.3f}, recall {recall:.3f}),"
-            f" {sound_s / cpu_s:.0f} x real time"
-        )
+    lines = []
+    for name, (scored, cpu_s) in rows.items():
+        cells = [title, name, str(len(files)), str(sum(len(p.notes) for p in files))]
+        for what in ("onset", "unbiased", "ends"):
+            values = np.array([one[what] for one in scored])
+            low, high = bootstrap_interval(values)
+            cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
+        cells += [f"{np.mean([one[what] for one in scored]):.3f}" for what in ("precision", "recall")]
+        cells += [f"{np.median([one['bias_ms'] for one in scored]):+.1f}", f"{sound_s / cpu_s:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
     if every_file:
         for k, played in enumerate(files):
-            print(f"    {played.path.stem:50} " + "  ".join(f"{rows[name][0][k][2]:.3f}" for name in rows))
+            print(f"    {played.path.stem:50} " + "  ".join(f"{rows[name][0][k]['onset']:.3f}" for name in rows))
+    return lines
+
+
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over files drawn anew."""
+    draws = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--midi", type=Path, default=Path("data/sample/midi"), help="folder of pieces")
     parser.add_argument("--first", type=int, default=0, help="piece to begin with")
-    parser.add_argument("--every", type=int, default=1, help="take every so many pieces")
+    parser.add_argument("--every", type=int, default=10, help="take every so many pieces")
+    parser.add_argument("--salamander", type=Path, help="folder with v1/ to v16/ of recorded keys")
     parser.add_argument("--soundfont", type=Path, help="SoundFont that nothing was fitted to")
     parser.add_argument("--basic-pitch", metavar="PYTHON", help="python of an environment with basic-pitch")
     parser.add_argument("--files", action="store_true", help="print every file's F1")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {RESULTS}")
     options = parser.parse_args()
-    soundfonts = [find_soundfont()] + ([options.soundfont] if options.soundfont else [])
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for soundfont in soundfonts:
-            for title, music in (
-                ("single keys", single_keys()),
-                (f"pieces of {options.midi.name}", excerpts(options.midi, first=options.first, every=options.every)),
-            ):
-                files = play(music, soundfont, folder)
-                compare(f"{title}, {soundfont.stem}", files, options.basic_pitch, folder, every_file=options.files)
+    players = {"TimGM6mb (known)": soundfont_player(find_soundfont())}
+    if options.salamander is not None:
+        players["Salamander (known)"] = salamander_player(options.salamander)
+    if options.soundfont is not None:
+        players[f"{options.soundfont.stem} (unheard)"] = soundfont_player(options.soundfont)
+    print(HEAD)
+    lines = []
+    for source, player in players.items():
+        for what, in_rooms in (("single keys", False), ("pieces", False), ("pieces in rooms", True)):
+            keys = what == "single keys"
+            music = single_keys() if keys else excerpts(options.midi, first=options.first, every=options.every)
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                files = played_files(music, player, folder, in_rooms=in_rooms)
+                title = f"{source}, {what}"
+                lines += compare(title, files, options.basic_pitch, folder, every_file=options.files)
+    if options.write:
+        command = f"python -m benchmarks.notes --midi {options.midi.name} --every {options.every} ..."
+        RESULTS.write_text(
+            f"# Notes from sound\n\n`{command}`; see its head for what is scored.\n\n{HEAD}\n" + "\n".join(lines) + "\n"
+        )
 
 
 if __name__ == "__main__":

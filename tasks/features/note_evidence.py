@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from tasks.features.note_activity import Templates
+from tasks.features.note_attack import EDGES_HZ, N_BANDS
 from tasks.features.note_spectrum import Partials
 
 Reduction = Callable[..., NDArray[np.float32]]
@@ -22,6 +23,12 @@ _N_PARTIALS = 8  # looked at one by one
 # Keys, in semitones from the candidate's, whose partials meet its own or whose lobes touch it.
 _RELATIVES = (-28, -24, -19, -12, -7, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 7, 12, 19, 24)
 _RISING_RELATIVES = (-24, -19, -12, -1, 1, 12, 19, 24)
+# Keys below, with the partials (counted from 0) that the candidate does not share with them: they rise when the lower
+# key was struck, and the candidate is its overtone.
+_LOWER_KEYS = {12: (0, 2, 4), 19: (0, 1, 3, 4), 24: (0, 1, 2, 4)}
+_BEFORE, _AFTER = (-8, -3), (2, 8)  # columns over which a partial's level is taken
+_HALF_COLUMNS = np.arange(-12, 7)  # in which a stroke is looked for
+_BAND_PITCHES = np.array([0, *(69 + 12 * np.log2(np.array(EDGES_HZ[1:-1]) / 440.0))])
 _ABSENT = -8.0  # natural logarithm that stands for a key that is not there
 
 
@@ -49,6 +56,7 @@ class Candidates:
 def find_candidates(
     magnitudes: NDArray[np.float32],
     activity: NDArray[np.float32],
+    growth: NDArray[np.float32],
     templates: Templates,
     partials: Partials,
     pitches: NDArray[np.integer],
@@ -88,7 +96,13 @@ def find_candidates(
     columns["rise_share"] = own_rise / (after + 1e-6)
     columns["lasts_100_ms"] = _log(around(keys, row, 8, 14, np.mean)) - log_after
     columns["lasts_200_ms"] = _log(around(keys, row, 16, 26, np.mean)) - log_after
+    columns["lasts_400_ms"] = _log(around(keys, row, 34, 46, np.mean)) - log_after
     columns["dip"] = _log(around(keys, row, -6, 0, np.min)) - log_after
+    columns["just_before"] = _log(around(keys, row, -15, -7, np.max)) - log_after
+    columns["long_before"] = _log(around(keys, row, -45, -15, np.max)) - log_after
+    fast = np.zeros_like(keys)
+    fast[:, 1:-1] = keys[:, 2:] - keys[:, :-2]
+    columns["fast_rise"] = _log(around(fast, row, -3, 4, np.max)) - log_rise
 
     strongest = keys.max(axis=0, keepdims=True)
     rising = np.maximum(rise, 0)
@@ -111,23 +125,34 @@ def find_candidates(
             columns[f"rise{interval:+d}"] = np.where(there, _log(near_rise[relative, column]) - log_rise, _ABSENT)
 
     loudness = np.log(np.maximum(spectrum, np.float32(1e-5)))
+    now, before = _mean_over(loudness, *_AFTER), _mean_over(loudness, *_BEFORE)
     heard_column = np.minimum(column + RISE_COLUMNS, n_columns - 1)
     model = templates.spectrum @ activity / level
     highest_bin = len(spectrum) - 1
+    rises, stands = [], []
     for n in range(min(_N_PARTIALS, partials.bin.shape[1])):
         at, there = partials.bin[row, n], partials.present[row, n]
-        now = around(loudness, at, 2, 8, np.mean)
-        beside = np.maximum(
-            around(loudness, np.maximum(at - 3, 0), 2, 8, np.mean),
-            around(loudness, np.minimum(at + 3, highest_bin), 2, 8, np.mean),
-        )
-        columns[f"partial{n + 1}_rise"] = np.where(there, now - around(loudness, at, -8, -3, np.mean), 0)
-        columns[f"partial{n + 1}_stands_out"] = np.where(there, now - beside, 0)
-        columns[f"partial{n + 1}_level"] = np.where(there, now, -10) - log_after
+        here = now[at, column]
+        beside = np.maximum(now[np.maximum(at - 3, 0), column], now[np.minimum(at + 3, highest_bin), column])
+        rises.append(np.where(there, here - before[at, column], 0))
+        stands.append(np.where(there, here - beside, 0))
+        columns[f"partial{n + 1}_rise"] = rises[-1]
+        columns[f"partial{n + 1}_stands_out"] = stands[-1]
+        columns[f"partial{n + 1}_level"] = np.where(there, here, -10) - log_after
         modelled = model[at, heard_column]
         share = templates.spectrum[at, row] * keys[row, heard_column] / (modelled + 1e-9)
         columns[f"partial{n + 1}_share"] = np.where(there, share, -1)
         columns[f"partial{n + 1}_unexplained"] = np.where(there, _log(spectrum[at, heard_column]) - _log(modelled), 0)
+    columns["n_rising"] = (np.stack(rises) > np.float32(0.3)).sum(axis=0)
+    columns["n_standing_out"] = (np.stack(stands) > np.float32(0.5)).sum(axis=0)
+    for interval, own in _LOWER_KEYS.items():
+        lower = row_of_pitch[np.clip(pitches[row].astype(np.intp) - interval, 0, 255)]
+        there = lower >= 0
+        at = partials.bin[lower][:, [n for n in own if n < partials.bin.shape[1]]]
+        rising = (now[at, column[:, None]] - before[at, column[:, None]]).mean(axis=1)
+        columns[f"below{interval}_rise"] = np.where(there, rising, _ABSENT)
+        columns[f"below{interval}_level"] = np.where(there, now[at, column[:, None]].mean(axis=1) - log_after, _ABSENT)
+    columns |= _strokes(growth, column, pitches[row])
     columns["pitch"] = pitches[row] / 88
     columns["noise"] = _log((activity[n_pitches:].sum(axis=0) / level)[heard_column])
     return Candidates(
@@ -138,6 +163,39 @@ def find_candidates(
         evidence=np.stack(list(columns.values()), axis=1).astype(np.float32),
         names=tuple(columns),
     )
+
+
+def _strokes(
+    growth: NDArray[np.float32], column: NDArray[np.intp], pitch: NDArray[np.integer]
+) -> dict[str, NDArray[np.floating]]:
+    """Return how sharp a stroke is around each candidate, and where: in all bands, in the upper, in the key's own."""
+    lowest = np.clip(np.searchsorted(_BAND_PITCHES, pitch, side="right") - 1, 0, N_BANDS - 1)
+    padded = np.pad(growth, ((0, 2), (0, 0)))
+    index = np.clip(2 * column[:, None] + _HALF_COLUMNS, 0, growth.shape[1] - 1)
+    tracks = {
+        "all": growth.sum(axis=0)[index],
+        "upper": growth[N_BANDS // 2 :].sum(axis=0)[index],
+        "own": (
+            padded[lowest[:, None], index] + padded[lowest[:, None] + 1, index] + padded[lowest[:, None] + 2, index]
+        ),
+    }
+    found: dict[str, NDArray[np.floating]] = {}
+    for name, track in tracks.items():
+        top = track.max(axis=1)
+        found[f"stroke_{name}"] = top
+        found[f"stroke_{name}_at"] = np.where(top > 0, _HALF_COLUMNS[track.argmax(axis=1)], 0)
+        weight = np.maximum(track - top[:, None] / 2, 0)
+        found[f"stroke_{name}_middle"] = (weight * _HALF_COLUMNS).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-6)
+    for k in range(1, len(_HALF_COLUMNS), 3):
+        found[f"stroke{_HALF_COLUMNS[k]:+d}"] = tracks["all"][:, k - 1 : k + 2].mean(axis=1)
+    return found
+
+
+def _mean_over(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    """Return the mean of columns ``start`` to ``stop - 1``, counted from each column; the edges repeat."""
+    size = stop - start
+    centred: NDArray[np.float32] = uniform_filter1d(x, size, axis=1, mode="nearest")
+    return centred[:, np.clip(np.arange(x.shape[1]) + start + size // 2, 0, x.shape[1] - 1)]
 
 
 def _log(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,11 +1,13 @@
 """Sound to notes: which keys were struck, when, how loudly, and how long they sounded.
 
-Four steps, each in its own module:
+Five steps:
 
 1. ``note_spectrum``: a log-frequency magnitude spectrum every 10 ms, windows shorter towards the treble.
 2. ``note_activity``: non-negative factorization with one harmonic template a key, fitted to the recording.
 3. ``note_evidence``: every rise of a key's activation is a candidate, with evidence for and against it.
-4. A sum of decision trees weighs the evidence; what passes becomes a note, and its offset is looked for.
+4. A sum of decision trees weighs each candidate alone; ``note_context`` makes of that what the others say about it,
+   and a second sum of trees decides. A third says how late the rise was seen. What passes becomes a note.
+5. ``note_ends``: a fourth says at each moment whether the note is still held, by key or pedal.
 
 The trees were fitted by ``benchmarks/fit_notes.py`` to music that the program makes up itself.
 
@@ -16,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from pydantic import Field
 
 from tasks.features.decision_trees import DecisionTrees
 from tasks.features.note_activity import Templates, activations, learn_templates
+from tasks.features.note_attack import attacks
+from tasks.features.note_context import context
+from tasks.features.note_ends import ends, moments_after
 from tasks.features.note_evidence import Candidates, find_candidates
 from tasks.features.note_spectrum import (
     Partials,
@@ -38,6 +43,9 @@ from tasks.features.resample import resample
 from tasks.params import Section
 
 Columns = dict[str, NDArray[Any]]
+# What trees say: log odds of a note by its own evidence; by that and all others'; seconds by which it is seen late;
+# log odds that it is still held.
+Decision = Literal["alone", "together", "lateness", "held"]
 
 ANALYSIS_RATE = 16_000  # Hz; partials above 8 kHz are little evidence
 LOWEST_RATE = 4000  # Hz
@@ -45,7 +53,9 @@ SILENCE = 1e-5  # of full scale: a recording whose peak is lower has no notes
 LEARNING_S = 60.0  # templates are learned from this much of a recording, evenly spread
 _LEARNING_PIECE_S = 5.0
 _BLOCK_S = 60.0  # worked on at a time, so that memory does not grow with the recording
-_MARGIN_COLUMNS = 60  # around a block: more than a window and the farthest reach of the evidence
+_MARGIN_COLUMNS = 120  # around a block: more than a window and the farthest reach of evidence and of its context
+LEAST_LOG_ODDS = -4.6  # of a candidate alone, about 1 in 100: what is less likely is not looked at again
+_HISS_DB = -62.0  # of the recording's peak
 SHORTEST_NOTE_S = 0.02
 _REFERENCE_VELOCITY = 64  # of a note of median level: a recording does not show how loud the room was
 
@@ -57,7 +67,7 @@ class TranscribeParams(Section):
         threshold: probability from which a candidate is a note.
         restrike_gap_s: two notes of one key are at least this far apart.
         n_iterations: steps of the factorization.
-        release_db: a note ends where its activation is this far below its loudest.
+        release_db: a note ends at the latest where its activation is this far below its loudest.
         longest_note_s: a note ends after this long at the latest.
         floor_db: of full scale; what is found with its strongest partial below this level is no note.
     """
@@ -77,12 +87,14 @@ class Analysis:
     Attributes:
         candidates: whose columns count from ``start``.
         activity: (P, T) activations.
+        level: activation of a typical sounding moment.
         start: column of the recording at which the stretch starts.
         core: first and last-but-one column of the stretch whose candidates count; the rest is margin.
     """
 
     candidates: Candidates
     activity: NDArray[np.float32]
+    level: float
     start: int
     core: tuple[int, int]
 
@@ -117,22 +129,21 @@ def transcribe(
     peak = float(np.abs(audio).max(initial=0.0))
     if peak < SILENCE:
         return _as_columns(np.zeros(0), np.zeros(0), pitches[:0], np.zeros(0), np.zeros(0, np.uint8))
-    trees, lateness = fitted_trees(resonator), fitted_lateness(resonator)
     onset_s, offset_s, pitch, amplitude = [], [], [], []
     for analysis, templates, grid in analyses(
         audio / np.float32(peak), sample_rate, pitches, resonator, params.n_iterations
     ):
         candidates = analysis.candidates
-        probability = trees.probability(candidates.evidence)
+        probability, late_s = _weighed(analysis, resonator)
         chosen = _choose(candidates, probability, params, grid)
-        ends = _offsets(analysis.activity, candidates, chosen, params, grid)
+        end_column = _offsets(analysis, chosen, pitches, resonator, params, grid)
         inside = (candidates.column[chosen] >= analysis.core[0]) & (candidates.column[chosen] < analysis.core[1])
-        chosen, ends = chosen[inside], ends[inside]
+        chosen, end_column = chosen[inside], end_column[inside]
         row = candidates.row[chosen]
         seen_s = (analysis.start + candidates.time_column[chosen]) * grid.hop_s
-        struck_s = np.maximum(seen_s - lateness.total(candidates.evidence[chosen]), 0.0)
+        struck_s = np.maximum(seen_s - late_s[chosen], 0.0)
         onset_s.append(struck_s)
-        offset_s.append(np.maximum((analysis.start + ends) * grid.hop_s, struck_s + SHORTEST_NOTE_S))
+        offset_s.append(np.maximum((analysis.start + end_column) * grid.hop_s, struck_s + SHORTEST_NOTE_S))
         pitch.append(pitches[row])
         amplitude.append(candidates.level[chosen] * templates.level * templates.peak[row] * peak)
     level = np.concatenate(amplitude)
@@ -164,6 +175,9 @@ def analyses(
     """
     if sample_rate > ANALYSIS_RATE:
         audio, sample_rate = resample(audio, sample_rate, ANALYSIS_RATE), ANALYSIS_RATE
+    # The trees know recordings, which have noise; out of digital silence everything rises without bound.
+    hiss = np.random.default_rng(0).standard_normal(len(audio), dtype=np.float32)
+    audio = audio + np.float32(10 ** (_HISS_DB / 20)) * hiss
     grid = spectrum_grid(sample_rate)
     partials = partials_of(pitches, grid, resonator)
     n_columns = len(audio) // grid.hop_length + 1
@@ -174,35 +188,48 @@ def analyses(
         stop = min(first + block, n_columns) + _MARGIN_COLUMNS
         magnitudes = spectrum(audio, grid, start=start, count=stop - start)
         activity = activations(magnitudes, templates, n_iterations=n_iterations)
-        candidates = find_candidates(magnitudes, activity, templates, partials, pitches)
+        growth = attacks(audio, grid, start=start, count=stop - start)
+        candidates = find_candidates(magnitudes, activity, growth, templates, partials, pitches)
         core = (_MARGIN_COLUMNS, stop - start - _MARGIN_COLUMNS)
         yield (
-            Analysis(candidates=candidates, activity=activity[: len(pitches)], start=start, core=core),
+            Analysis(
+                candidates=candidates, activity=activity[: len(pitches)], level=templates.level, start=start, core=core
+            ),
             templates,
             grid,
         )
 
 
+def weighed_alone(candidates: Candidates, resonator: Resonator) -> NDArray[np.float64]:
+    """Return the log odds (C,) that each candidate is a note, by its own evidence."""
+    return fitted_trees(resonator, "alone").total(candidates.evidence)
+
+
+def in_context(analysis: Analysis, log_odds: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return which candidates are worth another look, and all evidence on them: their own and the others'."""
+    found = context(analysis.candidates, log_odds, *analysis.activity.shape)
+    likely = np.flatnonzero(log_odds > LEAST_LOG_ODDS)
+    return likely, np.hstack([analysis.candidates.evidence[likely], found[likely]])
+
+
+def _weighed(analysis: Analysis, resonator: Resonator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for each candidate the probability of a note and how many seconds after its onset it is seen."""
+    likely, evidence = in_context(analysis, weighed_alone(analysis.candidates, resonator))
+    probability, late_s = np.zeros(len(analysis.candidates.row)), np.zeros(len(analysis.candidates.row))
+    probability[likely] = fitted_trees(resonator, "together").probability(evidence)
+    late_s[likely] = fitted_trees(resonator, "lateness").total(evidence)
+    return probability, late_s
+
+
 @cache
-def fitted_trees(resonator: Resonator) -> DecisionTrees:
-    """Return the trees that weigh the evidence for one kind of instrument."""
-    return DecisionTrees.load(trees_path(resonator))
+def fitted_trees(resonator: Resonator, what: Decision) -> DecisionTrees:
+    """Return the trees fitted for one kind of instrument."""
+    return DecisionTrees.load(trees_path(resonator, what))
 
 
-def trees_path(resonator: Resonator) -> Path:
+def trees_path(resonator: Resonator, what: Decision) -> Path:
     """Return the file of the fitted trees."""
-    return Path(__file__).with_name(f"polyphony_{resonator}.npz")
-
-
-@cache
-def fitted_lateness(resonator: Resonator) -> DecisionTrees:
-    """Return the trees that predict how many seconds after its onset a note is detected."""
-    return DecisionTrees.load(lateness_path(resonator))
-
-
-def lateness_path(resonator: Resonator) -> Path:
-    """Return the file of the fitted lateness."""
-    return Path(__file__).with_name(f"polyphony_{resonator}_lateness.npz")
+    return Path(__file__).with_name(f"polyphony_{resonator}_{what}.npz")
 
 
 def _checked(audio: NDArray[np.float32], sample_rate: int, pitches: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -253,27 +280,32 @@ def _choose(
 
 
 def _offsets(
-    activity: NDArray[np.float32],
-    candidates: Candidates,
+    analysis: Analysis,
     chosen: NDArray[np.intp],
+    pitches: NDArray[np.uint8],
+    resonator: Resonator,
     params: TranscribeParams,
     grid: SpectrumGrid,
 ) -> NDArray[np.float64]:
-    """Return the column at which each chosen note, in order of key and time, has died away or is struck again."""
+    """Return the column at which each chosen note, in order of key and time, is damped or struck again."""
+    candidates, activity = analysis.candidates, analysis.activity
+    row, column = candidates.row[chosen], candidates.column[chosen]
+    if len(chosen) == 0:
+        return np.zeros(0)
     n_columns = activity.shape[1]
-    longest = round(params.longest_note_s / grid.hop_s)
-    ends = np.empty(len(chosen))
-    for k, index in enumerate(chosen):
-        row, column = candidates.row[index], candidates.column[index]
-        stop = min(column + longest, n_columns - 1)
-        if k + 1 < len(chosen) and candidates.row[chosen[k + 1]] == row:
-            stop = min(stop, candidates.column[chosen[k + 1]])
-        track = activity[row, column : stop + 1]
+    stop = np.minimum(column + round(params.longest_note_s / grid.hop_s), n_columns - 1)
+    again = row[:-1] == row[1:]
+    stop[:-1][again] = np.minimum(stop[:-1][again], column[1:][again])
+    for k in range(len(row)):
+        track = activity[row[k], column[k] : stop[k] + 1]
         loudest = int(track[:15].argmax())
         quiet = np.flatnonzero(track[loudest:] < track[loudest] * 10 ** (-params.release_db / 20))
-        end = column + loudest + int(quiet[0]) if len(quiet) else stop
-        ends[k] = max(float(end), candidates.time_column[index] + 1)
-    return ends
+        if len(quiet):
+            stop[k] = column[k] + loudest + quiet[0]
+    moments = moments_after(activity, row, column, stop, pitches[row], level=analysis.level)
+    damped = ends(moments, fitted_trees(resonator, "held").total(moments.evidence))
+    end: NDArray[np.float64] = np.maximum(np.minimum(damped, stop), candidates.time_column[chosen] + 1)
+    return end
 
 
 def _velocity(amplitude: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from tasks.features.polyphony import transcribe
 from tasks.notes import INSTRUMENTS, NotesParams, notes_of_file
 
 VALUES = {
-    "threshold": 0.5,
+    "threshold": 0.4,
     "restrike_gap_s": 0.05,
     "n_iterations": 40,
     "release_db": 25.0,
