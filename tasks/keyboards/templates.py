@@ -33,6 +33,8 @@ _N_NEAR = 5  # keys that count at least
 _OTHER_SHAPE = 0.3  # that a key between other neighbours counts as farther away
 _FAR = 0.01  # that all others count
 _SMOOTH = 0.03  # that a slope along the keyboard is held back by, where there are few keys
+_KNOWN = 0.35  # half keyboards: from keys within this it is known what a key looks like
+_SUPPORT = 0.4  # of one key, that has to be that near for another's own template to be refused
 _LEAST_LIKE = 0.5  # correlation of a key's template with the line, below which it is not the key's
 _SIZES = (0.33, 3.0)  # of the line's size, within which a template is the key's
 
@@ -129,19 +131,30 @@ class _Common:
             own: (K, C); a row of zeros where a film does not show the key clearly.
         """
         made, kept = own.copy(), own.copy()
-        for key, expected in self._all_expected(own):
-            if not own[key].any() or _likeness(self._grid(own[key], key), expected) < _LEAST_LIKE:
+        for key, expected, support in self._all_expected(own):
+            is_unlike = _likeness(self._grid(own[key], key), expected) < _LEAST_LIKE and support >= _SUPPORT
+            if not own[key].any() or is_unlike:
                 made[key] = self._columns(expected, key)
                 kept[key] = 0.0
         return made, kept
 
     def turned(self, own: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Return the keys whose own templates are the opposite of what is expected."""
-        alike = {key: _likeness(-self._grid(own[key], key), expected) for key, expected in self._all_expected(own)}
-        return np.array([key for key, likeness in alike.items() if likeness >= _LEAST_LIKE], np.intp)
+        """Return the keys whose own templates are the opposite of what is expected.
 
-    def _all_expected(self, own: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Give keys with what is expected of them, from the others of their colour."""
+        Far from all others only the shade is compared: edges differ along the keyboard.
+        """
+        shade = slice(_BESIDE + 2, _BESIDE + _INSIDE - 2)
+        keys = []
+        for key, expected, support in self._all_expected(own):
+            grid = -self._grid(own[key], key)
+            if support < _SUPPORT:
+                grid, expected = np.full(2, grid[shade].mean()), np.full(2, expected[shade].mean())
+            if _likeness(grid, expected) >= _LEAST_LIKE:
+                keys.append(key)
+        return np.array(keys, np.intp)
+
+    def _all_expected(self, own: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float64], float]]:
+        """Give keys with what is expected of them from the others of their colour, and how much of those is near."""
         has_own = np.asarray(own.any(axis=1), np.bool_)
         for is_black in (False, True):
             keys = np.flatnonzero(self._evidence.is_black == is_black)
@@ -152,7 +165,9 @@ class _Common:
             weight = self._weights(grids, known)
             for key in keys.tolist():
                 if len(known) > 1 or known[0] != key:
-                    yield key, self._expected(grids, known, weight, key)
+                    away = np.abs(self._along[known] - self._along[key])[known != key]
+                    support = float((np.minimum(weight[known != key], 1.0) * np.exp(-((away / _KNOWN) ** 2))).sum())
+                    yield key, self._expected(grids, known, weight, key), support
 
     def _weights(self, grids: NDArray[np.float64], known: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return how much each known key counts: one that is unlike the others near it counts little."""
