@@ -31,7 +31,15 @@ GROUPS = {
     "new_family": "Project",
     "project": "Project",
 }
-ANYWHERE = {"preset", "perform", "notes", "sonify", "separate", "sync"}  # commands that need no project
+ANYWHERE = {
+    "preset",
+    "perform",
+    "notes",
+    "evaluate-notes",
+    "sonify",
+    "separate",
+    "sync",
+}  # commands that need no project
 PROJECT_FILES = ("params.yaml", "dvc.yaml", "data", ".audiate", ".git")  # one of them makes a folder a project
 
 

@@ -58,6 +58,49 @@ def notes(
         typer.echo(words)
 
 
+@app.command("evaluate-notes")
+def evaluate_notes(
+    folder: Annotated[Path, typer.Argument(help="Recordings, each beside its notes: piece.wav and piece.mid or .tsv.")],
+    instrument: Annotated[str, typer.Option(help="piano, marimba, or marimba-18 (its black keys).")] = "piano",
+    as_json: Json = False,
+) -> None:
+    """Score what notes finds on recordings whose notes are known."""
+    check_there(folder)
+    from rich.table import Table
+
+    from tasks.evaluate_notes import FIGURES, known_recordings, score_notes, summary
+    from tasks.notes import INSTRUMENTS, NotesParams
+
+    if instrument not in INSTRUMENTS:
+        raise typer.BadParameter(f"{instrument!r}, expected one of {', '.join(INSTRUMENTS)}", param_hint="--instrument")
+    pairs, scores = known_recordings(folder), []
+    for score in score_notes(pairs, instrument=instrument, params=section_of("notes", NotesParams)):
+        scores.append(score)
+        told = score.reason or f"onset F1 {score.figures.get('onset_f1', 0.0):.3f}"
+        typer.echo(f"{len(scores)} of {len(pairs)}: {score.recording.relative_to(folder)}: {told}", err=True)
+    means = summary(scores)
+    if as_json:
+        files = [
+            {"recording": str(score.recording), "reference": str(score.reference), "reason": score.reason}
+            | score.figures
+            for score in scores
+        ]
+        print_json({"files": files, "mean": means})
+    else:
+        table = Table("recording", *(name.replace("_", " ") for name in FIGURES))
+        for score in scores:
+            cells = (f"{score.figures[name]:.3f}" if name in score.figures else "" for name in FIGURES)
+            table.add_row(str(score.recording.relative_to(folder)), *cells)
+        table.add_section()
+        table.add_row("mean", *(f"{means[name]['mean']:.3f}" if name in means else "" for name in FIGURES))
+        for end in ("low", "high"):
+            if any(one[end] is not None for one in means.values()):
+                table.add_row(f"95 %, {end}", *(f"{means[name][end]:.3f}" if name in means else "" for name in FIGURES))
+        print_table(table)
+    if any(score.reason for score in scores):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
 @app.command()
 def perform(
     video: Annotated[
