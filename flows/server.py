@@ -178,7 +178,7 @@ def prefect_server() -> Iterator[Server]:
         fcntl.flock(users, fcntl.LOCK_SH)
         with (home / "starting.lock").open("a") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            server = _running(home) or _start(home)
+            server = _living(home) or _start(home)
         yield server
 
 
@@ -192,6 +192,28 @@ def is_healthy(url: str) -> bool:
     with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310 - loopback
         return bool(answer.status == 200)
     return False
+
+
+def _living(home: Path) -> Server | None:
+    """Return the server that lives, however long a busy machine lets it think; None where none lives.
+
+    To start another beside it would take its record away, and nobody could find either.
+
+    Raises:
+        ToolError: it lives and does not answer.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (server := _running(home)) is None:
+        with (home / "alive.lock").open("a") as alive:
+            if _try_lock(alive):
+                return None
+        if time.monotonic() > deadline:
+            raise ToolError(
+                f"a Prefect server lives in {home} and did not answer within {START_TIMEOUT_S:.0f} s: end the process "
+                f"that holds alive.lock there, and see {home / 'server.log'}"
+            )
+        time.sleep(0.1)
+    return server
 
 
 def _running(home: Path) -> Server | None:

@@ -84,6 +84,25 @@ def test_a_flow_killed_with_9_does_not_hold_the_server_and_a_dead_server_is_repl
     assert wait_until(lambda: not keepers(tmp_path), 60)
 
 
+@pytest.mark.slow
+def test_a_server_that_is_too_busy_to_answer_is_waited_for_and_no_other_is_started_beside_it(tmp_path):
+    flow = ask(tmp_path, 600)
+    first = flow.stdout.readline().strip()
+    (keeper,) = keepers(tmp_path)
+    os.kill(keeper, signal.SIGSTOP)  # it holds its locks, and answers nobody
+    asker = ask(tmp_path)
+    try:
+        time.sleep(7)  # more than an answer is waited for
+        assert keepers(tmp_path) == [keeper]
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    second, _ = asker.communicate(timeout=60)
+    assert second.strip() == first
+    flow.send_signal(signal.SIGKILL)
+    flow.communicate()
+    assert wait_until(lambda: not keepers(tmp_path), 60)
+
+
 def test_an_address_that_is_set_wins_and_gets_no_secret_of_ours(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
     with prefect_server() as server:
