@@ -24,6 +24,9 @@ _SAME_STROKE_S = 0.05
 _FALL_S = 0.6  # in which a bar falls past the rows above the keys, at most
 _TOUCHED_S = 0.035  # after a key's light comes on, its bar's edge has passed them all
 _SPREAD_S = 0.06  # by which bars that fall at one speed may differ
+_COVERED_S = 0.2  # that a finger lies on a key before its light comes on, at most
+_ON_TIME_S = 0.04  # within which a bar arrives at a key that lights up
+_LEAST_ROWS = 4  # of the strip, that show an arrival
 _LEAST_ARRIVALS = 5  # bars whose fall is measured
 
 
@@ -146,14 +149,16 @@ def _stretches(is_lit: NDArray[np.bool_], time_s: NDArray[np.float64]) -> list[t
 def with_restrikes(notes: list[LitNote], evidence: Evidence) -> list[LitNote]:
     """Split notes where a gap between two falling bars reaches a key that stays lit.
 
-    Bars fall at one speed, which is measured from where they are before the keys light up.
+    Bars fall at one speed, which is measured from where they are before the keys light up. A note whose bar arrives
+    later begins with its bar: a finger, whose colour may be the light's, lay on the key before.
     """
     falls = bar_falls(notes, evidence)
     if falls is None:
         return notes
     slope, start = falls
     made: list[LitNote] = []
-    for note in notes:
+    for early in notes:
+        note = replace(early, onset_s=_arrival_s(early, evidence, falls))
         inside = np.flatnonzero((evidence.time_s > note.onset_s - 1.0) & (evidence.time_s < note.offset_s))
         strokes: list[float] = []
         for at in inside:
@@ -163,6 +168,24 @@ def with_restrikes(notes: list[LitNote], evidence: Evidence) -> list[LitNote]:
                     strokes.append(arrival_s)
         made += _split(note, _gathered(strokes))
     return sorted(made, key=lambda note: (note.onset_s, note.key))
+
+
+def _arrival_s(note: LitNote, evidence: Evidence, falls: tuple[float, float]) -> float:
+    """Return when a note's bar arrives at its key, where that is later than the key's colour, else its onset."""
+    slope, start = falls
+    since, until = np.searchsorted(evidence.time_s, [note.onset_s - _FALL_S, note.onset_s + _COVERED_S])
+    strip = evidence.bars[since:until, :, note.key].astype(np.float32)
+    full = float(strip.max(initial=0.0))
+    if len(strip) < 4 or full < _LEAST_BAR:
+        return note.onset_s
+    at, row = np.nonzero((strip[:-1] <= full / 2) & (strip[1:] > full / 2))
+    late_s = evidence.time_s[since + at + 1] + start + slope * row - note.onset_s
+    if (np.abs(late_s) <= _ON_TIME_S).sum() >= _LEAST_ROWS:
+        return note.onset_s
+    late_s = late_s[(late_s > _ON_TIME_S) & (late_s < _COVERED_S)]
+    if len(late_s) < _LEAST_ROWS or note.onset_s + float(np.median(late_s)) > note.offset_s - _LEAST_S:
+        return note.onset_s
+    return note.onset_s + float(np.median(late_s))
 
 
 def bar_falls(notes: list[LitNote], evidence: Evidence) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import DamagedData
+from tasks.intake.listed import listed_files
 from tasks.step import json_sha256
 from tasks.store.tables import read_table
 from tasks.takes import PARTS, data_version, read_catalog
@@ -183,7 +184,7 @@ def _provenance(takes: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _origin(row: Mapping[str, Any]) -> str:
-    path = str(row["media"][0]["path"])
+    path = str(listed_files(row)[0]["path"])
     return next((words for folder, words in ORIGINS.items() if path.startswith(f"{folder}/")), "another folder")
 
 

@@ -1,6 +1,7 @@
 """Films that the rig draws are read as what it played; evidence that is planted is read as it was planted."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import mir_eval
@@ -191,3 +192,18 @@ def test_a_lead_moves_onsets_alone():
 def test_a_light_that_fades_over_all_keys_presses_none():
     shade = 1 - 0.15 * np.sin(np.linspace(0, 6 * np.pi, 6 * RATE)) ** 2
     assert pressed_notes(evidence_of([], shade=shade)) == []
+
+
+def test_a_note_whose_finger_came_before_its_bar_begins_with_the_bar():
+    evidence = evidence_of([])
+    time_s, colour, bars = evidence.time_s, evidence.colour.copy(), evidence.bars.copy()
+    onsets_s = {39: 1.0, 43: 1.5, 46: 2.0, 51: 2.5, 53: 3.0, 41: 3.5, 48: 4.0}
+    for key, onset_s in onsets_s.items():
+        finger_s = 0.12 if key == 48 else 0.0
+        colour[(time_s > onset_s - finger_s) & (time_s < onset_s + 0.4), key] += [44, 28, -18]
+        for row in range(BAR_ROWS):  # a row in 20 ms
+            bars[(time_s > onset_s - 0.02 * row) & (time_s < onset_s + 0.4 - 0.02 * row), row, key] = 100
+    mode, notes = notes_of(replace(evidence, colour=colour, bars=bars), KEYS, duration_s=6.0, lead_s=0.0, velocity=80)
+    assert mode == "lit"
+    found = dict(zip((notes.pitch - 21).tolist(), notes.onset_s.tolist(), strict=True))
+    assert found == {key: pytest.approx(onset_s, abs=0.04) for key, onset_s in onsets_s.items()}
