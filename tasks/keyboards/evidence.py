@@ -71,6 +71,23 @@ class Evidence:
         return shown
 
 
+def seen_spans(spans: NDArray[np.float64], is_black: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return where each key is seen, (K, 2): all of a black one, of a white one what lies between black neighbours.
+
+    Args:
+        spans: (K, 2) where each key begins and ends.
+        is_black: (K,)
+    """
+    seen = spans.copy()
+    black = spans[is_black]
+    for key in np.flatnonzero(~is_black):
+        first, last = spans[key]
+        near = black[(black[:, 1] > first) & (black[:, 0] < last)]
+        is_left = near.mean(axis=1) < (first + last) / 2
+        seen[key] = max([first, *near[is_left, 1].tolist()]), min([last, *near[~is_left, 0].tolist()])
+    return seen
+
+
 class KeySampler:
     """Samples one place in pictures of one size.
 
@@ -97,13 +114,7 @@ class KeySampler:
     def _insides(self) -> NDArray[np.intp]:
         """Return first and last column (not included) of what is surely seen of each key, (K, 2)."""
         inside = np.empty((len(self.spans), 2), np.intp)
-        black = self.spans[self.is_black]
-        for key, (first, last) in enumerate(self.spans):
-            if not self.is_black[key]:  # between its black neighbours
-                overlap = black[(black[:, 1] > first) & (black[:, 0] < last)]
-                middle = (first + last) / 2
-                first = max([first, *overlap[overlap.mean(axis=1) < middle][:, 1].tolist()])
-                last = min([last, *overlap[overlap.mean(axis=1) > middle][:, 0].tolist()])
+        for key, (first, last) in enumerate(seen_spans(self.spans, self.is_black)):
             inset = _INSIDE * (last - first)
             begin = min(max(0, round(first + inset)), self._n_columns - 1)
             inside[key] = begin, min(max(begin + 1, round(last - inset)), self._n_columns)
