@@ -175,7 +175,8 @@ def gather(
     still_above = above  # (3, BAR_ROWS, C)
     follower = _Follower(still_profile)
     windows = _Windows(sampler, still_profile)
-    time_s, colour, profile, bars, hidden, moves = [], [], [], [], [], []
+    time_s, colour, bars, hidden, moves = [], [], [], [], []
+    profile: list[NDArray[np.float16]] = []
     for some, some_s in pictures:
         for picture in some:
             upper, above = sampler.sample(picture, follower.move)
@@ -183,6 +184,8 @@ def gather(
             if follower.update(columns[0]):
                 upper, above = sampler.sample(picture, follower.move)
                 columns = _middle(upper)
+                for back, step in enumerate(reversed(follower.late), start=1):
+                    profile[-back] = _shifted(profile[-back], step)
             line = columns[0]
             light = follower.light(line)
             seen = sampler.of_keys(columns).T
@@ -219,13 +222,24 @@ def alike(pictures: NDArray[np.uint8], still: NDArray[np.uint8], place: Place) -
     return correlation
 
 
+def _shifted(line: NDArray[np.float16], step: float) -> NDArray[np.float16]:
+    """Return what a line (C,) is where it is sampled so many columns further to the right."""
+    columns = np.arange(len(line))
+    return np.asarray(np.interp(columns + step, columns, line), np.float16)
+
+
 def _middle(upper: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the median over rows of the upper zone, (planes, C): a fingertip in a part of it is left out."""
     return np.asarray(np.partition(upper, UPPER_ROWS // 2, axis=1)[:, UPPER_ROWS // 2], np.float32)
 
 
 class _Follower:
-    """Follows small moves of the camera along the keys, and its light."""
+    """Follows small moves of the camera along the keys, and its light.
+
+    Attributes:
+        move: columns by which the keys have moved to the right.
+        late: by how much each of the pictures before the last one was off, oldest first, where that was seen too late.
+    """
 
     def __init__(self, still: NDArray[np.float32]) -> None:
         self._still = still
@@ -233,11 +247,14 @@ class _Follower:
         self._slope = np.where(np.abs(slope) < 1e-3, np.float32(1e-3), slope).astype(np.float32)
         self._lately: deque[float] = deque(maxlen=_LATELY)
         self.move = 0.0
+        self.late: list[float] = []
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
         step = 0.0 if self._alike(line, 0.0) > _UNMOVED else self._step(line)
-        step = step or self._small_step(line)
+        self.late = []
+        if step == 0 and (step := self._small_step(line)):
+            self.late = [one if abs(one) > _LEAST_STEP else 0.0 for one in list(self._lately)[:-1]]
         if step == 0 or abs(self.move + step) > _FARTHEST:
             return False
         self.move += step
