@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.features.note_spectrum import pitch_to_hz
 from tasks.instruments.notes import Notes
 
 FILES = {
@@ -31,7 +32,6 @@ FILES = {
 STAND_INS = ("va", "db")  # instruments that another one's patch plays
 _HEADERS, _LAYER, _SAMPLE = 129 + 63, 47, 96  # bytes
 _ATTACK_S, _RELEASE_S, _TAIL_S = 0.03, 0.04, 0.12
-_A4_HZ, _A4_PITCH = 440.0, 69
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class PatchSampler:
     def _tone(self, program: int, pitch: int, length: int) -> NDArray[np.float64]:
         if program not in self._samples:
             self._samples[program] = _read(self._folder / f"{FILES[program]}.pat")
-        hz = _A4_HZ * 2 ** ((pitch - _A4_PITCH) / 12)
+        hz = float(pitch_to_hz(np.array(pitch)))
         sample = min(
             self._samples[program],
             key=lambda one: (not one.lowest_hz <= hz <= one.highest_hz, abs(np.log(hz / one.root_hz))),

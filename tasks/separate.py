@@ -193,51 +193,33 @@ def separate_file(
         remarks.append(words)
         progress(words)
 
-    if method.family == PARTIALS:
-        if system is not None:
-            raise ParamsError(f"{PARTIALS} has no system {system!r}, expected none")
-        kind = kind_module(SeparationFamily.data, "separate")
-        instruments: tuple[str, ...] = kind.instruments_of(mix, players=players, take=take, data=data)
+    adapter = _separator(method.family)
+    if adapter is None and system is not None:
+        raise ParamsError(f"{PARTIALS} has no system {system!r}, expected none")
+    kind = kind_module(SeparationFamily.data, "separate")
+    instruments: tuple[str, ...] = kind.instruments_of(mix, players=players, take=take, data=data)
+    if adapter is None:
         made = _by_partials(mix, instruments, params, remark, progress)
     else:
-        adapter = load_family(method.family)
-        if not isinstance(adapter, SeparationFamily):
-            raise ParamsError(f"family {method.family} gives a video its sound, expected one that separates mixes")
-        kind = kind_module(adapter.data, "separate")
-        instruments = kind.instruments_of(mix, players=players, take=take, data=data)
         chosen = _system(adapter, method.family, system, has_video=bool(videos) or take is not None)
-        rate, channels = _trained_on(trained / chosen)
-        progress("reading the mix")
-        audio = _read_mix(mix, params.media, remark, rate=rate, channels=channels)
-        duration_s = audio.shape[1] / rate
-        shortest_s = max(adapter.shortest_s(trained, chosen), 1 / rate)
-        if duration_s < shortest_s:
-            raise SeparateError(
-                f"{mix}: lasts {duration_s:.3f} s, expected at least {shortest_s:.3f} s, a window of {chosen}",
-                kind="TOO_SHORT",
+
+        def mixture(audio: NDArray[np.float32], rate: int) -> Any:
+            if videos:
+                progress("reading the videos")
+            return kind.mixture_of_file(
+                mix,
+                audio,
+                rate,
+                instruments=instruments,
+                take=take,
+                data=data,
+                videos=videos,
+                media=params.media,
+                clock=clock,
+                remark=remark,
             )
-        if videos:
-            progress("reading the videos")
-        mixture = kind.mixture_of_file(
-            mix,
-            audio,
-            rate,
-            instruments=instruments,
-            take=take,
-            data=data,
-            videos=videos,
-            media=params.media,
-            clock=clock,
-            remark=remark,
-        )
-        progress(f"{chosen} separates {duration_s:.1f} s of {len(instruments)} players")
-        (separation,) = adapter.separate(
-            trained, {mix.name: mixture}, systems=(chosen,), accelerator=accelerator, truth=None
-        )
-        if chosen in adapter.unordered:
-            remark(f"{chosen} does not assign its sounds to players: they are in no order")
-        stems = at_rate(separation.stems, separation.sample_rate, rate, audio.shape[1])
-        made = _Made(system=chosen, stems=stems, sample_rate=rate, sureness=None)
+
+        made = _by_family(adapter, chosen, mix, mixture, trained, params.media, accelerator, remark, progress)
     if not np.isfinite(made.stems).all():
         raise DamagedData(f"{made.system} made samples that are no numbers: its weights may be damaged")
     stems, gain_db = below_full_scale(made.stems)
@@ -264,6 +246,51 @@ class _Made:
     stems: NDArray[np.float32]
     sample_rate: int
     sureness: tuple[float, ...] | None
+
+
+def _separator(family: str) -> SeparationFamily[Any] | None:
+    """Return the family's adapter; None of `PARTIALS`, which is no family."""
+    if family == PARTIALS:
+        return None
+    adapter = load_family(family)
+    if not isinstance(adapter, SeparationFamily):
+        raise ParamsError(f"family {family} gives a video its sound, expected one that separates mixes")
+    return adapter
+
+
+def _by_family(
+    adapter: SeparationFamily[Any],
+    system: str,
+    mix: Path,
+    mixture: Callable[[NDArray[np.float32], int], Any],
+    trained: Path,
+    media: MediaPolicy,
+    accelerator: str,
+    remark: Remark,
+    progress: Callable[[str], None],
+) -> _Made:
+    """Separate a mix by a system that was trained, at the rate and in the channels of its training.
+
+    Args:
+        mixture: makes of the mix's samples and rate what the family separates.
+    """
+    rate, channels = _trained_on(trained / system)
+    progress("reading the mix")
+    audio = _read_mix(mix, media, remark, rate=rate, channels=channels)
+    duration_s = audio.shape[1] / rate
+    shortest_s = max(adapter.shortest_s(trained, system), 1 / rate)
+    if duration_s < shortest_s:
+        raise SeparateError(
+            f"{mix}: lasts {duration_s:.3f} s, expected at least {shortest_s:.3f} s, a window of {system}",
+            kind="TOO_SHORT",
+        )
+    made = mixture(audio, rate)
+    progress(f"{system} separates {duration_s:.1f} s")
+    (separation,) = adapter.separate(trained, {mix.name: made}, systems=(system,), accelerator=accelerator, truth=None)
+    if system in adapter.unordered:
+        remark(f"{system} does not assign its sounds to players: they are in no order")
+    stems = at_rate(separation.stems, separation.sample_rate, rate, audio.shape[1])
+    return _Made(system=system, stems=stems, sample_rate=rate, sureness=None)
 
 
 def _by_partials(

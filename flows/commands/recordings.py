@@ -68,7 +68,7 @@ def evaluate_notes(
     check_there(folder)
     from rich.table import Table
 
-    from tasks.evaluate_notes import FIGURES, known_recordings, score_notes, summary
+    from tasks.evaluate_notes import known_recordings, score_notes, summary
     from tasks.notes import INSTRUMENTS, NotesParams
 
     if instrument not in INSTRUMENTS:
@@ -87,15 +87,16 @@ def evaluate_notes(
         ]
         print_json({"files": files, "mean": means})
     else:
-        table = Table("recording", *(name.replace("_", " ") for name in FIGURES))
+        heads = {"onset_f1": "onset F1", "onset_f1_unbiased": "lag removed", "offset_f1": "and offset"}
+        heads |= {"velocity_f1": "and velocity", "onset_lag_ms": "lag ms"}
+        table = Table("recording", *heads.values())
         for score in scores:
-            cells = (f"{score.figures[name]:.3f}" if name in score.figures else "" for name in FIGURES)
+            cells = (f"{score.figures[name]:.3f}" if name in score.figures else "" for name in heads)
             table.add_row(str(score.recording.relative_to(folder)), *cells)
         table.add_section()
-        table.add_row("mean", *(f"{means[name]['mean']:.3f}" if name in means else "" for name in FIGURES))
-        for end in ("low", "high"):
+        for title, end in (("mean", "mean"), ("95 %, low", "low"), ("95 %, high", "high")):
             if any(one[end] is not None for one in means.values()):
-                table.add_row(f"95 %, {end}", *(f"{means[name][end]:.3f}" if name in means else "" for name in FIGURES))
+                table.add_row(title, *(f"{means[name][end]:.3f}" if name in means else "" for name in heads))
         print_table(table)
     if any(score.reason for score in scores):
         raise typer.Exit(EXIT_QUARANTINED)

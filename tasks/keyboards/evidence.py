@@ -71,6 +71,23 @@ class Evidence:
         return shown
 
 
+def seen_spans(spans: NDArray[np.float64], is_black: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return where each key is seen, (K, 2): all of a black one, of a white one what lies between black neighbours.
+
+    Args:
+        spans: (K, 2) where each key begins and ends.
+        is_black: (K,)
+    """
+    seen = spans.copy()
+    black = spans[is_black]
+    for key in np.flatnonzero(~is_black):
+        first, last = spans[key]
+        near = black[(black[:, 1] > first) & (black[:, 0] < last)]
+        is_left = near.mean(axis=1) < (first + last) / 2
+        seen[key] = max([first, *near[is_left, 1].tolist()]), min([last, *near[~is_left, 0].tolist()])
+    return seen
+
+
 class KeySampler:
     """Samples one place in pictures of one size.
 
@@ -97,13 +114,7 @@ class KeySampler:
     def _insides(self) -> NDArray[np.intp]:
         """Return first and last column (not included) of what is surely seen of each key, (K, 2)."""
         inside = np.empty((len(self.spans), 2), np.intp)
-        black = self.spans[self.is_black]
-        for key, (first, last) in enumerate(self.spans):
-            if not self.is_black[key]:  # between its black neighbours
-                overlap = black[(black[:, 1] > first) & (black[:, 0] < last)]
-                middle = (first + last) / 2
-                first = max([first, *overlap[overlap.mean(axis=1) < middle][:, 1].tolist()])
-                last = min([last, *overlap[overlap.mean(axis=1) > middle][:, 0].tolist()])
+        for key, (first, last) in enumerate(seen_spans(self.spans, self.is_black)):
             inset = _INSIDE * (last - first)
             begin = min(max(0, round(first + inset)), self._n_columns - 1)
             inside[key] = begin, min(max(begin + 1, round(last - inset)), self._n_columns)
@@ -164,7 +175,8 @@ def gather(
     still_above = above  # (3, BAR_ROWS, C)
     follower = _Follower(still_profile)
     windows = _Windows(sampler, still_profile)
-    time_s, colour, profile, bars, hidden, moves = [], [], [], [], [], []
+    time_s, colour, bars, hidden, moves = [], [], [], [], []
+    profile: list[NDArray[np.float16]] = []
     for some, some_s in pictures:
         for picture in some:
             upper, above = sampler.sample(picture, follower.move)
@@ -172,6 +184,8 @@ def gather(
             if follower.update(columns[0]):
                 upper, above = sampler.sample(picture, follower.move)
                 columns = _middle(upper)
+                for back, step in enumerate(reversed(follower.late), start=1):
+                    profile[-back] = _shifted(profile[-back], step)
             line = columns[0]
             light = follower.light(line)
             seen = sampler.of_keys(columns).T
@@ -208,13 +222,24 @@ def alike(pictures: NDArray[np.uint8], still: NDArray[np.uint8], place: Place) -
     return correlation
 
 
+def _shifted(line: NDArray[np.float16], step: float) -> NDArray[np.float16]:
+    """Return what a line (C,) is where it is sampled so many columns further to the right."""
+    columns = np.arange(len(line))
+    return np.asarray(np.interp(columns + step, columns, line), np.float16)
+
+
 def _middle(upper: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the median over rows of the upper zone, (planes, C): a fingertip in a part of it is left out."""
     return np.asarray(np.partition(upper, UPPER_ROWS // 2, axis=1)[:, UPPER_ROWS // 2], np.float32)
 
 
 class _Follower:
-    """Follows small moves of the camera along the keys, and its light."""
+    """Follows small moves of the camera along the keys, and its light.
+
+    Attributes:
+        move: columns by which the keys have moved to the right.
+        late: by how much each of the pictures before the last one was off, oldest first, where that was seen too late.
+    """
 
     def __init__(self, still: NDArray[np.float32]) -> None:
         self._still = still
@@ -222,11 +247,14 @@ class _Follower:
         self._slope = np.where(np.abs(slope) < 1e-3, np.float32(1e-3), slope).astype(np.float32)
         self._lately: deque[float] = deque(maxlen=_LATELY)
         self.move = 0.0
+        self.late: list[float] = []
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
         step = 0.0 if self._alike(line, 0.0) > _UNMOVED else self._step(line)
-        step = step or self._small_step(line)
+        self.late = []
+        if step == 0 and (step := self._small_step(line)):
+            self.late = [one if abs(one) > _LEAST_STEP else 0.0 for one in list(self._lately)[:-1]]
         if step == 0 or abs(self.move + step) > _FARTHEST:
             return False
         self.move += step

@@ -23,6 +23,9 @@ _DIP = 0.12  # of a press, by which a key comes up between two strokes at least
 _DIP_TIMES = 6.0  # that this is above the noise of the amount
 _DOWN, _UP = 0.5, 0.35  # of a press: a note begins above, and ends below
 _LEAST_S = 0.045
+_BRIEF_S = 0.1  # a note
+_TOGETHER_S = 0.05
+_MOST_TOGETHER = 6  # brief notes that hands play together
 _LEAST_ALIKE = 0.55  # correlation of what is seen around a key with what is explained
 _SKIN = 14.0  # levels of chroma from idle: something covers the key
 
@@ -63,7 +66,18 @@ def pressed_notes(evidence: Evidence) -> list[PressedNote]:
             up = last
             if note is not None:
                 notes.append(note)
-    return sorted(notes, key=lambda note: (note.onset_s, note.key))
+    return sorted(_without_jolts(notes), key=lambda note: (note.onset_s, note.key))
+
+
+def _without_jolts(notes: list[PressedNote]) -> list[PressedNote]:
+    """Leave out what no hands do: many keys down together for a few pictures. The camera was moved just then."""
+    brief_s = np.array([note.onset_s for note in notes if note.offset_s - note.onset_s < _BRIEF_S])
+    return [
+        note
+        for note in notes
+        if note.offset_s - note.onset_s >= _BRIEF_S
+        or (np.abs(brief_s - note.onset_s) < _TOGETHER_S).sum() <= _MOST_TOGETHER
+    ]
 
 
 def changes_of(evidence: Evidence) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.keyboards.evidence import PER_WHITE, Evidence
+from tasks.keyboards.evidence import PER_WHITE, Evidence, seen_spans
 
 _REACH = 1.0  # white keys beside a key in which it changes the picture
 _NEIGHBOURS = 4  # keys on each side that may explain the same columns
@@ -93,25 +93,13 @@ def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(spread, _LEAST_NOISE), np.float32)
 
 
-def _seen_spans(evidence: Evidence) -> NDArray[np.float64]:
-    """Return where each key is seen, in columns, (K, 2): a white one between its black neighbours."""
-    seen = evidence.spans.copy()
-    black = evidence.spans[evidence.is_black]
-    for key in np.flatnonzero(~evidence.is_black):
-        first, last = evidence.spans[key]
-        near = black[(black[:, 1] > first) & (black[:, 0] < last)]
-        is_left = near.mean(axis=1) < (first + last) / 2
-        seen[key] = max([first, *near[is_left, 1].tolist()]), min([last, *near[~is_left, 0].tolist()])
-    return seen
-
-
 class _Common:
     """What keys of one colour have in common: their change over where they are seen, a line over the keyboard."""
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         self._n_columns = len(evidence.still_profile)
-        seen = _seen_spans(evidence)
+        seen = seen_spans(evidence.spans, evidence.is_black)
         self._at = np.concatenate(
             [
                 seen[:, :1] + np.arange(-_BESIDE, 0),
@@ -216,7 +204,7 @@ def _first_templates(
     changes: NDArray[np.float32], noise: NDArray[np.float32], evidence: Evidence
 ) -> NDArray[np.float32]:
     """Return templates from pictures in which a key changes more than the keys beside it, best of all alone."""
-    seen = _seen_spans(evidence)
+    seen = seen_spans(evidence.spans, evidence.is_black)
     seen[evidence.is_black] += np.array([-1, 1]) * _LEANS  # over its neighbours, when it goes down
     seen = np.rint(seen).astype(int)
     n_keys, n_columns = len(seen), changes.shape[1]

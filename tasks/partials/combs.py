@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.partials.spectra import A4_HZ, A4_PITCH, N_HARMONICS, pitch_hz
+from tasks.features.note_spectrum import pitch_to_hz
+from tasks.partials.spectra import N_HARMONICS
 
+_A4_HZ = 440.0
 _PEAK_BINS = 0.75  # standard deviation of a Hann window's main lobe
 _FARTHEST = 7.7  # standard deviations from a peak at which it is no more than rounding
 _LOWEST_HZ, _HIGHEST_HZ = 150.0, 2000.0  # of the peaks that tell a mix's tuning
@@ -47,7 +49,7 @@ class Grid:
         """
         frequency_hz = self.frequency_hz[:n_bins]
         places = np.asarray(pitches, np.float64)[:, None] + np.asarray(offsets)[None]
-        at_hz = pitch_hz(places, tuning=self.tuning)[..., None] * np.arange(1, n_harmonics + 1)
+        at_hz = pitch_to_hz(places + self.tuning)[..., None] * np.arange(1, n_harmonics + 1)
         lobe_hz = _PEAK_BINS * self.sample_rate / self.n_fft
         width_hz = np.hypot(lobe_hz, at_hz * self.spread_cents * np.log(2) / 1200)
         height = np.sqrt(lobe_hz / width_hz) * (at_hz < frequency_hz[-1] * 1.05)
@@ -83,5 +85,5 @@ def tuning_of(magnitudes: NDArray[np.floating], *, sample_rate: int, n_fft: int)
     before, at, after = (np.log(np.maximum(near[bins + step, frames], 1e-12)) for step in (0, 1, 2))
     curve = before - 2 * at + after
     step = np.clip(np.where(curve < 0, 0.5 * (before - after) / np.minimum(curve, -1e-12), 0.0), -0.5, 0.5)
-    pitch = A4_PITCH + 12 * np.log2((bins + 1 + low + step) * bin_hz / A4_HZ)
+    pitch = 12 * np.log2((bins + 1 + low + step) * bin_hz / _A4_HZ)  # above A4: only parts of a semitone count
     return float(np.angle(np.sum(np.exp(at) * np.exp(2j * np.pi * pitch))) / (2 * np.pi))

@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tasks.errors import DamagedData
+from tasks.features.note_spectrum import pitch_to_hz
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.orchestra import ORCHESTRA
 
 N_HARMONICS = 40
 LEAST_DB = -60.0  # of a harmonic beside all of the note's together
-A4_HZ, A4_PITCH = 440.0, 69
 
 _NOTE_S, _EVERY_S = 1.2, 2.0  # how long a note is held, and from one to the next
 _FROM_S, _TO_S = 0.2, 1.1  # of a note, what is measured: after its attack
@@ -36,11 +36,6 @@ class Sampler(Protocol):
         self, notes: Notes, controls: None, *, program: int, duration_s: float, may_be_loud: bool
     ) -> NDArray[np.float32]:
         """Return the sound (n,)."""
-
-
-def pitch_hz(pitch: NDArray[np.floating] | NDArray[np.integer], *, tuning: float = 0.0) -> NDArray[np.float64]:
-    """Return the fundamentals of MIDI pitches; ``tuning`` in semitones above 440 Hz."""
-    return np.asarray(A4_HZ * 2.0 ** ((np.asarray(pitch, np.float64) - A4_PITCH + tuning) / 12))
 
 
 def pitches_of(code: str) -> NDArray[np.int64]:
@@ -69,7 +64,7 @@ def measure(sampler: Sampler, *, sample_rate: int) -> dict[str, NDArray[np.float
         rows = np.stack(
             [
                 _harmonics(sound[round(start) : round(start) + length], f0_hz, sample_rate)
-                for start, f0_hz in zip(starts, pitch_hz(pitches), strict=True)
+                for start, f0_hz in zip(starts, pitch_to_hz(pitches), strict=True)
             ]
         )
         sounds = np.flatnonzero(rows.any(axis=1))

@@ -181,6 +181,16 @@ def test_a_camera_that_moves_by_a_part_of_a_column_is_followed():
     assert evidence.moves[-1] == pytest.approx(0.3 * columns_a_px, abs=0.07)
 
 
+def test_many_keys_that_flash_together_are_a_jolt_of_the_camera_and_a_few_are_a_chord():
+    held = [(39, 30, 50), (43, 40, 60), (46, 70, 90), (37, 100, 120), (51, 130, 150), (49, 20, 40)]
+    keys = (30, 32, 34, 35, 37, 39, 41, 42, 44, 46, 47, 49)
+    jolt, chord = [(key, 155, 157) for key in keys], [(key, 165, 168) for key in (39, 43, 46)]
+    notes = pressed_notes(evidence_of([*held, *jolt, *chord]))
+    late = [note for note in notes if note.onset_s > 152 / RATE]
+    assert sorted(note.key for note in late) == [39, 43, 46]
+    assert len(notes) == len(held) + len(chord)
+
+
 def test_a_lead_moves_onsets_alone():
     evidence = evidence_of([(39, 30, 50), (43, 70, 90)])
     _, early = notes_of(evidence, KEYS, duration_s=6.0, lead_s=0.0, velocity=80)

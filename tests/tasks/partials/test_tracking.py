@@ -67,6 +67,10 @@ def test_seven_players_are_tracked_with_fewer_candidates_each(play, tracked):
     codes = ("vn", "va", "vc", "fl", "cl", "bn", "hn")
     found = tracked(play([60, 64], 1.0), codes)
     assert found.shape[0] == 7
+    for half, pitch in zip(np.array_split(found, 2, axis=1), (60, 64), strict=True):
+        played = half[half > 0]
+        assert len(played) > 0
+        assert np.mean(played % 12 == pitch % 12) > 0.7  # one tone: whoever plays plays it, or an octave of it
 
 
 def test_silence_is_nobodys_note(tracked):
