@@ -30,7 +30,10 @@ _FARTHEST = 2.0 * PER_WHITE  # columns: a camera that has moved by more is not f
 _MOVES = np.arange(-3.0, 3.01, 0.5)  # columns by which a nudged camera is searched for
 _LATELY = 9  # pictures that a small move has to stay for
 _LEAST_STEP = 0.05  # columns: a smaller move is not followed
+_SHAKEN = 0.25  # columns from picture to picture, in the middle of the last ones
 _SMALL_FITS = 6
+_EXPOSURE_FITS = 5
+_BESIDE_LIGHT = 3.0  # levels, from which a column counts half
 _UNLIKE = 20.0  # levels, from which a column shows something else than a move
 
 
@@ -186,16 +189,18 @@ def gather(
                 columns = _middle(upper)
                 for back, step in enumerate(reversed(follower.late), start=1):
                     profile[-back] = _shifted(profile[-back], step)
-            line = columns[0]
-            light = follower.light(line)
+            if follower.is_shaken:
+                follower.move += follower.rest(columns[0])
+                columns = _middle(sampler.sample(picture, follower.move)[0])
+            light, lift = follower.exposure(columns[0])
             seen = sampler.of_keys(columns).T
-            seen[:, 0] /= light
+            seen[:, 0] = (seen[:, 0] - lift) / light
             colour.append(seen)
-            profile.append((line / light).astype(np.float16))
+            profile.append(((columns[0] - lift) / light).astype(np.float16))
             away = sampler.most_of_keys(np.abs(above - still_above).sum(axis=0))
             bars.append(np.minimum(away, 255).astype(np.uint8))
             in_view = _BRIGHTNESS[0] < light < _BRIGHTNESS[1]
-            hidden.append(windows.hidden(line) if in_view else np.ones(len(sampler.spans), bool))
+            hidden.append(windows.hidden(columns[0]) if in_view else np.ones(len(sampler.spans), bool))
             moves.append(follower.move)
         time_s.append(some_s)
     return Evidence(
@@ -246,15 +251,28 @@ class _Follower:
         slope = np.gradient(still)
         self._slope = np.where(np.abs(slope) < 1e-3, np.float32(1e-3), slope).astype(np.float32)
         self._lately: deque[float] = deque(maxlen=_LATELY)
+        self._places: deque[float] = deque(maxlen=_LATELY)
         self.move = 0.0
         self.late: list[float] = []
+
+    @property
+    def is_shaken(self) -> bool:
+        """Whether the camera is held by hand: it has moved from most of the last pictures to the next."""
+        away = np.abs(np.diff(self._places))
+        return len(away) == _LATELY - 1 and float(np.median(away)) > _SHAKEN
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
         step = 0.0 if self._alike(line, 0.0) > _UNMOVED else self._step(line)
+        rest = step or self.rest(line)
+        self._places.append(self.move + rest)
         self.late = []
-        if step == 0 and (step := self._small_step(line)):
-            self.late = [one if abs(one) > _LEAST_STEP else 0.0 for one in list(self._lately)[:-1]]
+        if step == 0 and self.is_shaken:
+            step = rest
+        elif step == 0:
+            self._lately.append(rest)
+            step = self._settled()
+            self.late = [one if abs(one) > _LEAST_STEP else 0.0 for one in list(self._lately)[:-1]] if step else []
         if step == 0 or abs(self.move + step) > _FARTHEST:
             return False
         self.move += step
@@ -266,17 +284,21 @@ class _Follower:
         best = int(np.argmax(alike))
         return float(_MOVES[best]) if alike[best] >= _FOLLOWED and abs(_MOVES[best]) >= 1.0 else 0.0
 
-    def _small_step(self, line: NDArray[np.float32]) -> float:
+    def _settled(self) -> float:
+        """Return what most of the last pictures are off by; 0 where that is next to nothing."""
+        settled = float(np.median(self._lately))
+        return settled if len(self._lately) == _LATELY and abs(settled) > _LEAST_STEP else 0.0
+
+    def rest(self, line: NDArray[np.float32]) -> float:
         """Return what is left of a move, in parts of a column: an eighth of one moves a black key's edge by levels."""
-        away = line / np.float32(self.light(line)) - self._still
+        light, lift = self.exposure(line)
+        away = (line - np.float32(lift)) / np.float32(light) - self._still
         step = 0.0
         for _ in range(_SMALL_FITS):  # keys that are down change the picture too, but few of its columns
             rest = away + step * self._slope
             weight = (self._slope**2 / (1 + (rest / _UNLIKE) ** 2)).astype(np.float64)
             step = -float((weight * away / self._slope).sum() / weight.sum())
-        self._lately.append(step)
-        settled = float(np.median(self._lately))
-        return settled if len(self._lately) == _LATELY and abs(settled) > _LEAST_STEP else 0.0
+        return step
 
     def _alike(self, line: NDArray[np.float32], step: float) -> float:
         """Return the correlation of the still keys with keys that have moved by so many columns."""
@@ -287,10 +309,24 @@ class _Follower:
         size = float(np.sqrt((inner**2).sum() * (shifted**2).sum()))
         return float((inner * shifted).sum()) / max(size, 1e-6)
 
-    def light(self, line: NDArray[np.float32]) -> float:
-        """Return how light a picture is, as a factor of the still one."""
+    def exposure(self, line: NDArray[np.float32]) -> tuple[float, float]:
+        """Return how light a picture is: the factor, and the levels on top of it, that make it of the still one.
+
+        A camera that exposes anew changes black keys by another factor than white ones.
+        """
         bright = self._still >= np.median(self._still)
-        return max(0.05, float(np.median(line[bright] / np.maximum(self._still[bright], 1.0))))
+        still, seen = self._still.astype(np.float64), line.astype(np.float64)
+        apart = np.median(still[bright]) - np.median(still[~bright])
+        light = float((np.median(seen[bright]) - np.median(seen[~bright])) / max(apart, 1.0))
+        lift = float(np.median(seen[bright]) - light * np.median(still[bright]))
+        for _ in range(_EXPOSURE_FITS):  # keys that are down are beside it
+            weight = 1 / (1 + ((seen - light * still - lift) / _BESIDE_LIGHT) ** 2)
+            total = weight.sum()
+            middle, level = (weight * still).sum() / total, (weight * seen).sum() / total
+            spread = (weight * (still - middle) ** 2).sum()
+            light = float((weight * (still - middle) * (seen - level)).sum() / max(spread, 1e-6))
+            lift = float(level - light * middle)
+        return max(0.05, light), lift
 
 
 class _Windows:

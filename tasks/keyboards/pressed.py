@@ -17,6 +17,7 @@ from tasks.keyboards.evidence import PER_WHITE, Evidence
 from tasks.keyboards.templates import Presses, columns_of, presses_of
 
 _SHADE_WHITES = 7  # white keys over which a shadow is even
+_SHADE_BLACKS = 9  # black keys
 _DRIFT_S = 40.0  # over which idle keys are taken to look the same
 _DRIFT_STEPS = 400  # pictures of such a stretch that are looked at
 _DIP = 0.12  # of a press, by which a key comes up between two strokes at least
@@ -88,7 +89,7 @@ def changes_of(evidence: Evidence) -> NDArray[np.float32]:
     if not len(shown):
         return changes
     changes[shown] = profile[shown] - _idle(profile, evidence.time_s, shown)
-    changes -= _shadows(changes, evidence.still_profile)
+    changes -= _shadows(changes, evidence)
     covered = _covered(evidence)
     for key, (first, last) in enumerate(evidence.spans):
         columns = slice(max(0, int(first)), int(np.ceil(last)))
@@ -110,21 +111,43 @@ def _idle(profile: NDArray[np.float32], time_s: NDArray[np.float64], shown: NDAr
     return looks
 
 
-def _shadows(changes: NDArray[np.float32], still: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the part of changes (T, C) that is an even change of light over several white keys."""
-    is_bright = still > 0.6 * float(np.quantile(still, 0.9))
+def _shadows(changes: NDArray[np.float32], evidence: Evidence) -> NDArray[np.float32]:
+    """Return the part of changes (T, C) that is an even change of light over several keys, of white and of black ones.
+
+    Black keys change by another factor than white ones: a gloss on them, or a camera that exposes anew until white
+    keys are at full scale.
+    """
+    still = evidence.still_profile
+    bright = float(np.quantile(still, 0.9))
+    is_bright = still > 0.6 * bright
     n_white = changes.shape[1] // PER_WHITE
     relative = np.where(is_bright, changes / np.maximum(still, 1.0), np.nan)
     with np.errstate(all="ignore"):
         each = np.nanmedian(relative.reshape(len(changes), n_white, PER_WHITE), axis=2)
-    each = np.nan_to_num(each)
-    even = median_filter(each, size=(1, _SHADE_WHITES), mode="nearest")
-    columns = (np.arange(changes.shape[1]) + 0.5) / PER_WHITE - 0.5
-    low = np.clip(np.floor(columns).astype(int), 0, n_white - 1)
-    high = np.minimum(low + 1, n_white - 1)
-    share = (columns - low).clip(0, 1).astype(np.float32)
-    shade: NDArray[np.float32] = ((1 - share) * even[:, low] + share * even[:, high]) * still
-    return shade
+    shade = _even(np.nan_to_num(each), np.arange(n_white) + 0.5, _SHADE_WHITES, changes.shape[1])
+    spans = evidence.spans[evidence.is_black]
+    if len(spans) < _SHADE_BLACKS:
+        return shade * still
+    middles = [slice(*np.rint(span.mean() + np.array([-0.25, 0.25]) * np.ptp(span)).astype(int)) for span in spans]
+    each = np.stack([np.median(changes[:, middle], axis=1) for middle in middles], axis=1)
+    dark = float(np.median([np.median(still[middle]) for middle in middles]))
+    lift = _even(each, spans.mean(axis=1) / PER_WHITE, _SHADE_BLACKS, changes.shape[1])
+    share = np.clip((still - dark) / max(bright - dark, 1.0), 0, 1).astype(np.float32)
+    light: NDArray[np.float32] = share * shade * np.maximum(still, bright) + (1 - share) * lift
+    return light
+
+
+def _even(
+    each: NDArray[np.float32], u: NDArray[np.float64], n_keys: int, n_columns: int
+) -> NDArray[np.float32]:
+    """Return what so many keys (T, keys) at ``u`` white keys have in common, over columns (T, C)."""
+    even = median_filter(each, size=(1, n_keys), mode="nearest")
+    where = np.interp((np.arange(n_columns) + 0.5) / PER_WHITE, u, np.arange(len(u)))
+    low = np.floor(where).astype(int)
+    high = np.minimum(low + 1, len(u) - 1)
+    share = (where - low).astype(np.float32)
+    over: NDArray[np.float32] = (1 - share) * even[:, low] + share * even[:, high]
+    return over
 
 
 def _covered(evidence: Evidence) -> NDArray[np.bool_]:
