@@ -25,12 +25,14 @@ _SHOWN = 0.5  # correlation of a picture's keys with the still picture's: below 
 _WINDOW_WHITES = 8
 _BRIGHTNESS = (0.6, 1.6)  # of the still picture: outside of it a film fades
 _UNMOVED = 0.985  # correlation with the still picture's keys, above which nothing has moved
+_SEEN = 0.8  # below which a picture does not say where the keys are
 _FOLLOWED = 0.9  # that a move has to reach
 _FARTHEST = 2.0 * PER_WHITE  # columns: a camera that has moved by more is not followed
 _MOVES = np.arange(-3.0, 3.01, 0.5)  # columns by which a nudged camera is searched for
 _LATELY = 9  # pictures that a small move has to stay for
 _LEAST_STEP = 0.05  # columns: a smaller move is not followed
 _SHAKEN = 0.25  # columns from picture to picture, in the middle of the last ones
+_SHAKEN_FITS = 2  # of a picture's place, then
 _SMALL_FITS = 6
 _EXPOSURE_FITS = 5
 _BESIDE_LIGHT = 3.0  # levels, from which a column counts half
@@ -189,7 +191,7 @@ def gather(
                 columns = _middle(upper)
                 for back, step in enumerate(reversed(follower.late), start=1):
                     profile[-back] = _shifted(profile[-back], step)
-            if follower.is_shaken:
+            for _ in range(_SHAKEN_FITS if follower.is_shaken else 0):
                 follower.move += follower.rest(columns[0])
                 columns = _middle(sampler.sample(picture, follower.move)[0])
             light, lift = follower.exposure(columns[0])
@@ -263,10 +265,13 @@ class _Follower:
 
     def update(self, line: NDArray[np.float32]) -> bool:
         """Say whether the keys have moved since the last picture, and note by how much."""
-        step = 0.0 if self._alike(line, 0.0) > _UNMOVED else self._step(line)
+        alike = self._alike(line, 0.0)
+        step = 0.0 if alike > _UNMOVED else self._step(line)
+        self.late = []
+        if step == 0 and alike < _SEEN:  # a picture of something else: where the keys are is not seen
+            return False
         rest = step or self.rest(line)
         self._places.append(self.move + rest)
-        self.late = []
         if step == 0 and self.is_shaken:
             step = rest
         elif step == 0:

@@ -121,10 +121,11 @@ def _shadows(changes: NDArray[np.float32], evidence: Evidence) -> NDArray[np.flo
     bright = float(np.quantile(still, 0.9))
     is_bright = still > 0.6 * bright
     n_white = changes.shape[1] // PER_WHITE
-    relative = np.where(is_bright, changes / np.maximum(still, 1.0), np.nan)
-    with np.errstate(all="ignore"):
-        each = np.nanmedian(relative.reshape(len(changes), n_white, PER_WHITE), axis=2)
-    shade = _even(np.nan_to_num(each), np.arange(n_white) + 0.5, _SHADE_WHITES, changes.shape[1])
+    has_bright = is_bright.reshape(n_white, PER_WHITE).any(axis=1)
+    relative = np.where(is_bright, changes / np.maximum(still, 1.0), np.nan).reshape(-1, n_white, PER_WHITE)
+    each = np.zeros((len(changes), n_white), np.float32)
+    each[:, has_bright] = np.nanmedian(relative[:, has_bright], axis=2)
+    shade = _even(each, np.arange(n_white) + 0.5, _SHADE_WHITES, changes.shape[1])
     spans = evidence.spans[evidence.is_black]
     if len(spans) < _SHADE_BLACKS:
         return shade * still

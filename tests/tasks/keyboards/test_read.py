@@ -12,7 +12,7 @@ from tasks.instruments.notes import Notes
 from tasks.keyboards.evidence import BAR_ROWS, PER_WHITE, Evidence, gather
 from tasks.keyboards.layout import Keys
 from tasks.keyboards.place import place_of_corners
-from tasks.keyboards.pressed import pressed_notes
+from tasks.keyboards.pressed import changes_of, pressed_notes
 from tasks.keyboards.read import Asked, KeyboardError, KeyboardParams, notes_of, read_keyboard_film
 from tasks.media.probe import MediaPolicy
 from tasks.rig.keyboard_films import film_of
@@ -160,8 +160,13 @@ def test_a_key_that_is_down_most_of_the_time_is_not_taken_for_one_that_is_up():
     assert held.offset_s == pytest.approx(130 / RATE, abs=1 / RATE)
 
 
-def test_a_camera_that_moves_by_a_part_of_a_column_is_followed():
-    keys = place_of_corners(KEYS, np.array([[20.0, 20.0], [1260.0, 20.0], [1260.0, 180.0], [20.0, 180.0]]))
+DRAWN = place_of_corners(KEYS, np.array([[20.0, 20.0], [1260.0, 20.0], [1260.0, 180.0], [20.0, 180.0]]))
+COLUMNS_A_PX = PER_WHITE * KEYS.n_white / 1240
+
+
+@pytest.fixture(scope="module")
+def drawn_at():
+    """Give pictures of idle keys at `DRAWN` that lie so many pixels further to the right."""
     fine = np.full((200, 12_800), 40.0, np.float32)  # ten columns a pixel: a tenth of a pixel is a whole one
     fine[20:180, 200:12_600] = 220.0
     is_black = np.array([pitch % 12 in (1, 3, 6, 8, 10) for pitch in KEYS.pitches])
@@ -174,11 +179,45 @@ def test_a_camera_that_moves_by_a_part_of_a_column_is_followed():
         picture[0] = cv2.resize(moved, (1280, 200), interpolation=cv2.INTER_AREA)
         return picture
 
-    film = np.stack([at(0.0)] * 12 + [at(0.3)] * 24)
-    evidence = gather([(film, np.arange(len(film)) / RATE)], at(0.0), keys)
-    columns_a_px = PER_WHITE * KEYS.n_white / 1240
+    return at
+
+
+def test_a_camera_that_moves_by_a_part_of_a_column_is_followed(drawn_at):
+    film = np.stack([drawn_at(0.0)] * 12 + [drawn_at(0.3)] * 24)
+    evidence = gather([(film, np.arange(len(film)) / RATE)], drawn_at(0.0), DRAWN)
     assert np.all(evidence.moves[:12] == 0)
-    assert evidence.moves[-1] == pytest.approx(0.3 * columns_a_px, abs=0.07)
+    assert evidence.moves[-1] == pytest.approx(0.3 * COLUMNS_A_PX, abs=0.07)
+
+
+def test_a_camera_that_is_held_by_hand_is_followed_from_picture_to_picture(drawn_at):
+    shift_px = 2 * np.sin(np.arange(40) * 0.6)
+    film = np.stack([drawn_at(shift) for shift in shift_px])
+    evidence = gather([(film, np.arange(len(film)) / RATE)], drawn_at(0.0), DRAWN)
+    beside = np.abs(evidence.moves - COLUMNS_A_PX * np.round(shift_px, 1))[12:]  # drawn in whole tenths of a pixel
+    assert np.median(beside) < 0.1
+    assert beside.max() < 0.3
+    away = np.abs(evidence.profile[12:].astype(float) - evidence.still_profile)
+    assert np.median(away) < 1.0
+
+
+def test_another_picture_between_does_not_move_the_keys(drawn_at):
+    other = np.full((3, 200, 1280), 128, np.uint8)
+    other[0] = np.repeat(np.random.default_rng(5).integers(0, 255, 40), 32)
+    film = np.stack([drawn_at(0.0)] * 12 + [other] * 40 + [drawn_at(0.0)] * 12)
+    evidence = gather([(film, np.arange(len(film)) / RATE)], drawn_at(0.0), DRAWN)
+    assert np.all(evidence.moves == 0)
+    np.testing.assert_array_equal(evidence.is_shown, [True] * 12 + [False] * 40 + [True] * 12)
+
+
+def test_a_camera_that_exposes_anew_changes_no_key(drawn_at):
+    still = drawn_at(0.0)
+    film = np.stack([still, still, still])
+    film[1, 0] = np.rint(0.8 * still[0] + 12)
+    film[2, 0] = np.rint(1.1 * still[0] - 15)
+    evidence = gather([(film, np.arange(3) / RATE)], still, DRAWN)
+    away = np.abs(evidence.profile.astype(float) - evidence.still_profile)
+    assert away.max() < 1.5
+    assert np.abs(evidence.colour - evidence.still_colour).max() < 1.5
 
 
 def test_many_keys_that_flash_together_are_a_jolt_of_the_camera_and_a_few_are_a_chord():
@@ -202,6 +241,15 @@ def test_a_lead_moves_onsets_alone():
 def test_a_light_that_fades_over_all_keys_presses_none():
     shade = 1 - 0.15 * np.sin(np.linspace(0, 6 * np.pi, 6 * RATE)) ** 2
     assert pressed_notes(evidence_of([], shade=shade)) == []
+
+
+def test_black_keys_that_turn_lighter_together_are_light_and_one_of_them_is_a_press():
+    evidence = evidence_of([(39, 30, 50), (40, 70, 90), (42, 100, 120), (46, 130, 150)])
+    lift = 25 * np.sin(np.linspace(0, 6 * np.pi, len(evidence.time_s))) ** 2
+    is_dark = evidence.still_profile < 0.5 * evidence.still_profile.max()  # white keys are at full scale already
+    lighter = replace(evidence, profile=(evidence.profile + lift[:, None] * is_dark).astype(np.float16))
+    np.testing.assert_allclose(changes_of(lighter), changes_of(evidence), atol=4)
+    assert sorted(note.key for note in pressed_notes(lighter)) == [39, 40, 42, 46]
 
 
 def test_a_note_whose_finger_came_before_its_bar_begins_with_the_bar():
