@@ -138,9 +138,7 @@ def _shadows(changes: NDArray[np.float32], evidence: Evidence) -> NDArray[np.flo
     return light
 
 
-def _even(
-    each: NDArray[np.float32], u: NDArray[np.float64], n_keys: int, n_columns: int
-) -> NDArray[np.float32]:
+def _even(each: NDArray[np.float32], u: NDArray[np.float64], n_keys: int, n_columns: int) -> NDArray[np.float32]:
     """Return what so many keys (T, keys) at ``u`` white keys have in common, over columns (T, C)."""
     even = median_filter(each, size=(1, n_keys), mode="nearest")
     where = np.interp((np.arange(n_columns) + 0.5) / PER_WHITE, u, np.arange(len(u)))
