@@ -3,6 +3,7 @@
     python -m benchmarks.keyboard_films --seeds 5000-5069            44 films with notes, 6 idle ones, 20 negatives
     python -m benchmarks.keyboard_films --seeds 1,2 --kinds overhead-gloves,overhead-tilt
     python -m benchmarks.keyboard_films --seeds 5000-5069 --draw-only --folder DIR
+    python -m benchmarks.keyboard_films --seeds 1-3 --kinds overhead-plain --cameras exposure,cutaway
 
 A seed names a film: its remainder chooses the kind, and everything in it is drawn by the seed. The reader is tuned on
 seeds below 1000 alone. Each film is read in a process of its own, so that its memory is its own. Corners are compared
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks._keyboard_films_cameras import CAMERAS, size_of, through
 from benchmarks._keyboard_films_cases import PLAN, Row, draw, row_of, sums, table
 
 
@@ -84,6 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("5000-5069"))
     parser.add_argument("--kinds", type=lambda text: text.split(","), help="draw these instead, each with every seed")
+    parser.add_argument(
+        "--cameras", type=lambda text: text.split(","), help=f"send each film through these: {', '.join(CAMERAS)}"
+    )
     parser.add_argument("--seconds", type=float, default=12.0, help="of each film")
     parser.add_argument("--folder", type=Path, help="keep the films there")
     parser.add_argument("--draw-only", action="store_true")
@@ -96,6 +101,8 @@ def main() -> None:
     unknown = sorted(set(arguments.kinds or ()) - set(PLAN))
     if unknown:
         parser.error(f"no kind {unknown[0]}, there are {', '.join(sorted(set(PLAN)))}")
+    if unknown := sorted(set(arguments.cameras or ()) - set(CAMERAS)):
+        parser.error(f"no camera {unknown[0]}, there are {', '.join(CAMERAS)}")
     cv2.setNumThreads(1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -109,10 +116,14 @@ def main() -> None:
                 if arguments.draw_only:
                     print(f"{kind:24}{seed:6}{drawing_s:7.1f} CPU-s", flush=True)
                     continue
-                rows.append(row_of(truth, read_apart(truth.path), drawing_s=drawing_s))
-                print("\n".join(table(rows[-1:])[len(rows) > 1 :]), flush=True)
+                for camera in arguments.cameras or [None]:
+                    seen = truth if camera is None else through(truth, camera, size_of(truth.path))
+                    rows.append(row_of(seen, read_apart(seen.path), drawing_s=drawing_s))
+                    print("\n".join(table(rows[-1:])[len(rows) > 1 :]), camera or "", flush=True)
+                    if not arguments.folder:
+                        seen.path.unlink()
                 if not arguments.folder:
-                    truth.path.unlink()
+                    truth.path.unlink(missing_ok=True)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     if rows:
