@@ -335,11 +335,11 @@ def draw_still(path: Path, picture: NDArray[np.uint8]) -> None:
     mpl.image.imsave(path, image, format="png", metadata={"Software": "audiate"})
 
 
-def draw_stills(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Write grey pictures (height, width) of one size side by side, twice as large, a little apart."""
+def beside_each_other(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return grey pictures (height, width) of one size as one, side by side, twice as large, a little apart."""
     gap = np.full((len(pictures[0]), 2), 255, np.uint8)
     row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
-    draw_still(path, np.repeat(np.repeat(row, 2, axis=0), 2, axis=1))
+    return np.repeat(np.repeat(row, 2, axis=0), 2, axis=1)
 
 
 def clock_ms(time_s: float) -> str:

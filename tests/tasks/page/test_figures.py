@@ -12,6 +12,7 @@ from tasks.page.figures import (
     DPI,
     PLOT,
     WIDTH_IN,
+    beside_each_other,
     clock_ms,
     draw_losses,
     draw_note_scores,
@@ -19,7 +20,6 @@ from tasks.page.figures import (
     draw_spectrogram,
     draw_spectrograms,
     draw_still,
-    draw_stills,
     draw_waveforms,
     loudest_span_s,
 )
@@ -161,9 +161,8 @@ def test_several_spectrograms_share_one_picture_and_its_time_axis(tmp_path):
     assert not len(bright_columns(image[third + 20 : 2 * third - 20]))
 
 
-def test_stills_stand_side_by_side_twice_as_large(tmp_path):
-    draw_stills(tmp_path / "a.png", [np.full((4, 6), luma, np.uint8) for luma in (0, 100)])
-    picture = read(tmp_path / "a.png")[..., 0]
+def test_pictures_stand_side_by_side_twice_as_large():
+    picture = beside_each_other([np.full((4, 6), luma, np.uint8) for luma in (0, 100)])
     assert picture.shape == (8, 2 * (6 + 2 + 6))
     assert (picture[:, :12] == 0).all()
     assert (picture[:, 16:] == 100).all()
