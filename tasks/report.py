@@ -14,13 +14,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.errors import DamagedData
+from tasks.health import read_health
 from tasks.metrics.metric import Metric
 from tasks.metrics.table import METRICS, metric
 from tasks.page.page import (
     Card,
     CatalogRow,
     Chapter,
+    Entry,
+    Listing,
     Page,
     Picture,
     Quarantined,
@@ -201,7 +206,7 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
         quarantined=_read_quarantined(data),
         pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
         results=results,
-        chapters=[*takes, _training(out, data, sorted(families)), *chapters],
+        chapters=[*takes, _health(out, data), _training(out, data, sorted(families)), *chapters],
     )
     for name, html in render_pages(page).items():
         write_whole(out / name, html)
@@ -309,6 +314,40 @@ def _read_evaluation(data: Path, family: str) -> Evaluation:
     if "role" not in takes:
         raise DamagedData(f"{path} has no column role: an older version wrote it, run audiate evaluate again")
     return Evaluation(family=family, figures=read_json(data / "metrics" / f"{family}.json"), takes=takes)
+
+
+def _health(out: Path, data: Path) -> Chapter:
+    """Draw how the notes cover pitches and velocities, and list what else the data is made of."""
+    from tasks.page.figures import draw_coverage  # matplotlib is a second that only drawing needs
+
+    health = read_health(data)
+    pictures = []
+    if len(health.pitch):
+        path = out / "media" / "coverage.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_coverage(path, health.pitch, health.velocity)
+        words = (
+            f"How often each pitch is played at each velocity: {len(health.pitch)} notes, "
+            f"{len(np.unique(health.pitch))} pitches from {health.pitch.min()} to {health.pitch.max()}"
+        )
+        pictures.append(picture_at(path, out, words, "coverage", "Notes by pitch (MIDI number) and velocity"))
+    return Chapter(
+        name="health",
+        title="Health of the data",
+        intro="What the stages recorded about the takes; audiate doctor prints the same counts. A residual is by how "
+        "much a window of a device's recording strays from its clock: of the takes' 95th percentiles, the median and "
+        "the largest.",
+        listings=tuple(
+            Listing(
+                title=table.title,
+                columns=table.columns,
+                rows=tuple(tuple(Entry(text=text) for text in row) for row in table.rows),
+            )
+            for table in health.tables
+        ),
+        pictures=tuple(pictures),
+        empty="Nothing was ingested yet.",
+    )
 
 
 def _training(out: Path, data: Path, families: Sequence[str]) -> Chapter:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
@@ -85,7 +86,7 @@ def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float
     write_table(data / "rendered" / take / "states.parquet", {"time_s": time_s, "velocity": velocity, "pedal": pedal})
     audio = play(notes, duration_s=duration_s, sample_rate=TRUE_RATE)
     write_flac(data / "rendered" / take / "audio.flac", audio, TRUE_RATE)
-    facts = {"duration_s": duration_s, "lit": "velocity"}
+    facts = {"duration_s": duration_s, "lit": "velocity", "peak": float(np.abs(audio).max())}
     (data / "rendered" / take / "render.json").write_text(json.dumps(facts))
     for family, systems in SYSTEMS.items():
         for system, (_, predicts_notes) in systems.items():
@@ -452,6 +453,66 @@ def test_what_scrolls_and_plays_can_be_reached_by_keyboard(browser, page):
     assert browser.evaluate("[...document.images].every(image => image.alt.length > 10)")
     assert browser.evaluate("[...document.querySelectorAll('video, audio')].every(one => one.ariaLabel)")
     assert browser.evaluate("[...document.querySelectorAll('.deck')].every(deck => deck.tabIndex === 0)")
+
+
+CONTRASTS = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parts = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.closest("script, style, .hidden, svg")) continue;
+    if (!element.checkVisibility()) continue;
+    let behind = null;
+    for (let one = element; one && !behind; one = one.parentElement) {
+      const style = getComputedStyle(one);
+      const [r, g, b, alpha] = parts(style.backgroundColor);
+      if (style.opacity !== "1" || style.backgroundImage !== "none" || (alpha > 0 && alpha < 255))
+        found.push([element.className, "undecided"]);
+      if (alpha === 255) behind = [r, g, b];
+    }
+    const [ink, paper] = [luminance(parts(getComputedStyle(element).color)), luminance(behind ?? [0, 0, 0])];
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 4.5) found.push([element.outerHTML.slice(0, 80), ratio]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["index.html", "scores.html", "catalog.html"])
+def test_every_word_has_contrast_and_none_is_undecided(browser, page, name, dark):
+    browser.open(page, name, width=1280, dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.evaluate("document.querySelectorAll('.fold').forEach(one => one.click())")
+    assert browser.evaluate(CONTRASTS) == []
+
+
+def test_the_first_load_stays_small_however_many_takes_there_are(browser, root, tmp_path):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    path = tmp_path / "data" / "ingested" / "catalog.json"
+    rows = json.loads(path.read_text())
+    rows += [{**rows[0], "take": f"etude_{number}", "piece": f"etude_{number}"} for number in range(1000)]
+    path.write_text(json.dumps(rows))
+    many = report(tmp_path, params=PARAMS.model_copy(update={"max_takes": 1}))
+    for name in ("index.html", "catalog.html"):
+        browser.open(many, name, width=1440)
+        time.sleep(0.5)
+        loaded = {unquote(url.removeprefix("file://")) for url in browser.requests if url.startswith("file:")}
+        assert sum(Path(file).stat().st_size for file in loaded) < 1_000_000
+    assert browser.evaluate("document.querySelector('table').tBodies[0].rows.length") == 1004
+    browser.evaluate("document.querySelector('.filter').value = 'etude_77 '")
+    browser.evaluate("document.querySelector('.filter').dispatchEvent(new Event('input'))")
+    shown = "[...document.querySelector('table').tBodies[0].rows].filter(row => !row.hidden).length"
+    assert browser.evaluate(shown) == 11
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser, page):

@@ -177,7 +177,7 @@
     }
 
     show() {
-      this.play_button.firstElementChild.textContent = this.is_playing ? "❚❚" : "▶";
+      this.play_button.classList.toggle("running", this.is_playing);
       this.play_button.setAttribute("aria-label", this.is_playing ? "Pause" : "Play");
       this.seek_bar.value = this.at_s;
       this.root.querySelector(".at").textContent = clock(this.at_s);
