@@ -299,6 +299,9 @@ def render_pages(page: Page) -> dict[str, str]:
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
     )
+    style = (TEMPLATES / "pipeline.css").read_text(encoding="utf-8")
+    drawing = str(page.pipeline).replace(">", f"><style>{style}</style>", 1)  # an image has no style of the page's
+    environment.globals["drawing"] = quote(drawing)
     own = {chapter.file: chapter for chapter in page.chapters if chapter.has_page}
     return {
         INDEX: environment.get_template("index.html").render(here=INDEX),
