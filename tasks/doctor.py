@@ -14,6 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from tasks.errors import DamagedData, PipelineError
+from tasks.health import read_health
 from tasks.pretrained import FOLDER as PRETRAINED_FOLDER
 from tasks.pretrained import PRETRAINED, read_pretrained
 from tasks.registry import KINDS
@@ -82,7 +83,7 @@ def examine(*, deep: bool, tell: Callable[[str], None] = lambda _: None) -> list
             findings += _takes(DATA / name, stage, verified, wrong)
     if not deep:
         verified.save()
-    return findings
+    return [*findings, *_health()]
 
 
 def _tools() -> Finding:
@@ -129,6 +130,20 @@ def _behind() -> Iterator[Finding]:
     for family, data in behind.items():
         found = f"trained on an earlier {data} than there is"
         yield Finding(subject=f"data/trained/{family}", is_well=True, found=found, advice=f"audiate train {family}")
+
+
+def _health() -> Iterator[Finding]:
+    """Yield the counts that the page shows under the health of the data: they are told, not judged."""
+    try:
+        tables = read_health(DATA).tables
+    except DamagedData as error:
+        yield Finding(subject="health", is_well=False, found=str(error), advice=_remake("ingest"))
+        return
+    for table in tables:
+        for name, *values in table.rows:
+            headings = [heading for heading, _ in table.columns[1:]]
+            found = ", ".join(f"{heading} {value}" for heading, value in zip(headings, values, strict=True) if value)
+            yield Finding(subject=f"{table.title}: {name}", is_well=True, found=found, advice="")
 
 
 def _takes(folder: Path, stage: str, verified: Verified, wrong: set[Path]) -> Iterator[Finding]:

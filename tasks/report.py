@@ -1,6 +1,7 @@
-"""Verb ``report``: everything that was made, on one page to look at and listen to.
+"""Verb ``report``: everything that was made, on pages to look at and listen to.
 
-The page needs no network: ``index.html`` with its style and script inside, and films, sounds and pictures beside it.
+They need no network: ``index.html`` has the results and a few examples, and links to a page for the test takes of each
+kind, the clocks and the catalog. Style and script are inside, films, sounds and pictures beside them.
 This module has what all kinds of data share. ``tasks.kinds.KIND.report`` has a kind's takes, media and tables.
 """
 
@@ -8,28 +9,35 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.errors import DamagedData
+from tasks.health import read_health
 from tasks.metrics.metric import Metric
-from tasks.metrics.table import METRICS
+from tasks.metrics.table import METRICS, metric
 from tasks.page.page import (
     Card,
     CatalogRow,
     Chapter,
+    Entry,
+    Listing,
     Page,
     Picture,
     Quarantined,
     Result,
+    ShownTake,
     picture_at,
-    render_page,
+    render_pages,
 )
 from tasks.page.pipeline import draw_pipeline, read_stages
-from tasks.page.scores import Evaluation, Table, figure_table, figures_of_take, score_table
+from tasks.page.scores import Evaluation, Table, figure_table, figures_of_take, score_table, standing
 from tasks.page.text import number
+from tasks.page.verdict import Choice, Headline, best_system, choose, headline
 from tasks.params import Section
 from tasks.registry import KINDS, kind_module
 from tasks.step import write_whole
@@ -42,7 +50,7 @@ class ReportParams(Section):
 
     frame_rate: Fraction  # of the films with the reference sound
     max_frequency_hz: float  # top of every spectrogram
-    max_takes: int  # test takes of a kind on the page, the first in order of name; the figures are over all of them
+    max_takes: int  # test takes of a kind to play: best, median, worst, and others between; figures are over all
     zoom_s: float  # how much of a waveform is shown sample by sample
     n_resamples: int  # draws behind each interval
     seed: int  # of those draws
@@ -59,6 +67,7 @@ class Source:
         takes: all accepted takes of the kind, by name.
         families: that work on the kind, by name.
         evaluations: of those that were evaluated.
+        headlines: figures that systems are compared by in words, the first one in tables too.
         params: of the stage.
     """
 
@@ -68,6 +77,7 @@ class Source:
     takes: Sequence[CatalogRow]
     families: Sequence[str]
     evaluations: Sequence[Evaluation]
+    headlines: Sequence[Metric]
     params: ReportParams
 
     def media(self, take: str) -> Path:
@@ -76,12 +86,41 @@ class Source:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def systems(self, name: str) -> Iterator[tuple[str, str, Path]]:
-        """Yield family, system and folder of each system that has an output called ``name``, ``TAKE/CAMERA`` say."""
-        for family in self.families:
-            for folder in folders(self.data / "synthesized" / family):
-                if (folder / name).is_dir():
-                    yield family, folder.name, folder / name
+    def systems(self, name: str) -> list[tuple[str, str, Path]]:
+        """Return family, system and folder of each system that has an output called ``name``, ``TAKE/CAMERA`` say.
+
+        The better come first, baselines last.
+        """
+        found = [
+            (family, folder.name, folder / name)
+            for family in self.families
+            for folder in folders(self.data / "synthesized" / family)
+            if (folder / name).is_dir()
+        ]
+        places = {
+            (one.family, system): standing(one, system, self.headlines[0])
+            for one in self.evaluations
+            for system in one.figures
+        }
+        return sorted(found, key=lambda one: places.get((one[0], one[1]), (1, math.inf)))
+
+    def choose(self, names: Sequence[str]) -> list[Choice]:
+        """Choose which of the test takes, or of their views, are shown: the best first."""
+        return choose(names, self.evaluations, self.headlines[0], n_shown=self.params.max_takes)
+
+    def example(self, take: ShownTake) -> ShownTake:
+        """Return a take with the best model by each headline and the best baseline that has a card.
+
+        Of their pictures those are left that share the reference's axes.
+        """
+        models = (best_system(self.evaluations, metric, is_baseline=False) for metric in self.headlines)
+        kept = {(one[0].family, one[1]) for one in models if one is not None}
+        baselines = {
+            (one.family, system) for one in self.evaluations for system in one.figures if one.is_baseline(system)
+        }
+        best = next((card for card in take.systems if (card.family, card.title) in baselines), None)
+        shown = [card for card in take.systems if card is best or (card.family, card.title) in kept]
+        return replace(take, systems=tuple(replace(card, pictures=_in_step(card)) for card in shown))
 
     def role(self, family: str, system: str) -> str:
         """Return a system's role; empty where it was not evaluated."""
@@ -103,6 +142,7 @@ class KindPart:
         pictures: below that table.
         details: tables beside those that the groups of metrics make.
         takes: its test takes to play; None where there are none.
+        examples: those of them that tell most.
         chapters: more about its takes.
     """
 
@@ -111,11 +151,12 @@ class KindPart:
     pictures: tuple[Picture, ...]
     details: tuple[Table, ...]
     takes: Chapter | None
+    examples: tuple[ShownTake, ...]
     chapters: tuple[Chapter, ...]
 
 
 def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[str, Any], params: ReportParams) -> None:
-    """Write ``index.html`` and its media; the same bytes for the same data.
+    """Write ``index.html``, the pages that it links to and their media; the same bytes for the same data.
 
     Args:
         out: an empty folder.
@@ -134,7 +175,10 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
     results: list[Result] = []
     takes: list[Chapter] = []
     chapters: list[Chapter] = []
+    headlines: list[Headline] = []
+    examples: list[ShownTake] = []
     for kind in KINDS:
+        module = kind_module(kind, "report")
         own = sorted(family for family, its_kind in families.items() if its_kind == kind)
         source = Source(
             out=out,
@@ -143,9 +187,12 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
             takes=[row for row in catalog if row.kind == kind],
             families=own,
             evaluations=[_read_evaluation(data, family) for family in own if (data / "evaluated" / family).is_dir()],
+            headlines=[metric(key) for key in module.HEADLINES],
             params=params,
         )
-        part: KindPart = kind_module(kind, "report").report(source)
+        part: KindPart = module.report(source)
+        headlines += _headlines(source, part)
+        examples += map(source.example, part.examples)
         results += list(_results(source, part))
         takes += [part.takes] if part.takes is not None else []
         chapters += part.chapters
@@ -153,21 +200,24 @@ def write_report(out: Path, *, data: Path, dvc_file: Path, all_params: Mapping[s
         takes = [Chapter(name="takes", title="Test takes", empty="No test take has been synthesized yet.")]
     page = Page(
         data_version=str(read_json(data / "metrics" / "data.json").get("data_version", "")),
+        headlines=headlines,
+        examples=examples,
         catalog=catalog,
         quarantined=_read_quarantined(data),
         pipeline=draw_pipeline(read_stages(dvc_file, params=all_params)),
         results=results,
-        chapters=[*takes, _training(out, data, sorted(families)), *chapters],
+        chapters=[*takes, _health(out, data), _training(out, data, sorted(families)), *chapters],
     )
-    write_whole(out / "index.html", render_page(page))
+    for name, html in render_pages(page).items():
+        write_whole(out / name, html)
 
 
 def metrics_of(kind: str) -> dict[str, list[Metric]]:
     """Return a kind's metrics by the title of their table, in the order of `METRICS`; "" is the main table."""
     grouped: dict[str, list[Metric]] = {"": []}
-    for metric in METRICS:
-        if kind in metric.kinds:
-            grouped.setdefault(metric.group, []).append(metric)
+    for one in METRICS:
+        if kind in one.kinds:
+            grouped.setdefault(one.group, []).append(one)
     return grouped
 
 
@@ -191,6 +241,24 @@ def folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
 
 
+def _in_step(card: Card) -> tuple[Picture, ...]:
+    return tuple(picture for picture in card.pictures if picture.kind != "waveform")
+
+
+def _headlines(source: Source, part: KindPart) -> Iterator[Headline]:
+    for one in source.headlines:
+        found = headline(
+            part.title,
+            source.kind,
+            source.evaluations,
+            one,
+            n_resamples=source.params.n_resamples,
+            seed=source.params.seed,
+        )
+        if found is not None:
+            yield found
+
+
 def _results(source: Source, part: KindPart) -> Iterator[Result]:
     grouped = metrics_of(source.kind)
     table = score_table(
@@ -200,6 +268,7 @@ def _results(source: Source, part: KindPart) -> Iterator[Result]:
         n_resamples=source.params.n_resamples,
         seed=source.params.seed,
         remarks=part.remarks,
+        headline=source.headlines[0],
     )
     if table is not None:
         groups = (figure_table(title, source.evaluations, metrics) for title, metrics in grouped.items())
@@ -247,6 +316,40 @@ def _read_evaluation(data: Path, family: str) -> Evaluation:
     return Evaluation(family=family, figures=read_json(data / "metrics" / f"{family}.json"), takes=takes)
 
 
+def _health(out: Path, data: Path) -> Chapter:
+    """Draw how the notes cover pitches and velocities, and list what else the data is made of."""
+    from tasks.page.figures import draw_coverage  # matplotlib is a second that only drawing needs
+
+    health = read_health(data)
+    pictures = []
+    if len(health.pitch):
+        path = out / "media" / "coverage.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_coverage(path, health.pitch, health.velocity)
+        words = (
+            f"How often each pitch is played at each velocity: {len(health.pitch)} notes, "
+            f"{len(np.unique(health.pitch))} pitches from {health.pitch.min()} to {health.pitch.max()}"
+        )
+        pictures.append(picture_at(path, out, words, "coverage", "Notes by pitch (MIDI number) and velocity"))
+    return Chapter(
+        name="health",
+        title="Health of the data",
+        intro="What the stages recorded about the takes; audiate doctor prints the same counts. A residual is by how "
+        "much a window of a device's recording strays from its clock: of the takes' 95th percentiles, the median and "
+        "the largest.",
+        listings=tuple(
+            Listing(
+                title=table.title,
+                columns=table.columns,
+                rows=tuple(tuple(Entry(text=text) for text in row) for row in table.rows),
+            )
+            for table in health.tables
+        ),
+        pictures=tuple(pictures),
+        empty="Nothing was ingested yet.",
+    )
+
+
 def _training(out: Path, data: Path, families: Sequence[str]) -> Chapter:
     cards = tuple(card for family in families for card in _training_cards(out, data / "trained" / family))
     return Chapter(name="training", title="Training", cards=cards, empty="No system was trained in steps.")
@@ -273,7 +376,10 @@ def _training_cards(out: Path, trained: Path) -> Iterator[Card]:
         n_steps = number(max(steps), 0)
         best = {name: min(losses) for name, (_, losses) in curves.items()}
         lowest = ", ".join(f"{name} {number(value, 3)}" for name, value in sorted(best.items()))
-        words, caption = f"Loss of {path.stem} over {n_steps} steps", f"{n_steps} steps; lowest {lowest}"
+        words, caption = (
+            f"How the loss of {path.stem} fell over {n_steps} steps of training",
+            f"{n_steps} steps; lowest {lowest}",
+        )
         yield Card(title=path.stem, remark=trained.name, pictures=(picture_at(file, out, words, "loss", caption),))
 
 

@@ -195,7 +195,7 @@ def test_from_nothing_every_stage_leaves_its_result(clone):
     assert found["ingested"] == filmed | played | set(PIECES)
     assert found["synchronized"] == filmed | played
     assert (found["chunked/captures"], found["chunked/ensembles"]) == (filmed, played)
-    assert "filmed_marimba_rain_1" in (data / "report" / "index.html").read_text()
+    assert "filmed_marimba_rain_1" in (data / "report" / "captures.html").read_text()
     assert {path.stem for path in (data / "metrics").glob("*.json")} == {"data", "promoted", *FAMILIES}
     for family in FAMILIES:
         sounds = {
@@ -206,7 +206,7 @@ def test_from_nothing_every_stage_leaves_its_result(clone):
         systems = [path for path in (data / "synthesized" / family).iterdir() if path.is_dir()]
         assert systems
         assert all(list(system.glob(sounds)) for system in systems)
-    assert "etude_thirds" in (data / "report" / "index.html").read_text()
+    assert "etude_thirds" in (data / "report" / "scores.html").read_text()
 
 
 def test_every_curve_that_dvc_plots_is_there_with_its_columns(clone):

@@ -106,7 +106,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether tools, takes and (with --deep) all outputs and DVC's cache are what they were; exit 1 if not."""
+    """Say whether tools, takes and (--deep) the cache are what they were, exit 1 if not; and what the data holds."""
     from rich.table import Table
 
     from tasks.doctor import examine

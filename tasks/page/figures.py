@@ -37,6 +37,7 @@ N_TIME_CELLS = 440
 N_FREQUENCY_CELLS = 120
 N_STACKED_CELLS = 48  # of each sound where several are drawn one below the other
 STACKED_GAP = 3
+VELOCITIES_PER_ROW = 8
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -192,6 +193,38 @@ def draw_note_scores(path: Path, pitches: Sequence[int], systems: Mapping[str, N
         _save(figure, path)
 
 
+def draw_coverage(path: Path, pitch: NDArray[np.int64], velocity: NDArray[np.int64]) -> None:
+    """Draw how often each pitch is played at each velocity; dark is never, and each colour is ten times the one below.
+
+    Args:
+        path: the PNG.
+        pitch: of each note (n,), MIDI numbers; at least one.
+        velocity: of the same notes (n,), 1 to 127.
+    """
+    low, high = int(pitch.min()), int(pitch.max())
+    counts, _, _ = np.histogram2d(
+        velocity, pitch, bins=(np.arange(0, 129, VELOCITIES_PER_ROW), np.arange(low - 0.5, high + 1.5))
+    )
+    with _styled():
+        figure = Figure(figsize=(WIDTH_IN * 2, 2.0), dpi=DPI)
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        axes = figure.add_axes((0.05, 0.14, 0.87, 0.82))
+        shown = axes.imshow(
+            np.log10(1 + counts),
+            origin="lower",
+            aspect="auto",
+            extent=(low - 0.5, high + 0.5, 0, 128),
+            cmap="viridis",
+            interpolation="nearest",
+        )
+        axes.set_yticks([0, 32, 64, 96, 127])
+        side = figure.add_axes((0.935, 0.14, 0.012, 0.82))
+        marks = [count for count in (0, 1, 10, 100, 1000) if count <= max(1, int(counts.max()))]
+        figure.colorbar(shown, cax=side, ticks=np.log10(1 + np.array(marks))).ax.set_yticklabels(map(str, marks))
+        _save(figure, path)
+
+
 def draw_waveforms(
     path: Path,
     reference: NDArray[np.float32],
@@ -335,11 +368,11 @@ def draw_still(path: Path, picture: NDArray[np.uint8]) -> None:
     mpl.image.imsave(path, image, format="png", metadata={"Software": "audiate"})
 
 
-def draw_stills(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Write grey pictures (height, width) of one size side by side, twice as large, a little apart."""
+def beside_each_other(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return grey pictures (height, width) of one size as one, side by side, twice as large, a little apart."""
     gap = np.full((len(pictures[0]), 2), 255, np.uint8)
     row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
-    draw_still(path, np.repeat(np.repeat(row, 2, axis=0), 2, axis=1))
+    return np.repeat(np.repeat(row, 2, axis=0), 2, axis=1)
 
 
 def clock_ms(time_s: float) -> str:

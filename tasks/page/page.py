@@ -1,7 +1,7 @@
-"""The report as one static page: its parts, and its HTML.
+"""The report as static pages: their parts, and their HTML.
 
-The page has tables, chapters, takes, cards and pictures. It knows no kind of data: `tasks.report` and the kinds fill
-them.
+A report has tables, chapters, takes, cards and pictures. It knows no kind of data: `tasks.report` and the kinds fill
+them. The first page has the results and a few examples; a chapter that grows with the data has a page of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,11 @@ from tasks.metrics.metric import Metric
 from tasks.page.axis import PLOT
 from tasks.page.scores import Table
 from tasks.page.text import clock, number, signed, visible
+from tasks.page.verdict import Headline
 
 TEMPLATES = Path(__file__).parent / "templates"
+INDEX = "index.html"
+CATALOG = "catalog.html"
 PARTS = ("train", "validation", "test")
 
 
@@ -67,21 +70,32 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Media:
-    """A film or a sound to play.
+class Film:
+    """A film without sound, that moves while a sound of its take plays.
+
+    Attributes:
+        src: relative to the page.
+        still: a picture of it.
+    """
+
+    src: str
+    still: Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """A sound to play.
 
     Attributes:
         src: relative to the page.
         words: what it is, for readers who cannot see it.
-        name: above it, where a card has several.
-        poster: a still of a film; empty for a sound.
+        name: on its button.
         figures: names and values beside its name, ready to print.
     """
 
     src: str
     words: str
-    name: str = ""
-    poster: str = ""
+    name: str
     figures: tuple[tuple[str, str], ...] = ()
 
 
@@ -92,16 +106,20 @@ class Card:
     Attributes:
         title: a system's name, for example.
         remark: beside the title.
+        family: of the system; empty where the card is no system's.
+        duration_s: of its sounds and of the time axis of its pictures; 0 where it has no sound.
         stills: small pictures without a caption, first.
-        media: one film or sound, or one for each player.
+        sounds: one, or one for each player.
         figures: names and values, ready to print.
         pictures: from top to bottom.
     """
 
     title: str
     remark: str
+    family: str = ""
+    duration_s: float = 0.0
     stills: tuple[Picture, ...] = ()
-    media: tuple[Media, ...] = ()
+    sounds: tuple[Sound, ...] = ()
     figures: tuple[tuple[str, str], ...] = ()
     pictures: tuple[Picture, ...] = ()
 
@@ -113,16 +131,18 @@ class ShownTake:
     Attributes:
         take: its name.
         title: of the piece.
-        about: a few words each, between the title and the duration: composer, players, camera.
-        duration_s: of every medium on its cards.
+        about: a few words each, between the title and the duration: why it is shown, composer, players, camera.
+        duration_s: of the reference.
+        film: of the performance; None where there is none.
         reference: what was played.
-        systems: in order of family and system.
+        systems: the better first, baselines last.
     """
 
     take: str
     title: str
     about: tuple[str, ...]
     duration_s: float
+    film: Film | None
     reference: Card
     systems: tuple[Card, ...]
 
@@ -143,31 +163,18 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Rows of a `Listing` under one heading.
-
-    Attributes:
-        title: the heading.
-        name: beside it, as code.
-        rows: an entry for each column.
-    """
-
-    title: str
-    name: str
-    rows: tuple[tuple[Entry, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Listing:
     """A table of facts that are not ranked.
 
     Attributes:
         columns: heading of each column, and whether it holds numbers.
-        groups: its rows.
+        rows: an entry for each column.
+        title: its heading; empty where it is the only table of its chapter.
     """
 
     columns: tuple[tuple[str, bool], ...]
-    groups: tuple[Group, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +185,13 @@ class Chapter:
         name: its address in the page.
         title: its heading.
         intro: what a reader must know; may be empty.
-        takes: test takes to play, all of them or the first.
+        takes: test takes to play, all of them or some.
         n_takes: how many there are.
-        listing: a table above the cards.
+        listings: tables above the cards.
+        pictures: below the tables.
         cards: side by side.
         empty: what to say where there is nothing to show.
+        has_page: it stands on a page of its own, because it grows with the data.
     """
 
     name: str
@@ -190,9 +199,16 @@ class Chapter:
     intro: str = ""
     takes: tuple[ShownTake, ...] = ()
     n_takes: int = 0
-    listing: Listing | None = None
+    listings: tuple[Listing, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     cards: tuple[Card, ...] = ()
     empty: str = ""
+    has_page: bool = False
+
+    @property
+    def file(self) -> str:
+        """Return the name of the page that it stands on."""
+        return f"{self.name}.html" if self.has_page else INDEX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +230,12 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything on the page.
+    """Everything on the pages.
 
     Attributes:
         data_version: short name of the data that the page was made from; empty where nothing recorded it.
+        headlines: what the figures say, in words.
+        examples: test takes that tell most, each with the best systems and the best baseline alone.
         catalog: what was accepted.
         quarantined: what was not.
         pipeline: the stages as SVG.
@@ -226,6 +244,8 @@ class Page:
     """
 
     data_version: str
+    headlines: Sequence[Headline]
+    examples: Sequence[ShownTake]
     catalog: Sequence[CatalogRow]
     quarantined: Sequence[Quarantined]
     pipeline: Markup
@@ -254,8 +274,8 @@ def picture_at(path: Path, out: Path, words: str, kind: str, caption: str = "") 
     )
 
 
-def render_page(page: Page) -> str:
-    """Return the page's HTML: one file without scripts, styles or fonts from elsewhere.
+def render_pages(page: Page) -> dict[str, str]:
+    """Return the HTML of every page by the name of its file: nothing on them is from elsewhere.
 
     Every name and message is escaped, and characters that cannot be seen are written as their codes.
     """
@@ -269,7 +289,7 @@ def render_page(page: Page) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(clock=clock, number=number, signed=signed, url=quote)
-    return environment.get_template("report.html").render(
+    environment.globals.update(
         page=page,
         metrics=_metrics_shown(page.results),
         minutes=_minutes_by_part(page.catalog),
@@ -279,6 +299,18 @@ def render_page(page: Page) -> str:
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
     )
+    style = (TEMPLATES / "pipeline.css").read_text(encoding="utf-8")
+    drawing = str(page.pipeline).replace(">", f"><style>{style}</style>", 1)  # an image has no style of the page's
+    environment.globals["drawing"] = quote(drawing)
+    own = {chapter.file: chapter for chapter in page.chapters if chapter.has_page}
+    return {
+        INDEX: environment.get_template("index.html").render(here=INDEX),
+        CATALOG: environment.get_template("catalog.html").render(here=CATALOG),
+        **{
+            file: environment.get_template("chapter.html").render(here=file, chapter=chapter)
+            for file, chapter in own.items()
+        },
+    }
 
 
 def _metrics_shown(results: Sequence[Result]) -> Mapping[str, Metric]:

@@ -14,7 +14,7 @@ from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
 from tasks.metrics.performances import is_excerpt
 from tasks.page.figures import draw_note_scores, draw_notes, draw_spectrogram, draw_waveforms, loudest_span_s
-from tasks.page.page import Card, Media, Picture, picture_at
+from tasks.page.page import Card, Picture, Sound, picture_at
 from tasks.store.audio import read_audio
 from tasks.store.tables import read_table
 
@@ -50,15 +50,14 @@ class Reference:
         return replace(self, audio=self.audio[: round(end_s * self.sample_rate)], notes=notes)
 
 
-def reference_card(reference: Reference, folder: Path, out: Path, *, source: Path, poster: Path) -> Card:
+def reference_card(reference: Reference, folder: Path, out: Path, *, sound: Path) -> Card:
     """Draw the reference.
 
     Args:
         reference: what was played.
         folder: for the pictures.
         out: the page's folder.
-        source: a film with its sound, or the sound.
-        poster: a still.
+        sound: beside the page.
     """
     title, spectrogram, roll = reference.title, folder / "reference.spectrogram.png", folder / "reference.notes.png"
     draw_spectrogram(
@@ -68,16 +67,17 @@ def reference_card(reference: Reference, folder: Path, out: Path, *, source: Pat
         max_frequency_hz=reference.max_frequency_hz,
     )
     pictures = [
-        picture_at(spectrogram, out, f"Spectrogram of the reference sound of {title}", "spectrogram", "Spectrogram, Hz")
+        picture_at(spectrogram, out, f"Spectrogram of {title} as it was played", "spectrogram", "Spectrogram, Hz")
     ]
     if reference.notes is not None:
         draw_notes(roll, reference.notes, None, duration_s=reference.duration_s)
-        words = f"Piano roll of the {len(reference.notes)} notes of {title}"
-        pictures.append(picture_at(roll, out, words, "notes", "Piano roll"))
+        words = f"Piano roll of {title}: the {len(reference.notes)} notes that were played"
+        pictures.insert(0, picture_at(roll, out, words, "notes", "Piano roll"))
     return Card(
         title="Reference",
         remark="what was played",
-        media=(_media(source, out, poster, f"{title}, reference sound"),),
+        duration_s=reference.duration_s,
+        sounds=(_sound(sound, out, f"{title} as it was played", "Reference"),),
         pictures=tuple(pictures),
     )
 
@@ -90,20 +90,18 @@ def system_card(
     *,
     family: str,
     system: str,
-    poster: Path,
     remark: str,
     figures: tuple[tuple[str, str], ...],
 ) -> Card:
     """Copy what one system made of a take, and draw it beside the reference; of an excerpt, beside the same excerpt.
 
     Args:
-        made: the folder with its ``audio.flac``, and ``video.mp4`` and ``notes.parquet`` where it has them.
+        made: the folder with its ``audio.flac``, and ``notes.parquet`` where it has one.
         reference: what was played.
         folder: for the copy and the pictures.
         out: the page's folder.
         family: the system's.
         system: its name.
-        poster: a still of the film.
         remark: beside its name; may be empty.
         figures: ready to print.
 
@@ -115,10 +113,8 @@ def system_card(
     duration_s, excerpt = len(audio) / sample_rate, ""
     if is_excerpt(len(audio), sample_rate, duration_s=reference.duration_s):
         reference, excerpt = reference.until(duration_s), f"first {duration_s:g} s"
-    film = made / "video.mp4"
-    source = film if film.exists() else made / "audio.flac"
-    copy = folder / f"{name}{source.suffix}"
-    shutil.copyfile(source, copy)
+    copy = folder / f"{name}.flac"
+    shutil.copyfile(made / "audio.flac", copy)
     spectrogram, waveform = folder / f"{name}.spectrogram.png", folder / f"{name}.waveform.png"
     draw_spectrogram(spectrogram, audio, sample_rate=sample_rate, max_frequency_hz=reference.max_frequency_hz)
     draw_waveforms(
@@ -129,21 +125,29 @@ def system_card(
         zoom_start_s=loudest_span_s(reference.audio, sample_rate=reference.sample_rate, length_s=reference.zoom_s),
         zoom_s=reference.zoom_s,
     )
-    words = f"Waveforms of {title}: the reference, and the estimate of {system} over it"
+    words = f"Waveforms of {title}: the sound of {system} over the reference"
     pictures = [
-        picture_at(spectrogram, out, f"Spectrogram of {title} by {system}", "spectrogram", "Spectrogram, Hz"),
+        picture_at(
+            spectrogram,
+            out,
+            f"Spectrogram of the sound that {system} made of {title}",
+            "spectrogram",
+            "Spectrogram, Hz",
+        ),
         picture_at(waveform, out, words, "waveform", "Waveform"),
     ]
     if reference.notes is not None and (made / "notes.parquet").exists():
         roll = folder / f"{name}.notes.png"
         estimate = Notes(**read_table(made / "notes.parquet"))
         draw_notes(roll, reference.notes, estimate, duration_s=reference.duration_s)
-        words = f"Piano roll of {title}: notes that {system} predicted, missed and added"
-        pictures.insert(1, picture_at(roll, out, words, "notes", "Piano roll"))
+        words = f"Piano roll of {title}: the notes that {system} found, missed and added"
+        pictures.insert(0, picture_at(roll, out, words, "notes", "Piano roll"))
     return Card(
         title=system,
         remark=" · ".join(filter(None, (family, remark, excerpt))),
-        media=(_media(copy, out, poster, f"{title}, sound by {system}"),),
+        family=family,
+        duration_s=duration_s,
+        sounds=(_sound(copy, out, f"{title}, the sound that {system} made", system),),
         figures=figures,
         pictures=tuple(pictures),
     )
@@ -182,17 +186,12 @@ def note_scores_picture(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_note_scores(path, pitches, rows)
-    words = f"Onset F1 of each of {len(pitches)} notes, for {', '.join(rows)}"
+    words = f"Which of {len(pitches)} pitches are found: the onset F1 of each, for {', '.join(rows)}"
     return picture_at(path, out, words, "note-scores", caption)
 
 
-def _media(source: Path, out: Path, poster: Path, words: str) -> Media:
-    is_film = source.suffix == ".mp4"
-    return Media(
-        src=source.relative_to(out).as_posix(),
-        words=words,
-        poster=poster.relative_to(out).as_posix() if is_film else "",
-    )
+def _sound(path: Path, out: Path, words: str, name: str) -> Sound:
+    return Sound(src=path.relative_to(out).as_posix(), words=words, name=name)
 
 
 def _f1(n_matched: int, n_extra: int, n_missed: int) -> float:

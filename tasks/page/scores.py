@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from tasks.metrics.intervals import paired_interval
 from tasks.metrics.metric import Metric
-from tasks.metrics.table import within
 from tasks.page.text import number
 
 UNRANKED_ROLES = frozenset({"bound", "idle"})
 """Roles of systems that are never the best: one is given the reference, the other does nothing."""
 
 N_TO_RANK = 2  # one system alone is not the best of anything
+ROUNDING = 1e-9  # an interval may pass the end of the range by this much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,15 @@ class Lead:
         difference: system minus reference system, mean over takes.
         low: lower end of its 95 % interval.
         high: upper end.
+        is_known: the interval lies within what the difference of two values can be. One that leaves it says that there
+            are too few pieces for an interval.
         verdict: ``open`` where the interval includes 0.
     """
 
     difference: float
     low: float
     high: float
+    is_known: bool
     verdict: Literal["better", "worse", "open"]
 
 
@@ -55,6 +58,7 @@ class Row:
         system: its name.
         role: ``model``, ``reference``, ``bound`` or ``idle``, as its family declares it.
         cells: one for each column.
+        is_baseline: it comes from a family of baselines, and is no upper bound.
         remark: what a reader must know about its figures; may be empty.
     """
 
@@ -62,6 +66,7 @@ class Row:
     system: str
     role: str
     cells: tuple[Cell, ...]
+    is_baseline: bool = False
     remark: str = ""
 
 
@@ -73,13 +78,23 @@ class Table:
         title: its heading.
         reference: the system that the others are compared with; empty where there is none.
         metrics: its columns: those of which a system has a value.
-        rows: its systems.
+        rows: its systems: models, then bounds, then baselines, the better first.
     """
 
     title: str
     reference: str
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def models(self) -> tuple[Row, ...]:
+        """Rows that are no baselines, upper bounds among them."""
+        return tuple(row for row in self.rows if not row.is_baseline)
+
+    @property
+    def baselines(self) -> tuple[Row, ...]:
+        """Rows of baselines."""
+        return tuple(row for row in self.rows if row.is_baseline)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +117,25 @@ class Evaluation:
         own = self.takes["role"][self.takes["system"] == system]
         return str(own[0]) if len(own) else "model"
 
+    def is_baseline(self, system: str) -> bool:
+        """Return whether a system is a baseline: its family has the reference system, and it is no upper bound."""
+        return self.role(system) != "bound" and bool(np.any(self.takes["role"] == "reference"))
+
+    def value(self, system: str, metric: Metric) -> float | None:
+        """Return a system's mean of a figure; None where it has none."""
+        value = self.figures.get(system, {}).get(metric.key)
+        return float(value) if value is not None and math.isfinite(value) else None
+
+    def by_take(self, system: str, metric: Metric) -> dict[str, tuple[str, float]]:
+        """Return piece and figure of each take that has the figure."""
+        if metric.key not in self.takes:
+            return {}
+        values = self.takes[metric.key].astype(np.float64)
+        return {
+            str(self.takes["take"][row]): (str(self.takes["piece"][row]), float(values[row]))
+            for row in np.flatnonzero((self.takes["system"] == system) & np.isfinite(values))
+        }
+
 
 def score_table(
     title: str,
@@ -111,6 +145,7 @@ def score_table(
     n_resamples: int,
     seed: int,
     remarks: Mapping[str, str] | None = None,
+    headline: Metric | None = None,
 ) -> Table | None:
     """Return a table with the difference of each system to the reference system; None where nothing was measured.
 
@@ -122,16 +157,17 @@ def score_table(
         seed: of the draws. Each interval has a generator of its own, so that a system more or less does not change the
             others' figures.
         remarks: by system.
+        headline: what the systems are sorted by; None for the first column.
     """
     reference = next((one for one in _systems(evaluations) if one[0].role(one[1]) == "reference"), None)
 
     def lead(family: Evaluation, system: str, metric: Metric) -> Lead | None:
         if reference is None or family.role(system) == "reference":
             return None
-        return _lead(family, system, reference, metric, n_resamples=n_resamples, seed=seed)
+        return lead_over((family, system), reference, metric, n_resamples=n_resamples, seed=seed)
 
     name = reference[1] if reference is not None else ""
-    return _table(title, evaluations, metrics, reference=name, lead=lead, remarks=remarks or {})
+    return _table(title, evaluations, metrics, reference=name, lead=lead, remarks=remarks or {}, headline=headline)
 
 
 def figure_table(title: str, evaluations: Sequence[Evaluation], metrics: Sequence[Metric]) -> Table | None:
@@ -219,22 +255,25 @@ def _table(
     reference: str,
     lead: Callable[[Evaluation, str, Metric], Lead | None],
     remarks: Mapping[str, str],
+    headline: Metric | None = None,
 ) -> Table | None:
     systems = _systems(evaluations)
-    shown = tuple(metric for metric in metrics if any(_value(f, s, metric) is not None for f, s in systems))
+    shown = tuple(metric for metric in metrics if any(f.value(s, metric) is not None for f, s in systems))
     if not shown:
         return None
+    systems.sort(key=lambda one: standing(one[0], one[1], headline or shown[0]))
     best = {metric.key: _best(systems, metric) for metric in shown}
     rows = tuple(
         Row(
             family=family.family,
             system=system,
             role=(role := family.role(system)),
+            is_baseline=family.is_baseline(system),
             remark=remarks.get(system, ""),
             cells=tuple(
                 Cell(
                     metric=metric,
-                    value=(value := _value(family, system, metric)),
+                    value=(value := family.value(system, metric)),
                     is_best=value is not None and role not in UNRANKED_ROLES and _same(metric, value, best),
                     lead=lead(family, system, metric),
                 )
@@ -246,15 +285,10 @@ def _table(
     return Table(title=title, reference=reference, metrics=shown, rows=rows)
 
 
-def _value(family: Evaluation, system: str, metric: Metric) -> float | None:
-    value = family.figures[system].get(metric.key)
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
 def _best(systems: Sequence[tuple[Evaluation, str]], metric: Metric) -> float | None:
     if metric.direction == "none":
         return None
-    ranked = [_value(family, system, metric) for family, system in systems if family.role(system) not in UNRANKED_ROLES]
+    ranked = [family.value(system, metric) for family, system in systems if family.role(system) not in UNRANKED_ROLES]
     values = [value for value in ranked if value is not None]
     return min(metric.cost(value) for value in values) if len(values) >= N_TO_RANK else None
 
@@ -264,12 +298,26 @@ def _same(metric: Metric, value: float, best: Mapping[str, float | None]) -> boo
     return found is not None and round(metric.cost(value), metric.digits) == round(found, metric.digits)
 
 
-def _lead(
-    family: Evaluation, system: str, reference: tuple[Evaluation, str], metric: Metric, *, n_resamples: int, seed: int
+def standing(family: Evaluation, system: str, metric: Metric) -> tuple[int, float]:
+    """Return what sorts systems: models, bounds, baselines; among each the better first, those without a value last."""
+    value = family.value(system, metric)
+    place = 2 if family.is_baseline(system) else 1 if family.role(system) == "bound" else 0
+    return place, math.inf if value is None else metric.cost(value)
+
+
+def lead_over(
+    system: tuple[Evaluation, str], other: tuple[Evaluation, str], metric: Metric, *, n_resamples: int, seed: int
 ) -> Lead | None:
-    """Compare with the reference system; None where they share no two pieces with this figure."""
-    ours = _by_take(family, system, metric)
-    theirs = _by_take(*reference, metric)
+    """Compare a system with another over the takes that both have; None where they share no two pieces.
+
+    Args:
+        system: its family and name.
+        other: the same of the other.
+        metric: the figure.
+        n_resamples: draws of the interval.
+        seed: of the draws.
+    """
+    ours, theirs = system[0].by_take(system[1], metric), other[0].by_take(other[1], metric)
     both = sorted(ours.keys() & theirs.keys())
     pieces = [ours[take][0] for take in both]
     if len(set(pieces)) < 2:
@@ -281,22 +329,12 @@ def _lead(
         n_resamples=n_resamples,
         rng=np.random.default_rng(seed),
     )
-    low, high = within(low, high, (metric.low, metric.high))
+    reach = metric.high - metric.low
+    is_known = -reach - ROUNDING <= low <= high <= reach + ROUNDING
     verdict: Literal["better", "worse", "open"] = "open"
     if metric.direction in ("lower", "higher") and not low <= 0 <= high:
         verdict = "better" if (high < 0) == (metric.direction == "lower") else "worse"
-    return Lead(difference=difference, low=low, high=high, verdict=verdict)
-
-
-def _by_take(family: Evaluation, system: str, metric: Metric) -> dict[str, tuple[str, float]]:
-    columns = family.takes
-    if metric.key not in columns:
-        return {}
-    values = columns[metric.key].astype(np.float64)
-    return {
-        str(columns["take"][row]): (str(columns["piece"][row]), float(values[row]))
-        for row in np.flatnonzero((columns["system"] == system) & np.isfinite(values))
-    }
+    return Lead(difference=difference, low=low, high=high, is_known=is_known, verdict=verdict)
 
 
 def _mean(family: Evaluation, system: str, metric: Metric, part: Part) -> float:

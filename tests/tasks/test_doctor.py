@@ -309,3 +309,16 @@ def test_a_family_that_is_behind_its_data_is_well_and_told(shelved):
     [told] = [found for found in examine(deep=False) if found.subject == "data/trained/net"]
     assert (told.is_well, told.advice) == (True, "audiate train net")
     assert told.found == "trained on an earlier data/chunked/scores than there is"
+
+
+def test_the_health_of_the_data_is_told_and_not_judged(project):
+    row = {"take": "air", "kind": "score", "piece": "air", "part": None, "digest": "0", "duration_s": 90.0, "media": []}
+    folder = Path("data/ingested")
+    folder.mkdir(exist_ok=True)
+    (folder / "catalog.json").write_text(json.dumps([row]))
+    found = {finding.subject: finding for finding in examine(deep=False)}
+    minutes = found["Minutes: score"]
+    assert (minutes.is_well, minutes.found) == (True, "Train 0.0, Validation 0.0, Test 0.0, In none 1.5")
+    assert found["Where the notes come from: score"].found == "Notes its MIDI file, Number 1"
+    (folder / "catalog.json").write_text("{")
+    assert not next(finding for finding in examine(deep=False) if finding.subject == "health").is_well

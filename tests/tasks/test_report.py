@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
@@ -85,7 +86,7 @@ def write_take(data: Path, take: str, *, part: str, seed: int, duration_s: float
     write_table(data / "rendered" / take / "states.parquet", {"time_s": time_s, "velocity": velocity, "pedal": pedal})
     audio = play(notes, duration_s=duration_s, sample_rate=TRUE_RATE)
     write_flac(data / "rendered" / take / "audio.flac", audio, TRUE_RATE)
-    facts = {"duration_s": duration_s, "lit": "velocity"}
+    facts = {"duration_s": duration_s, "lit": "velocity", "peak": float(np.abs(audio).max())}
     (data / "rendered" / take / "render.json").write_text(json.dumps(facts))
     for family, systems in SYSTEMS.items():
         for system, (_, predicts_notes) in systems.items():
@@ -242,7 +243,7 @@ class Browser:
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.05)
 
-    def open(self, page: Path, *, width: int, dark: bool = False) -> None:
+    def open(self, page: Path, name: str = "index.html", *, width: int, dark: bool = False) -> None:
         self.complaints.clear()
         self.requests.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -254,8 +255,8 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
-        self.call("Page.navigate", url=(page / "index.html").as_uri())
-        self.until(f"location.href.startsWith('{page.as_uri()}') && document.readyState === 'complete'")
+        self.call("Page.navigate", url=(page / name).as_uri())
+        self.until(f"location.href === '{(page / name).as_uri()}' && document.readyState === 'complete'")
 
 
 @contextmanager
@@ -312,23 +313,121 @@ def test_the_page_opens_without_a_complaint_or_the_network(browser, page):
     assert all(url.startswith(("file:", "data:")) for url in browser.requests)
 
 
-def test_every_film_and_sound_loads_and_has_the_length_of_its_take(browser, page):
-    browser.open(page, width=1280)
+def test_every_film_and_sound_loads_when_it_is_wanted_and_has_the_length_of_its_take(browser, page):
+    browser.open(page, "scores.html", width=1280)
+    assert browser.evaluate("[...document.querySelectorAll('video, audio')].every(one => one.readyState === 0)")
+    browser.evaluate("document.querySelectorAll('video, audio').forEach(one => one.preload = 'metadata')")
     browser.until("[...document.querySelectorAll('video, audio')].every(player => player.readyState >= 1)")
     found = browser.evaluate("[...document.querySelectorAll('video, audio')].map(p => [p.localName, p.duration])")
-    # Two takes: the reference and four systems each, of which silence comes without a film.
-    assert sorted(kind for kind, _ in found) == ["audio"] * 2 + ["video"] * 8
-    assert [duration for _, duration in found] == pytest.approx([2.0] * 10, abs=0.05)
+    # Two takes: a film each, and the sounds of the reference and four systems.
+    assert sorted(kind for kind, _ in found) == ["audio"] * 10 + ["video"] * 2
+    assert [duration for _, duration in found] == pytest.approx([2.0] * 12, abs=0.05)
 
 
-def test_a_film_really_plays_and_moves_the_line_in_its_pictures(browser, page):
+DECK = "document.querySelector('.deck')"
+
+
+def press(browser: Browser, key: str) -> None:
+    """Press a key where the focus is."""
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
+
+
+def test_sounds_and_film_of_a_take_stay_within_50_ms_and_move_the_line(browser, page):
     browser.open(page, width=1280)
-    browser.evaluate("document.querySelector('video').play()")
-    browser.until("document.querySelector('video').currentTime > 0.2")
-    line = "parseFloat(document.querySelector('.card .now').style.left)"
+    browser.evaluate(f"{DECK}.querySelector('.play').click()")
+    running = f"[...{DECK}.querySelectorAll('video, audio')].filter(one => !one.paused)"
+    browser.evaluate(f"{DECK}.querySelectorAll('.track')[1].click()")
+    browser.until(f"{running}.length === 3 && {running}.every(one => one.currentTime > 0.2)")
+    spreads = []
+    for _ in range(8):
+        times_s = browser.evaluate(f"{running}.map(one => one.currentTime)")
+        spreads.append(max(times_s) - min(times_s))
+        time.sleep(0.05)
+    assert sorted(spreads)[len(spreads) // 2] < 0.05, spreads
+    assert browser.evaluate(f"{running}.filter(one => one.localName === 'audio' && !one.muted).length") == 1
+    line = f"parseFloat({DECK}.querySelector('.now').style.left)"
     assert 10 < browser.evaluate(line) < 99
-    browser.evaluate("document.querySelectorAll('video')[1].play()")
-    assert browser.evaluate("document.querySelector('video').paused")
+    assert browser.evaluate(f"!{DECK}.querySelector('video').hidden")
+
+
+def test_one_take_plays_at_a_time(browser, page):
+    browser.open(page, "scores.html", width=1280)
+    browser.evaluate(f"{DECK}.querySelector('.play').click()")
+    browser.until(f"{DECK}.querySelector('audio').currentTime > 0.1")
+    browser.evaluate("document.querySelectorAll('.deck')[1].querySelector('.play').click()")
+    browser.until(f"[...{DECK}.querySelectorAll('video, audio')].every(one => one.paused)")
+
+
+def test_keys_do_what_the_page_says(browser, page):
+    browser.open(page, width=1280)
+    browser.evaluate(f"{DECK}.focus()")
+    pressed = f"[...{DECK}.querySelectorAll('.track')].findIndex(one => one.ariaPressed === 'true')"
+    seen = f"Number({DECK}.querySelector('.seek').value)"
+    press(browser, "2")
+    assert browser.evaluate(pressed) == 1
+    press(browser, "x")
+    assert browser.evaluate(pressed) == 0
+    press(browser, "ArrowRight")
+    assert browser.evaluate(seen) == pytest.approx(2.0)
+    press(browser, "ArrowLeft")
+    assert browser.evaluate(seen) == 0
+    press(browser, "l")
+    assert browser.evaluate(f"{DECK}.querySelector('.loop').ariaPressed") == "true"
+    press(browser, " ")
+    browser.until(f"{DECK}.querySelector('audio').currentTime > 1.5")  # the sound has 2 s
+    browser.until(f"{DECK}.querySelector('audio').currentTime < 1")
+    press(browser, " ")
+    assert browser.evaluate(f"{DECK}.querySelector('audio').paused")
+
+
+def test_a_loop_has_a_beginning_and_an_end(browser, page):
+    browser.open(page, width=1280)
+    browser.evaluate(f"{DECK}.focus()")
+    begin = (
+        f"{DECK}.querySelector('.seek').value = 0.4; {DECK}.querySelector('.seek').dispatchEvent(new Event('input'))"
+    )
+    browser.evaluate(begin)
+    press(browser, "[")
+    browser.evaluate(begin.replace("0.4", "0.8"))
+    press(browser, "]")
+    assert browser.evaluate(f"{DECK}.querySelector('.loop').textContent") == "Loop 0:00–0:00"
+    browser.evaluate(begin.replace("0.4", "0.5"))
+    press(browser, " ")
+    browser.until(f"{DECK}.querySelector('audio').currentTime >= 0.4")
+    times_s = []
+    for _ in range(24):
+        times_s.append(browser.evaluate(f"{DECK}.querySelector('audio').currentTime"))
+        time.sleep(0.05)
+    assert min(times_s) > 0.35
+    assert max(times_s) < 1.0  # after 1.2 s it would be at its end
+
+
+@pytest.mark.parametrize("name", ["index.html", "scores.html", "catalog.html"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_table_is_wider_than_its_box(browser, page, name, width):
+    browser.open(page, name, width=width)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.evaluate("document.querySelectorAll('.fold').forEach(one => one.click())")
+    boxes = browser.evaluate("[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])")
+    assert boxes or name == "scores.html"
+    assert [box for box in boxes if box[0] > box[1]] == []
+
+
+def test_a_picture_of_a_result_is_on_the_first_screen(browser, page):
+    for width, height in ((1440, 900), (390, 844)):
+        browser.open(page, width=width)
+        assert browser.evaluate("document.querySelector('.screen img').getBoundingClientRect().bottom") < height
+
+
+def test_baselines_are_folded_and_a_heading_sorts(browser, page):
+    browser.open(page, width=1280)
+    systems = "[...document.querySelector('.ranking').querySelectorAll('.system')].filter(one => one.checkVisibility())"
+    assert browser.evaluate(f"{systems}.map(one => one.textContent)") == ["roll", "upper_bound"]
+    browser.evaluate("document.querySelector('.fold').click()")
+    assert browser.evaluate(f"{systems}.map(one => one.textContent)")[2:] == ["silence", "mean"]
+    browser.evaluate("document.querySelectorAll('.ranking .sort')[1].click()")  # lower is better
+    assert browser.evaluate(f"{systems}.map(one => one.textContent)")[:2] == ["upper_bound", "roll"]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (375, True), (768, False), (1280, True)])
@@ -340,20 +439,84 @@ def test_nothing_overflows(browser, page, width, dark):
 
 def test_every_link_of_the_contents_leads_somewhere(browser, page):
     browser.open(page, width=1280)
-    targets = browser.evaluate("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))")
-    assert {"results", "scores", "training", "pipeline", "catalog", "quarantine", "take-menuet"} <= set(targets)
-    assert browser.evaluate(f"{json.dumps(targets)}.every(id => document.getElementById(id))")
+    targets = browser.evaluate("[...document.querySelectorAll('nav a')].map(a => a.href)")
+    names = {target.partition("#")[2] for target in targets}
+    assert {"results", "scores", "training", "pipeline", "catalog", "quarantine"} <= names
+    for target in targets:
+        file, _, name = target.rpartition("/")[2].partition("#")
+        assert f'id="{name}"' in (page / file).read_text(), target
 
 
 def test_what_scrolls_and_plays_can_be_reached_by_keyboard(browser, page):
     browser.open(page, width=375)
     assert browser.evaluate("[...document.querySelectorAll('.scroll')].every(region => region.tabIndex === 0)")
     assert browser.evaluate("[...document.images].every(image => image.alt.length > 10)")
-    assert browser.evaluate("[...document.querySelectorAll('video, audio')].every(p => p.controls && p.ariaLabel)")
+    assert browser.evaluate("[...document.querySelectorAll('video, audio')].every(one => one.ariaLabel)")
+    assert browser.evaluate("[...document.querySelectorAll('.deck')].every(deck => deck.tabIndex === 0)")
+
+
+CONTRASTS = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parts = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.closest("script, style, .hidden, svg")) continue;
+    if (!element.checkVisibility()) continue;
+    let behind = null;
+    for (let one = element; one && !behind; one = one.parentElement) {
+      const style = getComputedStyle(one);
+      const [r, g, b, alpha] = parts(style.backgroundColor);
+      if (style.opacity !== "1" || style.backgroundImage !== "none" || (alpha > 0 && alpha < 255))
+        found.push([element.className, "undecided"]);
+      if (alpha === 255) behind = [r, g, b];
+    }
+    const [ink, paper] = [luminance(parts(getComputedStyle(element).color)), luminance(behind ?? [0, 0, 0])];
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 4.5) found.push([element.outerHTML.slice(0, 80), ratio]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["index.html", "scores.html", "catalog.html"])
+def test_every_word_has_contrast_and_none_is_undecided(browser, page, name, dark):
+    browser.open(page, name, width=1280, dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.evaluate("document.querySelectorAll('.fold').forEach(one => one.click())")
+    assert browser.evaluate(CONTRASTS) == []
+
+
+def test_the_first_load_stays_small_however_many_takes_there_are(browser, root, tmp_path):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    path = tmp_path / "data" / "ingested" / "catalog.json"
+    rows = json.loads(path.read_text())
+    rows += [{**rows[0], "take": f"etude_{number}", "piece": f"etude_{number}"} for number in range(1000)]
+    path.write_text(json.dumps(rows))
+    many = report(tmp_path, params=PARAMS.model_copy(update={"max_takes": 1}))
+    for name in ("index.html", "catalog.html"):
+        browser.open(many, name, width=1440)
+        time.sleep(0.5)
+        loaded = {unquote(url.removeprefix("file://")) for url in browser.requests if url.startswith("file:")}
+        assert sum(Path(file).stat().st_size for file in loaded) < 1_000_000
+    assert browser.evaluate("document.querySelector('table').tBodies[0].rows.length") == 1004
+    browser.evaluate("document.querySelector('.filter').value = 'etude_77 '")
+    browser.evaluate("document.querySelector('.filter').dispatchEvent(new Event('input'))")
+    shown = "[...document.querySelector('table').tBodies[0].rows].filter(row => !row.hidden).length"
+    assert browser.evaluate(shown) == 11
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser, page):
-    browser.open(page, width=1280)
+    browser.open(page, "catalog.html", width=1280)
     shown = browser.evaluate("document.querySelector('.quarantined code').textContent")
     assert shown == r"<img src=x onerror=alert(1)>\x1b[31m\x0a\u202e.mid"
     assert browser.evaluate("document.querySelectorAll('.quarantined img, .quarantined b').length") == 0
@@ -369,15 +532,19 @@ def test_same_data_gives_the_same_bytes(root, page):
 def test_systems_and_takes_are_all_there(page):
     html = (page / "index.html").read_text()
     assert all(f'<span class="system">{system}</span>' in html for row in SYSTEMS.values() for system in row)
-    assert html.count("Piece &lt;menuet&gt; &amp; others") >= 2
+    assert (page / "scores.html").read_text().count("Piece &lt;menuet&gt; &amp; others") >= 2
     assert {path.name for path in (page / "media").iterdir()} == {"menuet", "notes.scores.png", "training", "walzer"}
     assert "abababababababab" in html
 
 
 def test_no_more_takes_are_shown_than_params_allow_and_the_page_says_so(root):
     out = report(root, "short", PARAMS.model_copy(update={"max_takes": 1}))
-    assert {path.name for path in (out / "media").iterdir()} == {"menuet", "notes.scores.png", "training"}
-    assert "These are the first 1 of 2 test takes in order of name" in (out / "index.html").read_text()
+    shown = {path.name for path in (out / "media").iterdir()} - {"notes.scores.png", "training"}
+    takes = read_table(root / "data/evaluated/roll/takes.parquet")
+    onset_f1 = dict(zip(takes["take"], takes["onset_f1"], strict=True))
+    assert shown == {max(onset_f1, key=onset_f1.__getitem__)}
+    assert "These are 1 of 2 test takes, from the best to the worst" in (out / "scores.html").read_text()
+    assert "best of 2 by Onset F1 of roll" in (out / "index.html").read_text()
 
 
 def test_a_family_that_was_not_evaluated_yet_is_no_fault(tmp_path, root):
@@ -387,7 +554,7 @@ def test_a_family_that_was_not_evaluated_yet_is_no_fault(tmp_path, root):
         shutil.rmtree(tmp_path / "data" / stage)
     html = (report(tmp_path) / "index.html").read_text()
     assert "No system has been evaluated yet." in html
-    assert (tmp_path / "report" / "media" / "menuet" / "reference.mp4").is_file()
+    assert (tmp_path / "report" / "media" / "menuet" / "film.mp4").is_file()
 
 
 def spoil_name(data: Path) -> None:
@@ -430,8 +597,8 @@ def test_a_performance_of_an_excerpt_is_shown_beside_the_same_excerpt(tmp_path, 
     path.unlink()
     write_flac(path, audio[: round(0.8 * sample_rate)], sample_rate)
     excerpt = report(tmp_path)
-    assert "first 0.8 s" not in (page / "index.html").read_text()
-    assert (excerpt / "index.html").read_text().count("first 0.8 s") == 1
+    assert "first 0.8 s" not in (page / "scores.html").read_text()
+    assert (excerpt / "scores.html").read_text().count("first 0.8 s") == 1
     drawn = {path.relative_to(page): path.read_bytes() for path in page.rglob("*.png")}
     changed = {str(path) for path, data in drawn.items() if (excerpt / path).read_bytes() != data}
     assert {Path(name).name for name in changed} == {

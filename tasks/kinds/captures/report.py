@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.kinds.captures.played import played_notes
+from tasks.media.encode import encode_film
 from tasks.metrics.table import metric
 from tasks.page.figures import draw_still
-from tasks.page.page import Card, CatalogRow, Chapter, Entry, Group, Listing, Picture, ShownTake, picture_at
+from tasks.page.page import Card, CatalogRow, Chapter, Entry, Film, Listing, Picture, ShownTake, picture_at
 from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
 from tasks.page.scores import Part, Table, parted_table
 from tasks.page.text import clock, number
@@ -19,10 +20,13 @@ from tasks.report import KindPart, Source, folders, read_json
 from tasks.store.arrays import open_arrays
 from tasks.store.audio import write_flac
 from tasks.store.tables import read_table
-from tasks.store.views import ViewSet
+from tasks.store.views import ViewSet, pictures_at
 
 CLOCK_COLUMNS = (("delay_s", 5), ("drift_ppm", 2), ("residual_p95_ms", 3), ("error_ms", 2))
 """Columns of clock.parquet on the page, and their digits."""
+
+HEADLINES = ("onset_f1",)
+"""What the systems are compared by in words and in tables."""
 
 STYLES = {"locked": "good", "followed": "good", "ambiguous": "weak", "unrelated": "weak"}
 """How a verdict on a device's clock is shown."""
@@ -34,14 +38,15 @@ def report(source: Source) -> KindPart:
     Raises:
         DamagedData: a file is missing or is not what its stage writes.
     """
-    tested = list(_tested_views(source))
-    takes = tuple(_shown_take(source, row, camera) for row, camera in tested[: source.params.max_takes])
+    tested = {f"{row.take}/{camera}": (row, camera) for row, camera in _tested_views(source)}
+    takes = tuple(_shown_take(source, *tested[choice.name], choice.rank) for choice in source.choose(list(tested)))
     chapter = Chapter(
         name=source.kind,
         title="Filmed captures",
         intro="Each system predicts the sound from the silent video of one camera.",
         takes=takes,
         n_takes=len(tested),
+        has_page=True,
     )
     by_camera = _by_camera(source)
     return KindPart(
@@ -50,6 +55,7 @@ def report(source: Source) -> KindPart:
         pictures=tuple(_note_scores(source)),
         details=(by_camera,) if by_camera is not None else (),
         takes=chapter if takes else None,
+        examples=(*takes[:1], *takes[1:][-1:]),  # the best and the worst
         chapters=tuple(_clocks(source)),
     )
 
@@ -62,7 +68,7 @@ def _tested_views(source: Source) -> Iterator[tuple[CatalogRow, str]]:
             yield row, min(cameras)
 
 
-def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
+def _shown_take(source: Source, row: CatalogRow, camera: str, rank: str) -> ShownTake:
     """Write the media of one camera of a test take."""
     folder = source.media(row.take)
     views = ViewSet(source.data / "chunked" / source.kind)
@@ -76,10 +82,13 @@ def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
         max_frequency_hz=source.params.max_frequency_hz,
         zoom_s=source.params.zoom_s,
     )
-    sound, poster = folder / "reference.flac", folder / "poster.png"
+    sound, film, still = folder / "reference.flac", folder / "film.mp4", folder / "film.png"
     write_flac(sound, audio, sample_rate)
     pictures = views.pictures(view)
-    draw_still(poster, pictures[len(pictures) // 2])
+    draw_still(still, pictures[len(pictures) // 2])
+    frame_rate = source.params.frame_rate
+    moments_s = np.arange(round(reference.duration_s * frame_rate)) / float(frame_rate)
+    encode_film(film, pictures[:][pictures_at(views.time_s(view), moments_s)], frame_rate=frame_rate)
     systems = (
         system_card(
             made,
@@ -88,7 +97,6 @@ def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
             source.out,
             family=family,
             system=system,
-            poster=poster,
             remark="upper bound" if source.role(family, system) == "bound" else "",
             figures=source.figures(family, system, view.name),
         )
@@ -97,9 +105,13 @@ def _shown_take(source: Source, row: CatalogRow, camera: str) -> ShownTake:
     return ShownTake(
         take=row.take,
         title=row.title,
-        about=tuple(filter(None, (row.composer, f"filmed by {camera}"))),
+        about=tuple(filter(None, (rank, row.composer, f"filmed by {camera}"))),
         duration_s=reference.duration_s,
-        reference=reference_card(reference, folder, source.out, source=sound, poster=poster),
+        film=Film(
+            src=film.relative_to(source.out).as_posix(),
+            still=picture_at(still, source.out, f"{row.title} as {camera} filmed it, halfway through", "film"),
+        ),
+        reference=reference_card(reference, folder, source.out, sound=sound),
         systems=tuple(systems),
     )
 
@@ -135,30 +147,29 @@ def _clocks(source: Source) -> Iterator[Chapter]:
     shown = [row for row in source.takes if synchronized[row.take].is_dir()]
     if not shown:
         return
-    groups = [
-        Group(
-            title=row.title,
-            name=row.take,
-            rows=tuple(
-                _device_rows(
-                    read_json(synchronized[row.take] / "clock.json"),
-                    read_table(synchronized[row.take] / "clock.parquet"),
-                )
-            ),
-        )
+    rows = tuple(
+        entries
         for row in shown
-    ]
-    texts, numbers = ("Device", "Verdict", "By"), ("Delay, s", "Drift, ppm", "p95, ms", "Error, ms")
+        for entries in _device_rows(
+            row.title,
+            read_json(synchronized[row.take] / "clock.json"),
+            read_table(synchronized[row.take] / "clock.parquet"),
+        )
+    )
+    texts, numbers = ("Take", "Device", "Verdict", "By"), ("Delay, s", "Drift, ppm", "p95, ms", "Error, ms")
     yield Chapter(
         name="clocks",
         title="Clocks",
         intro="The devices of a capture were started by hand, and each runs on its own clock. A delay is the time on "
         "the master's clock when a device's recording begins. A device that could not be synchronized is not in the "
         "training data.",
-        listing=Listing(
-            columns=tuple([(name, False) for name in texts] + [(name, True) for name in numbers]),
-            groups=tuple(groups),
+        listings=(
+            Listing(
+                columns=tuple([(name, False) for name in texts] + [(name, True) for name in numbers]),
+                rows=rows,
+            ),
         ),
+        has_page=True,
         cards=tuple(_clock_card(source, row) for row in shown),
     )
 
@@ -167,7 +178,10 @@ def _clock_card(source: Source, row: CatalogRow) -> Card:
     folder = source.media(row.take)
     residuals = folder / "residuals.png"
     shutil.copyfile(source.data / "synchronized" / row.take / "residuals.png", residuals)
-    words, caption = f"Residuals of the clocks of {row.title} over time", "Residuals in ms over the master's time"
+    words, caption = (
+        f"By how many milliseconds each device of {row.title} strays from its clock, over time",
+        "Residuals in ms over the master's time",
+    )
     return Card(
         title=row.title,
         remark=f"{clock(row.duration_s)} · {row.take}",
@@ -185,10 +199,12 @@ def _stills(source: Source, row: CatalogRow) -> Iterator[Picture]:
         pictures = arrays[f"pictures_{camera}"]
         still = source.media(row.take) / f"{camera}.png"
         draw_still(still, pictures[len(pictures) // 2])
-        yield picture_at(still, source.out, f"The view of {camera} in the middle of {row.title}", "view")
+        yield picture_at(still, source.out, f"{row.title} as {camera} filmed it, halfway through", "view")
 
 
-def _device_rows(facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Entry, ...]]:
+def _device_rows(
+    title: str, facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[Entry, ...]]:
     """Yield a row a device; where a clock has several spans, the first one's delay and drift."""
     for name, about in sorted(facts["devices"].items()):
         spans = np.flatnonzero(table["device"] == name)
@@ -198,6 +214,7 @@ def _device_rows(facts: Mapping[str, Any], table: Mapping[str, NDArray[Any]]) ->
         is_master = name == facts["master"]
         verdict = "master" if is_master else about["verdict"]
         yield (
+            Entry(text=title),
             Entry(text=name, style="code"),
             Entry(text=verdict, style=STYLES.get(verdict, ""), note=about["reason"]),
             Entry(text="" if is_master else about["method"]),

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from tasks.families.stems import MIX_FILE, read_separation, stem_file
 from tasks.instruments.orchestra import ORCHESTRA
+from tasks.media.encode import encode_film
 from tasks.metrics.table import metric
-from tasks.page.figures import draw_spectrograms, draw_stills
-from tasks.page.page import Card, CatalogRow, Chapter, Media, Picture, ShownTake, picture_at
+from tasks.page.figures import beside_each_other, draw_spectrograms, draw_still
+from tasks.page.page import Card, CatalogRow, Chapter, Film, ShownTake, Sound, picture_at
 from tasks.page.scores import Evaluation, Part, Table, parted_table
 from tasks.page.text import number
 from tasks.report import KindPart, Source
 from tasks.store.audio import write_channels
 from tasks.store.ensembles import EnsembleSet
 from tasks.store.tables import read_table
+
+HEADLINES = ("si_sdr_improvement_db",)
+"""What the systems are compared by in words and in tables."""
 
 QUALITY = metric("si_sdr_db")
 IMPROVEMENT = metric("si_sdr_improvement_db")
@@ -38,11 +42,13 @@ def report(source: Source) -> KindPart:
     Raises:
         DamagedData: a file is missing or is not what its stage writes.
     """
-    tested = [row for row in source.takes if row.part == "test"]
+    tested = {row.take: row for row in source.takes if row.part == "test"}
     players = {
         one.family: read_table(source.data / "evaluated" / one.family / "players.parquet") for one in source.evaluations
     }
-    takes = tuple(_shown_take(source, row, players) for row in tested[: source.params.max_takes])
+    takes = tuple(
+        _shown_take(source, tested[choice.name], players, choice.rank) for choice in source.choose(list(tested))
+    )
     chapter = Chapter(
         name=source.kind,
         title="Ensembles",
@@ -50,6 +56,7 @@ def report(source: Source) -> KindPart:
         "that return the mix or silence are in the table alone.",
         takes=takes,
         n_takes=len(tested),
+        has_page=True,
     )
     ordered = {system for _, system, _ in _ordered_by_reference(source.evaluations)}
     details = (_by_players(source.evaluations), _by_instrument(source.evaluations, players))
@@ -59,6 +66,7 @@ def report(source: Source) -> KindPart:
         pictures=(),
         details=tuple(table for table in details if table is not None),
         takes=chapter if takes else None,
+        examples=takes[:1],
         chapters=(),
     )
 
@@ -117,7 +125,9 @@ def _by_instrument(
     return parted_table("SI-SDR improvement by instrument", by_player, IMPROVEMENT, parts)
 
 
-def _shown_take(source: Source, row: CatalogRow, players: Mapping[str, Mapping[str, NDArray[Any]]]) -> ShownTake:
+def _shown_take(
+    source: Source, row: CatalogRow, players: Mapping[str, Mapping[str, NDArray[Any]]], rank: str
+) -> ShownTake:
     """Write the media of one test take."""
     folder = source.media(row.take)
     ensembles = EnsembleSet(source.data / "chunked" / source.kind)
@@ -132,8 +142,9 @@ def _shown_take(source: Source, row: CatalogRow, players: Mapping[str, Mapping[s
     return ShownTake(
         take=row.take,
         title=row.title,
-        about=tuple(filter(None, (row.composer, ", ".join(map(_name, instruments))))),
+        about=tuple(filter(None, (rank, row.composer, ", ".join(map(_name, instruments))))),
         duration_s=ensembles.duration_s(row.take),
+        film=_film(source, folder, ensembles, row, names),
         reference=_reference_card(source, folder, ensembles, row, names, top_hz),
         systems=tuple(systems),
     )
@@ -144,35 +155,36 @@ def _reference_card(
 ) -> Card:
     rate = ensembles.sample_rate
     sounds = {"mix": ensembles.mix(row.take)} | dict(zip(names, ensembles.stems(row.take), strict=True))
-    media = []
+    played = []
     for place, (name, sound) in enumerate(sounds.items()):
         path = folder / f"reference.{place}.flac"
         write_channels(path, sound, rate)
         src = path.relative_to(source.out).as_posix()
-        media.append(Media(src=src, words=f"{row.title}: {name}", name=name))
+        played.append(Sound(src=src, words=f"{row.title}: {name} as it was played", name=name))
     picture = folder / "reference.spectrograms.png"
     draw_spectrograms(picture, _drawn(sounds), sample_rate=rate, max_frequency_hz=top_hz)
-    words = f"Spectrograms of {row.title}: {', '.join(sounds)}"
+    words = f"Spectrograms of {row.title} as it was played, one below the other: {', '.join(sounds)}"
     return Card(
         title="Reference",
         remark="the mix, and the stem of each player",
-        stills=tuple(_stills(source, folder, ensembles, row, names)),
-        media=tuple(media),
+        duration_s=ensembles.duration_s(row.take),
+        sounds=tuple(played),
         pictures=(picture_at(picture, source.out, words, "spectrograms", "Spectrograms"),),
     )
 
 
-def _stills(
-    source: Source, folder: Path, ensembles: EnsembleSet, row: CatalogRow, names: Sequence[str]
-) -> Iterator[Picture]:
+def _film(source: Source, folder: Path, ensembles: EnsembleSet, row: CatalogRow, names: Sequence[str]) -> Film | None:
+    """Write the film of all players who were filmed, side by side; None where nobody was."""
     filmed = ensembles.has_video(row.take)
     if not any(filmed):
-        return
-    pictures = ensembles.pictures(row.take)
-    path = folder / "players.png"
-    draw_stills(path, [views[len(views) // 2] for views, is_filmed in zip(pictures, filmed, strict=True) if is_filmed])
+        return None
+    views = [views for views, is_filmed in zip(ensembles.pictures(row.take), filmed, strict=True) if is_filmed]
+    film, still = folder / "film.mp4", folder / "film.png"
+    draw_still(still, beside_each_other([pictures[len(pictures) // 2] for pictures in views]))
+    encode_film(film, map(beside_each_other, zip(*views, strict=True)), frame_rate=ensembles.frame_rate)
     shown = ", ".join(name for name, is_filmed in zip(names, filmed, strict=True) if is_filmed)
-    yield picture_at(path, source.out, f"The players in the middle of {row.title}: {shown}", "stage")
+    words = f"The players of {row.title} from left to right, halfway through: {shown}"
+    return Film(src=film.relative_to(source.out).as_posix(), still=picture_at(still, source.out, words, "film"))
 
 
 def _system_card(
@@ -188,25 +200,27 @@ def _system_card(
     family, system = made.parts[-3:-1]
     folder = source.media(row.take)
     sounds, rate = read_separation(made, instruments)
-    media = []
+    played = []
     for place, (code, name) in enumerate(zip(instruments, names, strict=True), 1):
         copy = folder / f"{family}.{system}.{place}.flac"
         shutil.copyfile(made / stem_file(place, code), copy)
         value = quality_db.get(place, math.nan)
         figures = ((QUALITY.label, f"{number(value, 1)} {QUALITY.unit}"),) if math.isfinite(value) else ()
-        src, words = copy.relative_to(source.out).as_posix(), f"{row.title}: {name}, by {system}"
-        media.append(Media(src=src, words=words, name=name, figures=figures))
+        src, words = copy.relative_to(source.out).as_posix(), f"{row.title}: {name} as {system} separated it"
+        played.append(Sound(src=src, words=words, name=name, figures=figures))
     picture = folder / f"{family}.{system}.spectrograms.png"
     sounds_drawn = _drawn(dict(zip(names, sounds, strict=True)))
     draw_spectrograms(picture, sounds_drawn, sample_rate=rate, max_frequency_hz=min(top_hz, rate / 2))
-    words = f"Spectrograms of {row.title} separated by {system}: {', '.join(names)}"
+    words = f"Spectrograms of the players of {row.title} as {system} separated them: {', '.join(names)}"
     remarks = [family]
     remarks += ["upper bound"] if source.role(family, system) == "bound" else []
     remarks += [ORDERED] if (family, system, row.take) in _ordered_by_reference(source.evaluations) else []
     return Card(
         title=system,
         remark=" · ".join(remarks),
-        media=tuple(media),
+        family=family,
+        duration_s=sounds.shape[-1] / rate,
+        sounds=tuple(played),
         figures=source.figures(family, system, row.take),
         pictures=(picture_at(picture, source.out, words, "spectrograms", "Spectrograms"),),
     )

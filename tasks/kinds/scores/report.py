@@ -1,5 +1,6 @@
 """Scores on the page: the films of drawn keyboards, and what each system made of them."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from tasks.instruments.keyboard import draw_keyboard, film_frames
 from tasks.intake.notes import read_notes
 from tasks.media.encode import encode_film
 from tasks.page.figures import draw_still
-from tasks.page.page import CatalogRow, Chapter, ShownTake
+from tasks.page.page import CatalogRow, Chapter, Film, ShownTake, picture_at
 from tasks.page.performed import Reference, note_scores_picture, reference_card, system_card
-from tasks.report import KindPart, Source
+from tasks.report import KindPart, Source, read_json
 from tasks.store.audio import read_audio
 from tasks.store.rendered import KeyStates, read_states
 from tasks.store.tables import read_table
 
-REFERENCE_FILM = "reference.mp4"
+FILM = "film.mp4"
+HEADLINES = ("onset_f1", "mr_stft")
+"""What the systems are compared by in words, the first one in tables too."""
 
 
 def report(source: Source) -> KindPart:
@@ -27,11 +30,11 @@ def report(source: Source) -> KindPart:
         DamagedData: a file is missing or is not what its stage writes.
         ToolError: ffmpeg is missing or did not write what was expected.
     """
-    tested = [row for row in source.takes if row.part == "test"]
-    shown = tested[: source.params.max_takes]
+    tested = {row.take: row for row in source.takes if row.part == "test"}
+    shown = [(tested[choice.name], choice.rank) for choice in source.choose(list(tested))]
     with ThreadPoolExecutor(1) as pool:  # ffmpeg encodes films while pictures are drawn
-        films = [pool.submit(_write_film, source.media(row.take), source, row) for row in shown]
-        takes = tuple(_shown_take(source, row) for row in shown)
+        films = [pool.submit(_write_film, source.media(row.take), source, row) for row, _ in shown]
+        takes = tuple(_shown_take(source, row, rank) for row, rank in shown)
         for film in films:
             film.result()
     picture = note_scores_picture(
@@ -47,6 +50,7 @@ def report(source: Source) -> KindPart:
         intro="Each system predicts the sound from the silent video of a drawn keyboard.",
         takes=takes,
         n_takes=len(tested),
+        has_page=True,
     )
     return KindPart(
         title="Drawn keyboards",
@@ -54,11 +58,12 @@ def report(source: Source) -> KindPart:
         pictures=(picture,) if picture is not None else (),
         details=(),
         takes=chapter if takes else None,
+        examples=takes[:1],
         chapters=(),
     )
 
 
-def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
+def _shown_take(source: Source, row: CatalogRow, rank: str) -> ShownTake:
     """Write the media of one test take, but for its film."""
     folder, rendered = source.media(row.take), source.data / "rendered"
     audio, sample_rate = read_audio(rendered / row.take / "audio.flac")
@@ -70,8 +75,9 @@ def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
         max_frequency_hz=source.params.max_frequency_hz,
         zoom_s=source.params.zoom_s,
     )
-    poster = folder / "poster.png"
-    draw_still(poster, _fullest(read_states(row.take, rendered)))
+    sound, still = folder / "reference.flac", folder / "film.png"
+    shutil.copyfile(rendered / row.take / "audio.flac", sound)
+    draw_still(still, _fullest(read_states(row.take, rendered)))
     systems = (
         system_card(
             made,
@@ -80,7 +86,6 @@ def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
             source.out,
             family=family,
             system=system,
-            poster=poster,
             remark="upper bound" if source.role(family, system) == "bound" else "",
             figures=source.figures(family, system, row.take),
         )
@@ -89,17 +94,20 @@ def _shown_take(source: Source, row: CatalogRow) -> ShownTake:
     return ShownTake(
         take=row.take,
         title=row.title,
-        about=(row.composer,) if row.composer else (),
+        about=tuple(filter(None, (rank, row.composer))),
         duration_s=reference.duration_s,
-        reference=reference_card(reference, folder, source.out, source=folder / REFERENCE_FILM, poster=poster),
+        film=Film(
+            src=(folder / FILM).relative_to(source.out).as_posix(),
+            still=picture_at(still, source.out, f"The drawn keyboard of {row.title} with the most keys down", "film"),
+        ),
+        reference=reference_card(reference, folder, source.out, sound=sound),
         systems=tuple(systems),
     )
 
 
 def _write_film(folder: Path, source: Source, row: CatalogRow) -> None:
-    """Write the keyboard's film of a take with the reference sound."""
+    """Write the keyboard's film of a take, as long as its sound."""
     rendered, frame_rate = source.data / "rendered", source.params.frame_rate
-    audio, sample_rate = read_audio(rendered / row.take / "audio.flac")
     states = read_states(row.take, rendered)
     frames = film_frames(
         states.time_s,
@@ -107,9 +115,9 @@ def _write_film(folder: Path, source: Source, row: CatalogRow) -> None:
         states.pedal,
         lit=states.lit,
         frame_rate=frame_rate,
-        duration_s=len(audio) / sample_rate,
+        duration_s=read_json(rendered / row.take / "render.json")["duration_s"],
     )
-    encode_film(folder / REFERENCE_FILM, frames, frame_rate=frame_rate, audio=audio, sample_rate=sample_rate)
+    encode_film(folder / FILM, frames, frame_rate=frame_rate)
 
 
 def _fullest(states: KeyStates) -> NDArray[np.uint8]:

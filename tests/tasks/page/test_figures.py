@@ -12,14 +12,15 @@ from tasks.page.figures import (
     DPI,
     PLOT,
     WIDTH_IN,
+    beside_each_other,
     clock_ms,
+    draw_coverage,
     draw_losses,
     draw_note_scores,
     draw_notes,
     draw_spectrogram,
     draw_spectrograms,
     draw_still,
-    draw_stills,
     draw_waveforms,
     loudest_span_s,
 )
@@ -161,9 +162,19 @@ def test_several_spectrograms_share_one_picture_and_its_time_axis(tmp_path):
     assert not len(bright_columns(image[third + 20 : 2 * third - 20]))
 
 
-def test_stills_stand_side_by_side_twice_as_large(tmp_path):
-    draw_stills(tmp_path / "a.png", [np.full((4, 6), luma, np.uint8) for luma in (0, 100)])
-    picture = read(tmp_path / "a.png")[..., 0]
+def test_coverage_is_darkest_where_nothing_is_played(tmp_path):
+    pitch = np.repeat([60, 62], [100, 1])
+    draw_coverage(tmp_path / "a.png", pitch, np.repeat([100, 20], [100, 1]))
+    height, width = read(tmp_path / "a.png").shape[:2]
+    plot = read(tmp_path / "a.png")[:, round(0.06 * width) : round(0.91 * width), :3].astype(int)
+    left, middle, right = (plot[:, round(share * plot.shape[1])] for share in (0.1, 0.5, 0.9))
+    at = [round((1 - 0.14 - 0.82 * velocity / 128) * height) for velocity in (100, 20)]
+    assert left[at[0]].sum() > right[at[1]].sum() > middle[at[0]].sum()  # viridis: brighter is more
+    assert (middle[at[0]] == middle[at[1]]).all()
+
+
+def test_pictures_stand_side_by_side_twice_as_large():
+    picture = beside_each_other([np.full((4, 6), luma, np.uint8) for luma in (0, 100)])
     assert picture.shape == (8, 2 * (6 + 2 + 6))
     assert (picture[:, :12] == 0).all()
     assert (picture[:, 16:] == 100).all()

@@ -241,12 +241,12 @@ def page(data):
 def write_page(out):
     out.mkdir()
     params = ReportParams(
-        frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=2, zoom_s=0.05, n_resamples=50, seed=1
+        frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=3, zoom_s=0.05, n_resamples=50, seed=1
     )
     write_report(
         out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params={"families": {"toy": "ensembles"}}, params=params
     )
-    return (out / "index.html").read_text()
+    return "".join((out / name).read_text() for name in ("index.html", "ensembles.html"))
 
 
 def test_the_page_shows_ensembles_and_plays_every_player(page):
@@ -258,15 +258,15 @@ def test_the_page_shows_ensembles_and_plays_every_player(page):
         "Two alike",
         "Does the sound follow the video?",
         "in the order that fits the reference best",
-        "These are the first 2 of 3 test takes",
         "violin, violin",
     ):
         assert words in html, words
     media = {path.name for path in Path("report/media/alike").iterdir()}
-    assert {"reference.0.flac", "reference.2.flac", "players.png", "reference.spectrograms.png"} <= media
+    assert {"reference.0.flac", "reference.2.flac", "film.mp4", "film.png", "reference.spectrograms.png"} <= media
     assert {f"toy.{system}.{player}.flac" for system in Toy.systems for player in (1, 2)} <= media
-    assert not Path("report/media/trio").exists()
-    assert html.count("<audio") == 2 * (3 + 2 * len(Toy.systems))
+    takes = Path("report/ensembles.html").read_text()
+    assert takes.count("<audio") == sum(1 + len(players) * (1 + len(Toy.systems)) for players in TAKES.values())
+    assert takes.count("<video") == len(TAKES)
 
 
 def test_the_page_has_the_same_bytes_twice(page):
