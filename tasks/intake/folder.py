@@ -19,7 +19,7 @@ from tasks.intake.layouts import EnsembleFile, EnsembleRole, ensemble_file
 TAKE_FILE = "take.yaml"
 # The virtual rig writes these beside what it films: how it was filmed, and a receipt.
 BESIDE = ("_receipt.json", "rig.yaml", "truth.json")
-SCORE_SUFFIXES = (".mid", ".midi", ".kar")  # karaoke: MIDI with words
+SCORE_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")  # karaoke is MIDI with words, .rmi is MIDI inside RIFF
 DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
 DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}", re.IGNORECASE)
 EXPECTED = (
