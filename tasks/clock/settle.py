@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.clock.corrections import MIN_CURVE_WINDOWS, Correction, curve_correction, line_correction
+from tasks.clock.ends import against_the_ends
 from tasks.clock.fit import Span, Times, WindowTable
 from tasks.clock.lines import Polished, envelope, find_lines, polish, robust_line
 from tasks.clock.spectra import Spectra, correlation, frequencies_hz
@@ -47,7 +48,8 @@ class Settled:
         agreement: part of the significant windows that it rests on.
         n_used: how many it rests on.
         spread: part of the shared time from the first to the last of them.
-        error_ms: a bound of the fit's own error, and of where windows stand that contradict it.
+        error_ms: a bound of the fit's own error, and of where windows stand that contradict it, at the ends short
+            ones too.
         line_height: mean of the windows' highest peaks along it, less that of chance.
         height: of the correlation of all windows together, each moved to the fit.
         near_height: the same, at most elsewhere within the reach.
@@ -99,14 +101,18 @@ def settle(pair: Pair, stretches: list[Stretch], along: Windows | None) -> Settl
     line, _ = find_lines(heights, windows.time_s, weight=weight, bin_s=BIN_S, max_slope=0.0, apart_s=BESIDE_S)
     height, near_height = _contrast(pair, windows, offset, model.basis @ fitted.values)
     deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", model.basis, fitted.covariance, model.basis), 0))
+    error_ms = float(2e3 * deviation.max() + _MIN_ERROR_MS)
+    end_s, away_s = against_the_ends(pair, stretches)
     return Settled(
         spans=_spans(stretches, pair.other.duration_s),
-        windows=_table(windows, residual, used),
+        windows=_with_ends(_table(windows, residual, used), end_s, away_s),
         coverage=float(used.mean()),
         agreement=float(used.sum() / max(int(windows.is_significant.sum()), 1)),
         n_used=int(used.sum()),
         spread=float(np.ptp(middle[used]) + window_s) / (stretches[-1].end_s - stretches[0].start_s),
-        error_ms=max(float(2e3 * deviation.max() + _MIN_ERROR_MS), 1e3 * _contradiction_s(windows, used)),
+        error_ms=max(
+            error_ms, 1e3 * _contradiction_s(windows, used), *(error_ms + 1e3 * (np.abs(away_s) + AGREES_S)).tolist()
+        ),
         line_height=line.height - CHANCE_HEIGHT,
         height=height,
         near_height=near_height,
@@ -170,6 +176,19 @@ def _unsettled(windows: Windows) -> Settled:
 def _table(windows: Windows, residual_s: Times, used: NDArray[np.bool_]) -> WindowTable:
     weight = np.minimum(windows.height / (2 * SIGNIFICANT), 1.0)
     return WindowTable(time_s=windows.time_s, residual_ms=residual_s * 1e3, weight=weight, used=used)
+
+
+def _with_ends(table: WindowTable, time_s: Times, lag_s: Times) -> WindowTable:
+    """Put windows at the ends that contradict the fit among the others, in order of time."""
+    if not len(time_s):
+        return table
+    order = np.argsort(np.append(table.time_s, time_s), kind="stable")
+    return WindowTable(
+        time_s=np.append(table.time_s, time_s)[order],
+        residual_ms=np.append(table.residual_ms, 1e3 * lag_s)[order],
+        weight=np.append(table.weight, np.ones(len(time_s)))[order],
+        used=np.append(table.used, np.zeros(len(time_s), bool))[order],
+    )
 
 
 def _straightened(stretch: Stretch) -> Stretch:

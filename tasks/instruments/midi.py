@@ -106,9 +106,12 @@ class Score:
             end-of-track event), ``ignored_bytes`` (after the end of a track, after the last track, in chunks
             of unknown kind).
         deviations: what is against the standard, has one meaning and was read; only what was met is there:
-            ``missing_tracks`` (fewer than the header counts), ``uncounted_tracks`` (more), ``other_format`` (0 with
-            several tracks, 2 with one), ``system_messages`` (of a wire, passed over), ``unused_values`` (over 127
-            where nothing rests on them), ``lost_offs`` (notes that only the next stroke of their key ended).
+            ``missing_tracks`` (fewer than the header counts), ``uncounted_tracks`` (more), ``other_lengths`` (tracks
+            that declare another length than they have, and end by their own event), ``unended_tracks`` (the same
+            number as among the counts), ``behind_end`` (bytes of a track behind its end, not read), ``other_format``
+            (0 with several tracks, 2 with one), ``tempi_elsewhere`` (tempo events in other tracks than the first, with
+            another tempo), ``system_messages`` (of a wire, passed over), ``unused_values`` (over 127 where nothing
+            rests on them), ``lost_offs`` (notes that only the next stroke of their key ended).
     """
 
     notes: Notes
@@ -178,4 +181,15 @@ COUNTS = (
     "unended_tracks",
     "ignored_bytes",
 )
-DEVIATIONS = ("missing_tracks", "uncounted_tracks", "other_format", "system_messages", "unused_values", "lost_offs")
+DEVIATIONS = (
+    "missing_tracks",
+    "uncounted_tracks",
+    "other_lengths",
+    "unended_tracks",
+    "behind_end",
+    "other_format",
+    "tempi_elsewhere",
+    "system_messages",
+    "unused_values",
+    "lost_offs",
+)

@@ -17,13 +17,14 @@ from tasks.instruments.midi import PEDALS, MidiError, MidiPolicy
 
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROL_CHANGE = 0x8, 0x9, 0xA, 0xB
 PROGRAM_CHANGE, CHANNEL_PRESSURE, PITCH_BEND = 0xC, 0xD, 0xE
-FIRST_MODE = 120  # controllers from here on are channel-mode messages
 # System messages that belong on a wire, with their data bytes: each has its length, so that it can be passed over.
 SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, **dict.fromkeys(range(0xF8, 0xFF), 0)}
 REALTIME = 0xF8
 SYSTEM_EXCLUSIVE, ESCAPE, META = 0xF0, 0xF7, 0xFF
 TEXTS = range(0x01, 0x08)  # meta events that hold words
 TRACK_NAME, END_OF_TRACK, SET_TEMPO = 0x03, 0x2F, 0x51
+# SMPTE time code: how many frames are counted as a second, and how long they last, in microseconds.
+FRAMES = {24: (24, 1_000_000), 25: (25, 1_000_000), 29: (30, 1_001_000), 30: (30, 1_000_000)}  # 29: 30000/1001 Hz
 
 
 @dataclass
@@ -35,22 +36,43 @@ class Track:
     program: int | None = None  # the first that it selects
     end_tick: int = 0
     last_event: int = 0  # byte
+    end: int = 0  # byte behind its last event
+    is_ended: bool = False  # by its own event
     tick: "array[int]" = field(default_factory=lambda: array("q"))  # of notes and controllers
     message: "array[int]" = field(default_factory=lambda: array("I"))  # status and two bytes: 0xSSAABB
+    tempo_tick: "array[int]" = field(default_factory=lambda: array("q"))
+    tempo: "array[int]" = field(default_factory=lambda: array("q"))  # microseconds a quarter note
+    declared_duration_s: float | None = None
+    n_note_ons: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
 class Walked:
     """Events of a whole file."""
 
-    division: int = 0  # ticks a quarter note
+    division: int = 0  # ticks a quarter note; of a file that counts frames, ticks of a second of frames
+    frames_tempo_us: int | None = None  # of such a file: how long that second is, whatever tempi stand there
     tracks: list[Track] = field(default_factory=list)
     tempo_tick: "array[int]" = field(default_factory=lambda: array("q"))
     tempo: "array[int]" = field(default_factory=lambda: array("q"))  # microseconds a quarter note
+    n_map_tempi: int = 0  # of them in the first track, where the standard has the tempo map
     declared_duration_s: float | None = None
     missing_track: str | None = None  # where the file ends, and what the header lets expect there
     n_note_ons: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, track: Track) -> None:
+        """Take a track as the next one of the file."""
+        self.tracks.append(track)
+        self.tempo_tick.extend(track.tempo_tick)
+        self.tempo.extend(track.tempo)
+        if len(self.tracks) == 1:
+            self.n_map_tempi = len(track.tempo)
+        if self.declared_duration_s is None:
+            self.declared_duration_s = track.declared_duration_s
+        self.n_note_ons += track.n_note_ons
+        self.counts.update(track.counts)
 
 
 def fault(kind: str, byte: int, what: str) -> MidiError:
@@ -59,11 +81,12 @@ def fault(kind: str, byte: int, what: str) -> MidiError:
 
 
 def walk_file(data: bytes, policy: MidiPolicy) -> Walked:
-    """Return the events of a whole file.
+    """Return the events of a whole file, which may stand inside RIFF (``.rmi``).
 
     Tracks are those that are there: one that the header counts too many is not missed where the file ends with a whole
-    chunk, and one that it does not count is read. Format 0 with several tracks is read as format 1, format 2 with one
-    track as format 0. What was read against the standard is counted.
+    chunk, and one that it does not count is read. A track that declares another length than it has ends by its own
+    end-of-track event, where another track or the file's end follows. Format 0 with several tracks is read as format 1,
+    format 2 with one track as format 0. What was read against the standard is counted.
 
     Raises:
         MidiError: a byte that is ambiguous, or damage.
@@ -72,8 +95,10 @@ def walk_file(data: bytes, policy: MidiPolicy) -> Walked:
         raise MidiError("0 bytes, expected a MIDI file", kind="EMPTY")
     if len(data) > policy.max_bytes:
         raise MidiError(f"{len(data)} bytes, expected at most {policy.max_bytes}", kind="TOO_LARGE")
-    form, n_tracks, division, position = _header(data)
-    walked = Walked(division=division)
+    first, data = _inside_riff(data)
+    form, n_tracks, division, position = _header(data, first)
+    walked = Walked()
+    walked.division, walked.frames_tempo_us = _time_base(division, first)
     tracks = walked.tracks
     while len(tracks) < n_tracks or data[position : position + 4] == b"MTrk":
         where = f"track {len(tracks) + 1} of {n_tracks}"
@@ -83,22 +108,16 @@ def walk_file(data: bytes, policy: MidiPolicy) -> Walked:
             raise fault("TRUNCATED", position, f"the file ends, expected {where}")
         chunk = data[position : position + 4]
         length = int.from_bytes(data[position + 4 : position + 8], "big")
-        start, end = position + 8, position + 8 + length
+        if chunk == b"MTrk":
+            position = _take_track(data, position + 8, length, where, walked, policy)
+            continue
         if not (chunk.isascii() and chunk.isalnum()):
             raise fault("BAD_HEADER", position, f"chunk {chunk!r}, expected b'MTrk' ({where})")
-        if end > len(data):
-            raise fault(
-                "TRUNCATED",
-                position + 4,
-                f"chunk {chunk!r} declares {length} bytes ({where}), {len(data) - start} are left",
-            )
-        if chunk == b"MTrk":
-            tracks.append(_walk_track(data[start:end], start, walked, policy))
-        else:  # the standard requires readers to skip chunks of unknown type
-            walked.counts["ignored_bytes"] += 8 + length
-        position = end
+        _check_is_whole(data, position + 8, length, where)
+        walked.counts["ignored_bytes"] += 8 + length  # the standard requires readers to skip chunks of unknown type
+        position += 8 + length
     if form == 2 and len(tracks) > 1:
-        raise fault("BAD_HEADER", 8, "format 2 (patterns without one timeline), expected 0 or 1")
+        raise fault("BAD_HEADER", first + 8, "format 2 (patterns without one timeline), expected 0 or 1")
     walked.counts["ignored_bytes"] += len(data) - position
     walked.missing_track = f"byte {position}: the file ends, expected {where}" if len(tracks) < n_tracks else None
     walked.counts.update(
@@ -109,31 +128,104 @@ def walk_file(data: bytes, policy: MidiPolicy) -> Walked:
     return walked
 
 
-def _header(data: bytes) -> tuple[int, int, int, int]:
-    """Return format, number of tracks, ticks a quarter note, and where the first track begins."""
-    if data[:4] != b"MThd"[: len(data)]:
-        hint = " (a MIDI file inside RIFF: unpack it first)" if data[:4] == b"RIFF" else ""
-        raise fault("BAD_HEADER", 0, f"{data[:4]!r}, expected b'MThd'{hint}")
-    if len(data) < 14:
+def _inside_riff(data: bytes) -> tuple[int, bytes]:
+    """Return where the MIDI file begins, and the bytes to its end: of a file that is none in RIFF, all of them."""
+    if data[:4] != b"RIFF" or data[8:12] != b"RMID":
+        return 0, data
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        if data[position : position + 4] == b"data":
+            _check_is_whole(data, position + 8, length, "of a MIDI file inside RIFF")
+            return position + 8, data[: position + 8 + length]
+        position += 8 + length + length % 2
+    raise fault("TRUNCATED", len(data), "the file ends, expected a chunk b'data' with a MIDI file")
+
+
+def _check_is_whole(data: bytes, start: int, length: int, where: str) -> None:
+    if start + length > len(data):
+        raise fault(
+            "TRUNCATED",
+            start - 4,
+            f"chunk {data[start - 8 : start - 4]!r} declares {length} bytes ({where}), {len(data) - start} are left",
+        )
+
+
+def _header(data: bytes, first: int) -> tuple[int, int, int, int]:
+    """Return format, number of tracks, the word that says how time is counted, and where the first track begins."""
+    if data[first : first + 4] != b"MThd"[: len(data) - first]:
+        raise fault("BAD_HEADER", first, f"{data[first : first + 4]!r}, expected b'MThd'")
+    if len(data) < first + 14:
         raise fault("TRUNCATED", len(data), "the file ends in its header, expected 14 bytes")
-    length, form, n_tracks, division = struct.unpack(">LHHH", data[4:14])
+    length, form, n_tracks, division = struct.unpack(">LHHH", data[first + 4 : first + 14])
     if length < 6:
-        raise fault("BAD_HEADER", 4, f"header of {length} bytes, expected 6")
-    if 8 + length > len(data):
-        raise fault("TRUNCATED", 4, f"header declares {length} bytes, {len(data) - 8} are left")
+        raise fault("BAD_HEADER", first + 4, f"header of {length} bytes, expected 6")
+    after = first + 8 + length
+    if after > len(data):
+        raise fault("TRUNCATED", first + 4, f"header declares {length} bytes, {len(data) - first - 8} are left")
     if form > 2:
-        raise fault("BAD_HEADER", 8, f"format {form}, expected 0 or 1")
-    if n_tracks == 0 and data[8 + length : 12 + length] != b"MTrk":
-        raise fault("BAD_HEADER", 10, "0 tracks, expected at least 1")
-    if division & 0x8000:
-        raise fault("BAD_DIVISION", 12, f"0x{division:04x} counts SMPTE frames, expected ticks a quarter note")
-    if division == 0:
-        raise fault("BAD_DIVISION", 12, "0 ticks a quarter note, expected 1 to 32767")
-    return form, n_tracks, division, 8 + length
+        raise fault("BAD_HEADER", first + 8, f"format {form}, expected 0 or 1")
+    if n_tracks == 0 and data[after : after + 4] != b"MTrk":
+        raise fault("BAD_HEADER", first + 10, "0 tracks, expected at least 1")
+    return form, n_tracks, division, after
 
 
-def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) -> Track:
-    """Walk the events of one track; ``start`` is where its ``chunk`` stands in the file."""
+def _time_base(division: int, first: int) -> tuple[int, int | None]:
+    """Return the ticks of a quarter note; or of a second of frames, and how long that lasts in microseconds."""
+    if not division & 0x8000:
+        if division == 0:
+            raise fault("BAD_DIVISION", first + 12, "0 ticks a quarter note, expected 1 to 32767")
+        return division, None
+    frames, ticks = 0x100 - (division >> 8), division & 0xFF
+    if frames not in FRAMES or not ticks:
+        what = f"0x{division:04x} counts {ticks} ticks of {frames} frames a second"
+        raise fault("BAD_DIVISION", first + 12, f"{what}, expected 24, 25, 29 or 30 frames")
+    counted, lasting_us = FRAMES[frames]
+    return counted * ticks, lasting_us
+
+
+def _take_track(data: bytes, start: int, length: int, where: str, walked: Walked, policy: MidiPolicy) -> int:
+    """Add the track whose events begin at ``start``; return where the next chunk does.
+
+    Raises:
+        MidiError: it is damaged, or neither its declared length nor its own end says where it ends.
+    """
+    end = start + length
+    refused: MidiError | None = None
+    try:
+        _check_is_whole(data, start, length, where)
+        track = _walk_track(data[start:end], start, walked, policy)
+    except MidiError as error:
+        if error.kind != "TRUNCATED":
+            raise
+        refused = error
+    else:
+        holds_another = track.end < end and data[track.end : track.end + 4] == b"MTrk"
+        if not holds_another and (track.is_ended or _may_end(data, end)):
+            track.counts.update(ignored_bytes=end - track.end, behind_end=end - track.end)
+            walked.add(track)
+            return end
+    try:
+        own = _walk_track(memoryview(data)[start:], start, walked, policy)  # not a copy for each track
+        if own.is_ended and _may_end(data, own.end):
+            own.counts["other_lengths"] += 1
+            walked.add(own)
+            return own.end
+    except MidiError as error:
+        refused = refused or error
+    raise refused or fault(
+        "TRUNCATED", end, f"{data[end : end + 4]!r} behind a track without an end ({where}), expected a chunk"
+    )
+
+
+def _may_end(data: bytes, position: int) -> bool:
+    """Return whether a track may end here: before another chunk, at the end of the file, or before zeros."""
+    name = data[position : position + 4]
+    return not any(name) or (name.isascii() and name.isalnum())
+
+
+def _walk_track(chunk: bytes | memoryview, start: int, walked: Walked, policy: MidiPolicy) -> Track:
+    """Walk the events of the next track; ``start`` is where its ``chunk`` stands in the file."""
     track = Track(index=len(walked.tracks) + 1)
     add_tick, add_message = track.tick.append, track.message.append
     position = event = tick = status = 0
@@ -154,9 +246,9 @@ def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) ->
                 if byte < SYSTEM_EXCLUSIVE:
                     status = byte
                 elif byte == META:  # leaves the running status alone, as every reader at hand does
-                    ends_here = chunk[position] == END_OF_TRACK
-                    position = _meta(chunk, position, start, tick, walked, track)
-                    if ends_here:
+                    track.is_ended = chunk[position] == END_OF_TRACK
+                    position = _meta(chunk, position, start, tick, track)
+                    if track.is_ended:
                         break
                     continue
                 elif byte in (SYSTEM_EXCLUSIVE, ESCAPE):
@@ -173,7 +265,7 @@ def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) ->
                         position += 1
                     if byte < REALTIME:  # only realtime messages leave the running status alone
                         status = 0
-                    walked.counts["system_messages"] += 1
+                    track.counts["system_messages"] += 1
                     continue
                 else:
                     raise fault("BAD_EVENT", start + position - 1, f"status 0x{byte:02x}, not an event of a MIDI file")
@@ -189,7 +281,7 @@ def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) ->
                 if first & 0x80:
                     if kind == PROGRAM_CHANGE:
                         raise _bad_data_byte(chunk, position, 1, start, status)
-                    walked.counts["unused_values"] += 1
+                    track.counts["unused_values"] += 1
                 elif kind == PROGRAM_CHANGE and track.program is None:
                     track.program = first
                 position += 1
@@ -198,7 +290,7 @@ def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) ->
             if (first | second) & 0x80:
                 if not _is_unused(kind, first):
                     raise _bad_data_byte(chunk, position, 2, start, status)
-                walked.counts["unused_values"] += 1
+                track.counts["unused_values"] += 1
                 second &= 0x7F
             position += 2
             if kind == NOTE_ON and second:
@@ -213,27 +305,26 @@ def _walk_track(chunk: bytes, start: int, walked: Walked, policy: MidiPolicy) ->
                 add_tick(tick)
                 add_message(status << 16 | first << 8 | second)
         else:
-            walked.counts["unended_tracks"] += 1
+            track.counts["unended_tracks"] += 1
     except IndexError:
         raise fault(
             "TRUNCATED",
             start + event,
             f"the event runs past the end of track {track.index} at byte {start + len(chunk)}",
         ) from None
-    walked.counts["ignored_bytes"] += len(chunk) - position
-    walked.n_note_ons = n_note_ons
-    track.end_tick, track.last_event = tick, start + event
+    track.n_note_ons = n_note_ons - walked.n_note_ons
+    track.end_tick, track.last_event, track.end = tick, start + event, start + position
     return track
 
 
 def _is_unused(kind: int, first: int) -> bool:
     """Return whether a value over 127 changes nothing here: its event is as long with it, and is not looked at."""
     if kind == CONTROL_CHANGE:
-        return first < FIRST_MODE and first not in PEDALS
+        return first < 0x80 and first not in PEDALS
     return kind in (KEY_PRESSURE, PITCH_BEND) or (kind == NOTE_OFF and first < 0x80)
 
 
-def _bad_data_byte(chunk: bytes, position: int, n_bytes: int, start: int, status: int) -> MidiError:
+def _bad_data_byte(chunk: bytes | memoryview, position: int, n_bytes: int, start: int, status: int) -> MidiError:
     bad = next(place for place in range(position, position + n_bytes) if chunk[place] & 0x80)
     return fault(
         "BAD_EVENT",
@@ -242,7 +333,7 @@ def _bad_data_byte(chunk: bytes, position: int, n_bytes: int, start: int, status
     )
 
 
-def _variable_length(chunk: bytes, position: int, start: int) -> tuple[int, int]:
+def _variable_length(chunk: bytes | memoryview, position: int, start: int) -> tuple[int, int]:
     """Return a number of 7 bits a byte and the place after it."""
     value = 0
     for place in range(position, position + 4):
@@ -253,7 +344,7 @@ def _variable_length(chunk: bytes, position: int, start: int) -> tuple[int, int]
     raise fault("BAD_EVENT", start + position, "a number of variable length has no end, expected 1 to 4 bytes")
 
 
-def _check_fits(chunk: bytes, position: int, length: int, start: int, what: str) -> None:
+def _check_fits(chunk: bytes | memoryview, position: int, length: int, start: int, what: str) -> None:
     if position + length > len(chunk):
         raise fault(
             "TRUNCATED",
@@ -262,11 +353,11 @@ def _check_fits(chunk: bytes, position: int, length: int, start: int, what: str)
         )
 
 
-def _meta(chunk: bytes, position: int, start: int, tick: int, walked: Walked, track: Track) -> int:
+def _meta(chunk: bytes | memoryview, position: int, start: int, tick: int, track: Track) -> int:
     """Take what a meta event says; return the place after it."""
     kind = chunk[position]
     if kind & 0x80:  # of no meaning, but it says how long it is
-        walked.counts["unused_values"] += 1
+        track.counts["unused_values"] += 1
     length, payload = _variable_length(chunk, position + 1, start)
     _check_fits(chunk, payload, length, start, f"meta event 0x{kind:02x}")
     position = payload + length
@@ -276,12 +367,12 @@ def _meta(chunk: bytes, position: int, start: int, tick: int, walked: Walked, tr
         tempo = int.from_bytes(chunk[payload:position], "big")
         if not tempo:
             raise fault("BAD_TEMPO", start + payload, "tempo of 0 microseconds a quarter note, expected at least 1")
-        walked.tempo_tick.append(tick)
-        walked.tempo.append(tempo)
+        track.tempo_tick.append(tick)
+        track.tempo.append(tempo)
     elif kind in TEXTS:
-        text = chunk[payload:position]
-        if walked.declared_duration_s is None:
-            walked.declared_duration_s = declared_duration_s(text)
+        text = bytes(chunk[payload:position])
+        if track.declared_duration_s is None:
+            track.declared_duration_s = declared_duration_s(text)
         if kind == TRACK_NAME and track.name is None:
             track.name = _title(text[:1000])
     return position

@@ -146,6 +146,8 @@ def _tempo_map(walked: Walked, policy: MidiPolicy) -> _TempoMap:
     order = np.argsort(event_tick, kind="stable")
     tick = np.append(0, event_tick[order])
     tempo = np.append(DEFAULT_TEMPO_US, np.array(walked.tempo, np.int64)[order])
+    if walked.frames_tempo_us is not None:  # time code, which no tempo moves
+        tick, tempo = np.zeros(1, np.int64), np.array([walked.frames_tempo_us])
     last = max(walked.tracks, key=lambda track: track.end_tick)
     lasting = np.diff(tick, append=last.end_tick)
     duration_s = float(lasting.astype(np.float64) @ tempo) / (walked.division * 1_000_000)
@@ -157,6 +159,14 @@ def _tempo_map(walked: Walked, policy: MidiPolicy) -> _TempoMap:
             f"by the tempo map, expected at most {policy.max_duration_s:g} s",
         )
     return _TempoMap(tick, np.append(0, np.cumsum(lasting * tempo)[:-1]), tempo, walked.division)
+
+
+def _count_tempi_elsewhere(walked: Walked) -> int:
+    """Return how many tempo events outside of the first track have another tempo than that track there has."""
+    n = walked.n_map_tempi
+    tick, tempo = np.array(walked.tempo_tick, np.int64), np.array(walked.tempo, np.int64)
+    last = np.searchsorted(np.append(0, tick[:n]), tick[n:], side="right") - 1
+    return int(np.count_nonzero(np.append(DEFAULT_TEMPO_US, tempo[:n])[last] != tempo[n:]))
 
 
 def _score(walked: Walked, policy: MidiPolicy, ends: LetGo) -> Score:
@@ -178,6 +188,7 @@ def _score(walked: Walked, policy: MidiPolicy, ends: LetGo) -> Score:
     counts.update(
         tracks=len(walked.tracks),
         tempo_events=len(walked.tempo),
+        tempi_elsewhere=0 if walked.frames_tempo_us is not None else _count_tempi_elsewhere(walked),
         channels=len(np.unique(written.channel)),
         pedal_channels=len(np.unique(moves.channel[moves.control == SUSTAIN])),
         notes=len(played.onset),

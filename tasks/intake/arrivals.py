@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from tasks.errors import BadInput, contained
+from tasks.instruments.orchestra import instrument_named
 from tasks.intake.datasets import RECORDED_PIANO, KnownFolder, is_recorded_piano, known_takes, plain_name
 from tasks.intake.folder import (
     FILES_A_DEVICE,
@@ -19,13 +20,13 @@ from tasks.intake.folder import (
     check_is_take,
     fault_of,
     is_of_an_ensemble,
-    is_sidecar,
     is_take_file,
     look_into,
     role_of,
     shown,
+    sidecars,
 )
-from tasks.intake.layouts import ensemble_file
+from tasks.intake.layouts import MIX, STEM_STREAMS, ensemble_file
 from tasks.media.formats import RECORDING_SUFFIXES, SOUND_SUFFIXES
 from tasks.takes import TAKE_NAME
 
@@ -34,8 +35,14 @@ from tasks.takes import TAKE_NAME
 MARIMBA = re.compile(
     r"(?P<take>(?P<piece>seq\d+)[A-Za-z]*)_(?:angle(?P<camera>\d+)|audio)\.(?P<suffix>[A-Za-z0-9]{1,8})"
 )
+_PART_WORDS = (*STEM_STREAMS, MIX, "mixture", "vox", "voice", "guitar", "piano", "keys", "synth", "percussion")
 MAX_DEPTH = 4  # of folders that hold nothing but folders
-_INDEX = re.compile(r".*\.(?:csv|json)", re.IGNORECASE)  # of a data set, beside its folders
+# Indices, descriptions and pictures, beside recordings or folders of them.
+_DOCUMENT = re.compile(
+    r".*\.(?:csv|tsv|json|xml|txt|md|rst|pdf|html?|docx?|odt|rtf|xlsx?|ods|bib|jpe?g|png|gif|tiff?|mat|lab|jams)"
+    r"|licen[cs]e|readme|copying|authors|changelog|version|makefile",
+    re.IGNORECASE,
+)
 
 
 class ArrivalError(BadInput):
@@ -138,8 +145,9 @@ def _arrivals_at(
         listed = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise ArrivalError(f"{shown(path)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
-    inside = [entry for entry in listed if not is_sidecar(entry.name)]
-    ignored = [entry for entry in listed if is_sidecar(entry.name)]
+    of_systems = sidecars(entry.name for entry in listed)
+    inside = [entry for entry in listed if entry.name not in of_systems]
+    ignored = [entry for entry in listed if entry.name in of_systems]
     if ignored:
         tell(f"{shown(path)}: {_some(ignored)} left out: of cameras and systems")
     known = known_takes(path, inside)
@@ -151,6 +159,7 @@ def _arrivals_at(
     has_recordings = any(role in ("camera", "microphone") for role in roles)
     has_recordings |= any(is_of_an_ensemble(entry.name) and not _is_alone(entry.name) for entry in inside)
     is_take = has_recordings or any(is_take_file(entry.name) for entry in inside) or roles == ["score"]
+    is_take |= _are_stems(inside)  # in a layout that is not known: it is refused with the names that would work
     are_takes = (
         is_marimba or bool(_pairs(inside)) or sum(_is_alone(entry.name) for entry in inside) > 1 or _are_pieces(inside)
     )
@@ -158,11 +167,10 @@ def _arrivals_at(
     if is_take or (depth > 0 and not are_takes and not holds_folders) or not inside:
         yield _folder_arrival(path, size)
         return
-    if any(_is_folder(entry) for entry in inside) or _pairs(inside):
-        left_out = [entry for entry in inside if _INDEX.fullmatch(entry.name)]
-        inside = [entry for entry in inside if not _INDEX.fullmatch(entry.name)]
-        if left_out:
-            tell(f"{shown(path)}: {_some(left_out)} left out: no recording")
+    left_out = [entry for entry in inside if _DOCUMENT.fullmatch(entry.name) and not _is_folder(entry)]
+    if left_out and len(left_out) < len(inside):
+        inside = [entry for entry in inside if entry not in left_out]
+        tell(f"{shown(path)}: {_some(left_out)} left out: no recording")
     for entry in inside:
         if not _is_folder(entry):
             continue
@@ -185,6 +193,14 @@ def _is_alone(name: str) -> bool:
     """Return whether a file holds a take of its own, a solo or all stems of one, so that several are several takes."""
     named = ensemble_file(name)
     return named is not None and named.role in ("solo", "stems")
+
+
+def _are_stems(inside: Sequence[Path]) -> bool:
+    """Return whether a folder's recordings are, by their names, the parts of one piece: all of instruments or a mix."""
+    sounds = [path for path in inside if path.suffix.lower() in SOUND_SUFFIXES]
+    words = [" ".join(re.findall(r"[a-z]+", path.stem.lower())) for path in sounds]
+    is_part = [word in _PART_WORDS or (word.isalpha() and instrument_named(word) is not None) for word in words]
+    return len(words) > 1 and all(is_part) and not _pairs(inside)
 
 
 def _are_pieces(inside: Sequence[Path]) -> bool:

@@ -2,7 +2,7 @@
 
 Devices are ``cam_NAME.EXT`` and ``mic_NAME.EXT``, in capitals too; beside them at most one MIDI file and a
 ``take.yaml``. A folder with stems is an ensemble's (`tasks.intake.layouts` has their names). What cameras and systems
-leave beside recordings (`is_sidecar`) is none of it. Any other file is refused by name, and the rest is used.
+leave beside recordings (`sidecars`) is none of it. Any other file is refused by name, and the rest is used.
 """
 
 import os
@@ -15,20 +15,22 @@ from typing import Literal
 
 from tasks.errors import BadInput
 from tasks.intake.layouts import EnsembleFile, EnsembleRole, ensemble_file
+from tasks.media.formats import RECORDING_SUFFIXES
 
 TAKE_FILE = "take.yaml"
 # The virtual rig writes these beside what it films: how it was filmed, and a receipt.
 BESIDE = ("_receipt.json", "rig.yaml", "truth.json")
-SCORE_SUFFIXES = (".mid", ".midi", ".kar")  # karaoke: MIDI with words
+SCORE_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")  # karaoke is MIDI with words, .rmi is MIDI inside RIFF
 DEVICE = re.compile(r"(?P<role>cam|mic)_[A-Za-z0-9_-]{1,60}")
 DEVICE_FILE = re.compile(rf"(?P<device>{DEVICE.pattern})\.[A-Za-z0-9]{{1,8}}", re.IGNORECASE)
 EXPECTED = (
     "a single .mid file, recordings cam_NAME.* and mic_NAME.*, or the stems of an ensemble stem_1_CODE.wav, "
     "stem_2_CODE.wav, ... (CODE is a player's instrument: vn, cello, drums), with mix.wav if there is one"
 )
-# Small pictures, proxies, subtitles and indices of cameras and editors; what systems write into every folder.
+# Small pictures, proxies, subtitles, indices and checksums of cameras and editors; what systems write everywhere.
 _SIDECAR = re.compile(
-    r".*\.(?:thm|lrv|lrf|srt|vtt|xmp|bim|bdm|cpi|mpl|ppn|modd|moff|sfk|pek|cfa|reapeaks|asd|gpx)"
+    r".*\.(?:thm|lrv|lrf|srt|vtt|xmp|bim|bdm|cpi|mpl|ppn|modd|moff|sfk|pek|pkf|cfa|reapeaks|asd|gpx|aae|sav"
+    r"|idx|edl|cube|md5|sha1|sha256|sha512|sfv)|md5sums|sha\d{1,3}sums|indexervolumeguid|autorun\.inf|avf_info"
     r"|thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|mediapro\.xml|[a-z0-9]{1,8}m\d\d\.xml|__macosx|@eadir"
     r"|\$recycle\.bin|system volume information",
     re.IGNORECASE,
@@ -116,9 +118,10 @@ def look_into(folder: Path, size: FolderSize) -> Found:
     """
     try:
         listed = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        paths = [path for path in listed if not is_sidecar(path.name)]
     except OSError as error:
         raise FolderError(f"{shown(folder)} cannot be listed: {error.strerror}", kind="UNREADABLE") from None
+    ignored = sidecars(path.name for path in listed)
+    paths = [path for path in listed if path.name not in ignored]
     is_ensemble = any(is_of_an_ensemble(path.name) for path in paths)
     n_recordings = sum(role_of(path.name, in_ensemble=is_ensemble) in RECORDED for path in paths)
     if n_recordings > size.devices or len(paths) > FILES_A_DEVICE * size.devices:
@@ -167,7 +170,7 @@ def look_into(folder: Path, size: FolderSize) -> Found:
         refused=tuple(refused),
         is_ensemble=is_ensemble,
         notes=tuple(notes.values()),
-        ignored=tuple(shown(path.name) for path in listed if is_sidecar(path.name)),
+        ignored=tuple(shown(name) for name in sorted(ignored)),
     )
 
 
@@ -255,9 +258,27 @@ def is_take_file(name: str) -> bool:
     return name.lower() in (TAKE_FILE, "take.yml")
 
 
-def is_sidecar(name: str) -> bool:
-    """Return whether a camera, an editor or a system wrote a file of this name beside recordings."""
-    return _SIDECAR.fullmatch(name) is not None
+def sidecars(names: Iterable[str]) -> frozenset[str]:
+    """Return which files of a folder a camera, an editor or a system wrote beside recordings.
+
+    They have names that are known for it, or a device's name beside a recording of that device, and are none.
+    """
+    named = list(names)
+    recorded = {device_of(name) for name in named if _is_device(name) and is_recording(name)}
+    return frozenset(
+        name
+        for name in named
+        if _SIDECAR.fullmatch(name) or (_is_device(name) and not is_recording(name) and device_of(name) in recorded)
+    )
+
+
+def is_recording(name: str) -> bool:
+    """Return whether a file has the name of a recording in a container that is read."""
+    return name.lower().endswith(RECORDING_SUFFIXES)
+
+
+def _is_device(name: str) -> bool:
+    return DEVICE_FILE.fullmatch(name) is not None
 
 
 def _in_ensemble(name: str) -> EnsembleFile | None:

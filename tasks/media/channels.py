@@ -16,6 +16,7 @@ SILENT = 1e-4  # -80 dB of full scale: what swings less is silence
 # Power of the channels' mean over what it would be if they were independent: 1 + r for two of one level, r their
 # correlation. Pairs of spaced microphones in one room have r about 0 or above; an inverted one has r near -1.
 CANCELS = 0.25
+CANCELLED = 0.2  # share of the power in blocks that cancel, from which on it does not matter that others do not
 AS_STRONG = (
     0.99  # of the strongest channel's power: the first of those that are as strong is used, however it is rounded
 )
@@ -29,7 +30,8 @@ class UsedChannels:
         used: their numbers from 0, ascending.
         n_channels: of the recording.
         dead: those that hold silence or a constant, while another one does not.
-        cancels: whether the channels that are not dead cancel each other, so that the strongest alone is used.
+        cancels: whether the channels that are not dead cancel each other, all the time or in part of it, so that the
+            strongest alone is used.
     """
 
     used: tuple[int, ...]
@@ -76,6 +78,7 @@ class ChannelMeter:
         self._high = np.full(channels, -np.inf)
         self._sum = np.zeros(channels)
         self._products = np.zeros((channels, channels))
+        self._power = self._cancelled = 0.0  # of all blocks, of those that cancel: a cable may be changed in between
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Take the next samples (n, C), all finite."""
@@ -86,7 +89,14 @@ class ChannelMeter:
         self._high = np.maximum(self._high, block.max(axis=0))
         values = block.astype(np.float64)
         self._sum += values.sum(axis=0)
-        self._products += values.T @ values
+        products = values.T @ values
+        self._products += products
+        means = values.mean(axis=0)
+        covariance = products / len(values) - np.outer(means, means)
+        power = float(np.trace(covariance)) * len(values)
+        self._power += power
+        if covariance.sum() * len(values) < CANCELS * power:
+            self._cancelled += power
 
     def used(self) -> UsedChannels:
         """Return which channels are used, by all samples so far."""
@@ -99,7 +109,8 @@ class ChannelMeter:
         means = self._sum / self._n
         covariance = (self._products / self._n - np.outer(means, means))[np.ix_(live, live)]
         power = np.diag(covariance)
-        if len(live) > 1 and covariance.sum() < CANCELS * power.sum():
+        cancels = covariance.sum() < CANCELS * power.sum() or self._cancelled >= CANCELLED * self._power
+        if len(live) > 1 and cancels:
             strongest = int(live[np.argmax(power >= AS_STRONG * power.max())])
             return UsedChannels(used=(strongest,), n_channels=n_channels, dead=dead, cancels=True)
         return UsedChannels(used=tuple(live.tolist()), n_channels=n_channels, dead=dead)

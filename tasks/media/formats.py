@@ -61,7 +61,7 @@ def begins_as_media(head: bytes) -> bool:
     """
     if head[4:8] in ATOMS or head[:4] == EBML:
         return True
-    if head[:4] in (b"RIFF", b"RF64"):
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return head[8:12] in (b"AVI ", b"WAVE")
     if head[:4] == b"FORM":
         return head[8:12] in (b"AIFF", b"AIFC")

@@ -244,12 +244,15 @@ class SoundBlocks:
         lacks = wav_lacks(self._path)
         if lacks is not None and not self._lenient:
             raise MediaError(f"{shown(self._path)}: {lacks}", kind="TRUNCATED")
-        if wav_is_unfinished(self._path):
+        is_unfinished = wav_is_unfinished(self._path)
+        if is_unfinished:
             self._remarks.append("its header was never finished: all that follows it is read as sound")
         channels = self.channels
         n_samples = 0
         used = None if self._used is None else self._used.used
-        command = _command(self._path, self._stream, self.sample_rate, self._facts.start_s, used=used)
+        command = _command(
+            self._path, self._stream, self.sample_rate, self._facts.start_s, used=used, to_the_end=is_unfinished
+        )
         with running(command, timeout_s=patience_s(self._policy)) as (process, log):
             pipe = opened(process.stdout)
             while data := pipe.read(4 * channels * BLOCK_SAMPLES):
@@ -413,6 +416,8 @@ def declared_end_s(path: Path, facts: MediaFacts, stream: AudioStream) -> float 
     """Return where a file's header says that a stream of sound ends; None where none says so, and it was estimated."""
     if facts.container == "aac" or (facts.container == "mp3" and not _counts_blocks(path)):
         return None  # by the size of the file and the rate of its first blocks
+    if wav_is_unfinished(path):
+        return None
     if stream.duration_s is not None:
         return stream.start_s + stream.duration_s
     return facts.duration_s if facts.n_streams == 1 else None
@@ -449,7 +454,13 @@ def _holes(path: Path, stream: AudioStream, time_zero_s: float, policy: MediaPol
 
 
 def _command(
-    path: Path, stream: AudioStream, sample_rate: int, time_zero_s: float, *, used: tuple[int, ...] | None
+    path: Path,
+    stream: AudioStream,
+    sample_rate: int,
+    time_zero_s: float,
+    *,
+    used: tuple[int, ...] | None,
+    to_the_end: bool,
 ) -> list[str]:
     # Placed by time stamps: what a hole leaves out must not move what comes behind it. Samples before time zero, an
     # encoder's own, are cut off.
@@ -461,7 +472,8 @@ def _command(
         # The mean of the channels as they are: ffmpeg's own downmix weighs them by where speakers stand.
         gains = "+".join(f"{1 / len(used):.9f}*c{channel}" for channel in used)
         chain.insert(0, f"pan=mono|c0={gains}")
-    sound = ffmpeg.input(token(path), **SAFE_INPUT)[str(stream.index)]
+    whole = {"ignore_length": 1} if to_the_end else {}  # of a WAV file, whatever its header counts
+    sound = ffmpeg.input(token(path), **SAFE_INPUT, **whole)[str(stream.index)]
     output = sound.output("pipe:", format="f32le", acodec="pcm_f32le", af=",".join(chain), copyts=None)
     # Verbose, for then it tells of the silence that it puts in.
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+verbose")

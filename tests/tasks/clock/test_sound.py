@@ -1,5 +1,6 @@
 """Made-up music is a function of time here, so that a device with any clock can sample it exactly."""
 
+import re
 from functools import lru_cache
 from itertools import pairwise
 
@@ -208,6 +209,31 @@ def test_one_lost_or_repeated_buffer_gives_two_spans_and_both_are_right(lost_s, 
     away = np.abs(device_s - at_s) > 0.5
     np.testing.assert_allclose(fit.to_reference(device_s[away]), world_s[away], rtol=0, atol=5e-5)
     assert f"the delay steps by {1e3 * lost_s:+.1f} ms at" in fit.reason
+
+
+@pytest.mark.parametrize(
+    ("lost_s", "at_s"), [(0.02, 29.2), (0.005, 28.6), (-0.01, 27.9), (0.015, 0.8), (-0.005, 1.4), (0.01, 2.1)]
+)
+def test_a_buffer_lost_near_an_end_is_covered_by_the_error_bar_and_told(lost_s, at_s):
+    """Too little lies behind it for a span of its own."""
+    sound, world_s = with_losses([(at_s, lost_s)])
+    fit = estimate(reference(), sound)
+    assert fit.verdict == "locked"
+    device_s = np.arange(len(world_s)) / RATE
+    away = np.abs(device_s - at_s) > 0.5
+    worst_ms = 1e3 * np.abs(fit.to_reference(device_s[away]) - world_s[away]).max()
+    assert worst_ms <= fit.error_ms <= 1e3 * abs(lost_s) + 1.0
+    if len(fit.spans) == 1:
+        assert re.search(rf"windows? disagrees?, by (?:up to )?{1e3 * abs(lost_s):.0f}\.", fit.reason)
+    assert (np.diff(fit.windows.time_s) >= 0).all()
+    turned = estimate(sound, reference())
+    assert turned.error_ms == fit.error_ms
+
+
+def test_ends_of_a_whole_recording_contradict_nothing():
+    for at_s, lost_s in ((17.3, 0.0), (17.3, 0.02)):
+        fit = estimate(reference(), with_losses([(at_s, lost_s)])[0])
+        assert fit.error_ms < 0.1
 
 
 def test_a_lost_buffer_of_the_reference_is_told_too():

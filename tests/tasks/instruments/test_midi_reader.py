@@ -82,6 +82,12 @@ def smf(*tracks: bytes, form: int = 1, division: int = 480) -> bytes:
     return header(len(tracks), form=form, division=division) + b"".join(chunk(track, END) for track in tracks)
 
 
+def riff(data: bytes, *, before: bytes = b"") -> bytes:
+    """Put a file into RIFF, as ``.rmi`` files have it, behind other chunks of RIFF."""
+    body = b"RMID" + before + b"data" + struct.pack("<L", len(data)) + data + bytes(len(data) % 2)
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
 def timed(events: list[tuple[int, bytes]]) -> bytes:
     """Make events of (tick, event without its time), in the order given where ticks are equal."""
     made, now = b"", 0
@@ -145,9 +151,9 @@ BAD_FILES = {
     ),
     "D1 cut after a time": (header() + chunk(b"\x00"), "TRUNCATED", f"byte {TRACK}: the event runs past"),
     "D1 track of 4 GB": (
-        header() + b"MTrk\xff\xff\xff\xff" + on(0) + END,
+        header() + b"MTrk\xff\xff\xff\xff" + on(0) + off(480),
         "TRUNCATED",
-        f"byte {HEADER + 4}: chunk b'MTrk' declares 4294967295 bytes (track 1 of 1), 8 are left",
+        f"byte {HEADER + 4}: chunk b'MTrk' declares 4294967295 bytes (track 1 of 1), 9 are left",
     ),
     "D2 tempo 0": (
         smf(tempo(0, 0) + on(0) + off(480)),
@@ -160,7 +166,12 @@ BAD_FILES = {
         "BAD_DIVISION",
         "byte 12: 0 ticks a quarter note, expected 1 to",
     ),
-    "D3 SMPTE division": (smf(on(0), division=0xE728), "BAD_DIVISION", "byte 12: 0xe728 counts SMPTE frames"),
+    "D3 23 frames a second": (
+        smf(on(0), division=0xE928),
+        "BAD_DIVISION",
+        "byte 12: 0xe928 counts 40 ticks of 23 frames a second, expected 24, 25, 29 or 30 frames",
+    ),
+    "D3 no ticks a frame": (smf(on(0), division=0xE700), "BAD_DIVISION", "byte 12: 0xe700 counts 0 ticks of 25 frames"),
     "D4 9.9 million ticks": (
         smf(on(0) + off(9_900_000)),
         "TOO_LONG",
@@ -255,7 +266,22 @@ BAD_FILES = {
     "only percussion": (smf(on(0, channel=9) + off(480, channel=9)), "NO_NOTES", "1 percussion"),
     "no notes at all": (smf(b""), "NO_NOTES", "expected at least 1"),
     "other magic": (b"OggS" + bytes(40), "BAD_HEADER", "byte 0: b'OggS', expected b'MThd'"),
-    "RIFF": (b"RIFF" + bytes(40), "BAD_HEADER", "unpack it first"),
+    "RIFF of sound": (b"RIFF\x20\0\0\0WAVE" + bytes(32), "BAD_HEADER", "byte 0: b'RIFF', expected b'MThd'"),
+    "RIFF without MIDI": (
+        b"RIFF\x10\0\0\0RMIDLIST\4\0\0\0abcd",
+        "TRUNCATED",
+        "byte 24: the file ends, expected a chunk",
+    ),
+    "RIFF that is cut": (
+        riff(smf(on(0) + off(480)))[:-6],
+        "TRUNCATED",
+        "byte 16: chunk b'data' declares 35 bytes (of a MIDI file inside RIFF), 30 are left",
+    ),
+    "RIFF of a bad file": (
+        riff(smf(b"\x00\x90\x3c\xc8")),
+        "BAD_EVENT",
+        f"byte {20 + TRACK + 3}: 0xc8 in an event of status 0x90, expected 0 to 127",
+    ),
     "header of 5 bytes": (
         b"MThd" + struct.pack(">LHHH", 5, 1, 1, 480),
         "BAD_HEADER",

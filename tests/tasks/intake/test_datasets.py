@@ -143,6 +143,42 @@ def test_stems_in_an_unknown_layout_are_told_the_names_that_would_work(tmp_path)
     assert "mix.wav" in row.reason
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("violin.wav", "cello.wav", "piano.wav"), ("01_Drums.flac", "02 Bass.flac", "Vox.flac"), ("mix.mp3", "oboe.mp3")],
+)
+def test_a_folder_whose_recordings_are_called_after_instruments_is_one_of_stems(tmp_path, names):
+    put(tmp_path, *(f"song/{name}" for name in names))
+    (row,) = find_arrivals([tmp_path / "song"], SIZE)
+    assert row.kind == "NOT_A_TAKE"
+    assert "stem_1_CODE.wav" in row.reason
+
+
+def test_recordings_that_are_not_all_called_after_instruments_are_takes_of_their_own(tmp_path):
+    put(tmp_path, "cello.wav", "monday.wav")
+    assert found(tmp_path) == {"cello": ["mic_main.wav"], "monday": ["mic_main.wav"]}
+
+
+def test_documents_beside_takes_are_one_line_and_a_document_alone_is_refused(tmp_path):
+    put(tmp_path, "in/a.mid", "in/a.wav", "in/README.md", "in/LICENSE", "in/setup.JPG", "in/list.csv")
+    told = []
+    assert found(tmp_path / "in", told) == {"a": ["a.mid", "mic_main.wav"]}
+    assert told == [f"{tmp_path}/in: LICENSE, README.md, list.csv and 1 more left out: no recording"]
+    put(tmp_path, "other/LICENSE")
+    assert found(tmp_path / "other" / "LICENSE") == {"LICENSE": "NOT_A_TAKE"}
+
+
+def test_what_has_a_devices_name_beside_its_recording_and_is_none_is_left_out(tmp_path):
+    """An editor's file may come first by its name: it does not take the device's place."""
+    put(tmp_path, *(f"in/take/{name}" for name in ("cam_a.AAE", "cam_a.json", "CAM_A.MP4", "mic_b.bak", "mic_b.wav")))
+    told = []
+    assert found(tmp_path / "in", told) == {"take": ["CAM_A.MP4", "mic_b.wav"]}
+    assert told == [f"{tmp_path}/in/take: cam_a.AAE, cam_a.json, mic_b.bak left out: of cameras and systems"]
+    put(tmp_path, "alone/take/cam_a.json")
+    (row,) = find_arrivals([tmp_path / "alone"], SIZE)
+    assert sorted(row.files) == ["cam_a.json"]  # which is then refused by its bytes
+
+
 def test_what_cameras_and_systems_leave_is_one_line_a_folder(tmp_path):
     odd = ("Thumbs.db", "desktop.ini", "GX010001.THM", "GX010001.LRV", "cam_a.SRT", "C0001M01.XML", "__MACOSX/x")
     put(tmp_path, *(f"in/take/{name}" for name in ("cam_a.mp4", "mic_b.wav", *odd)))

@@ -41,6 +41,19 @@ def used(*channels):
     return meter.used()
 
 
+@pytest.mark.parametrize(("from_share", "cancels"), [(0.0, True), (0.5, True), (0.7, True), (0.9, False)])
+def test_a_channel_that_is_inverted_for_a_part_of_the_time_cancels_there(from_share, cancels):
+    """A cable that was changed in between: elsewhere both channels are one."""
+    changed = NOISE.copy()
+    at = round(from_share * len(NOISE))
+    changed[at:] *= -1
+    meter = ChannelMeter(2)
+    for block in np.split(np.stack([NOISE, changed], axis=1), 16):
+        meter.add(block)
+    found = meter.used()
+    assert (found.cancels, found.used) == ((True, (0,)) if cancels else (False, (0, 1)))
+
+
 def plucked(pitch=64, rate=RATE):
     """One note of a string at 0.5 s."""
     time_s = np.arange(3 * rate) / rate - 0.5

@@ -1,5 +1,6 @@
 """What a container declares against what was decoded of it, and which of several streams is used."""
 
+import struct
 import subprocess
 
 import numpy as np
@@ -228,6 +229,39 @@ def test_a_header_that_was_never_finished_is_the_same_to_all_verbs(tmp_path, siz
     examined = examine(path, role="microphone")
     assert examined.facts["duration_s"] == 1.0
     assert examined.flags == (("truncated",) if size == 4 * RATE else ("unfinished",))
+
+
+def long_wav(path, form, *, counted, n_samples):
+    """A WAV file for more than 4 GB: ``counted`` bytes of sound stand in its chunk ``ds64``."""
+    sound = (noise(3, n_samples / RATE) * 32767).astype("<i2").tobytes()
+    sizes = struct.pack("<QQQL", 0, counted, 0, 0)
+    about = struct.pack("<HHLLHH", 1, 1, RATE, 2 * RATE, 2, 16)
+    chunks = b"ds64" + struct.pack("<L", 28) + sizes + b"fmt " + struct.pack("<L", 16) + about
+    path.write_bytes(form + b"\xff" * 4 + b"WAVE" + chunks + b"data" + b"\xff" * 4 + sound)
+    return path
+
+
+@pytest.mark.parametrize("form", [b"RF64", b"BW64"])
+@pytest.mark.parametrize("counted", [0, RATE, 8 * RATE, 16 * RATE])
+def test_what_a_long_wav_counts_is_held_against_what_follows(tmp_path, form, counted):
+    """Of 4 s: none were counted, a part, all of them, or twice as many."""
+    path = long_wav(tmp_path / "mic_a.wav", form, counted=counted, n_samples=4 * RATE)
+    found = examine(path, role="microphone")
+    assert found.facts["duration_s"] == 4.0
+    flag = {8 * RATE: (), 16 * RATE: ("truncated",)}.get(counted, ("unfinished",))
+    assert found.flags == flag
+
+
+@pytest.mark.parametrize("before", [b"", b"\0"])
+def test_a_header_that_counts_a_part_of_the_sound_is_unfinished_and_chunks_behind_the_sound_are_none(tmp_path, before):
+    n_samples = 4 * RATE
+    path = wav(tmp_path / "mic_a.wav", 2 * n_samples - 2 * RATE, n_samples=n_samples)  # as of a second ago
+    assert len(read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples) == n_samples
+    assert examine(path, role="microphone").flags == ("unfinished",)
+    path = wav(tmp_path / "mic_b.wav", 2 * n_samples, n_samples=n_samples)
+    path.write_bytes(path.read_bytes() + before + b"bext" + struct.pack("<L", 80_000) + bytes(80_000))
+    assert len(read_sound(path, sample_rate=RATE, policy=NO_LIMITS).samples) == n_samples
+    assert examine(path, role="microphone").flags == ()
 
 
 def test_a_file_without_samples_says_so_and_nothing_of_the_decoders(tmp_path):

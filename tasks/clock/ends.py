@@ -1,0 +1,56 @@
+"""The ends of a recording: a buffer lost within seconds of one leaves too little behind it for a part of its own.
+
+The windows that a map is settled on see mostly the side that is longer. Short windows at the ends alone see the other
+one: what they contradict bounds the error there.
+"""
+
+import numpy as np
+
+from tasks.clock.fit import Times
+from tasks.clock.windows import AGREES_S, Pair, Stretch, Windows, correlate_along
+
+_WINDOWS_S = (1.0, 0.6)  # a loss some tenths of a second before the end fills no longer one
+_REACH_S = 5.0  # from each end: farther from it a step has a side of its own
+_CONTRADICTS = 0.6  # of a peak's height at the map: one of a tone's period is higher there
+
+
+def against_the_ends(pair: Pair, stretches: list[Stretch]) -> tuple[Times, Times]:
+    """Return short windows near the ends of the shared time whose sound contradicts a map.
+
+    Args:
+        pair: the recordings.
+        stretches: the map, in order of time.
+
+    Returns:
+        Middles of the windows in the other's time, ascending, and how far from the map each one's peak lies, in s.
+    """
+    time_s, lag_s = [np.zeros(0)], [np.zeros(0)]
+    for window_s in _WINDOWS_S:
+        middle = _middles(stretches, window_s)
+        if len(middle):
+            windows = correlate_along(pair, stretches, middle, window_s)
+            against = _contradicts(windows)
+            time_s.append(middle[against])
+            lag_s.append(windows.lag_s[against])
+    times, lags = np.concatenate(time_s), np.concatenate(lag_s)
+    order = np.argsort(times, kind="stable")
+    return times[order], lags[order]
+
+
+def _middles(stretches: list[Stretch], window_s: float) -> Times:
+    """Return middles of windows within reach of an end, each inside of the first or the last stretch."""
+    first, last = stretches[0], stretches[-1]
+    spots = []
+    for start, end, is_end in (
+        (first.start_s, min(first.end_s, first.start_s + _REACH_S), False),
+        (max(last.start_s, last.end_s - _REACH_S), last.end_s, True),
+    ):
+        count = int((end - start - window_s) / (window_s / 2)) + 1
+        steps = window_s / 2 * (1 + np.arange(max(count, 0)))
+        spots.append(end - steps if is_end else start + steps)
+    return np.unique(np.concatenate(spots))
+
+
+def _contradicts(windows: Windows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    away = np.abs(windows.lag_s) > AGREES_S
+    return np.asarray(windows.is_significant & away & (windows.at_map < _CONTRADICTS * windows.height))
