@@ -28,7 +28,7 @@ from tasks.page.page import (
     render_page,
 )
 from tasks.page.pipeline import draw_pipeline, read_stages
-from tasks.page.scores import Evaluation, Table, figure_table, figures_of_take, score_table
+from tasks.page.scores import Evaluation, Table, figure_table, figures_of_take, score_table, tested_together
 from tasks.page.text import number
 from tasks.params import Section
 from tasks.registry import KINDS, kind_module
@@ -192,19 +192,26 @@ def folders(folder: Path) -> list[Path]:
 
 
 def _results(source: Source, part: KindPart) -> Iterator[Result]:
-    grouped = metrics_of(source.kind)
-    table = score_table(
-        part.title,
-        source.evaluations,
-        grouped.pop(""),
-        n_resamples=source.params.n_resamples,
-        seed=source.params.seed,
-        remarks=part.remarks,
-    )
-    if table is not None:
-        groups = (figure_table(title, source.evaluations, metrics) for title, metrics in grouped.items())
-        details = (*part.details, *(group for group in groups if group is not None))
-        yield Result(name=source.kind, table=table, pictures=part.pictures, details=details)
+    for group, evaluations in enumerate(tested_together(source.evaluations)):
+        grouped = metrics_of(source.kind)
+        families = ", ".join(one.family for one in evaluations)
+        table = score_table(
+            f"{part.title}: {families}" if group else part.title,
+            evaluations,
+            grouped.pop(""),
+            n_resamples=source.params.n_resamples,
+            seed=source.params.seed,
+            remarks=part.remarks,
+        )
+        if table is not None:
+            more = (figure_table(title, evaluations, metrics) for title, metrics in grouped.items())
+            details = (*(() if group else part.details), *(one for one in more if one is not None))
+            yield Result(
+                name=f"{source.kind}-{evaluations[0].family}" if group else source.kind,
+                table=table,
+                pictures=() if group else part.pictures,
+                details=details,
+            )
 
 
 def _read_catalog(data: Path) -> list[CatalogRow]:

@@ -134,6 +134,19 @@ def score_table(
     return _table(title, evaluations, metrics, reference=name, lead=lead, remarks=remarks or {})
 
 
+def tested_together(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Return the families by what they were tested on: those that share no take with a group's first are another."""
+    groups: list[list[Evaluation]] = []
+    for one in evaluations:
+        takes = set(one.takes["take"].tolist())
+        group = next((group for group in groups if takes & set(group[0].takes["take"].tolist())), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return groups
+
+
 def figure_table(title: str, evaluations: Sequence[Evaluation], metrics: Sequence[Metric]) -> Table | None:
     """Return a table of figures alone, without intervals, of the systems that have one; None where none has."""
     table = _table(title, evaluations, metrics, reference="", lead=lambda *_: None, remarks={})

@@ -20,7 +20,7 @@ from tasks.rig.overhead_films import Scene, draw_scene
 from tasks.rig.piano import travel_times
 from tasks.rig.rigs import CameraDevice, Rig, RigParams, clock_of, rig_of
 
-VIEW = "top"
+VIEW = "above"
 _SCENE = "640"  # of overhead films: 640 x 360 pixels
 _RATES = (Fraction(25), Fraction(30), Fraction(30000, 1001))
 _HOME_CM = 18.0  # from the middle of the keyboard, where each hand rests

@@ -113,7 +113,7 @@ class ViewSet:
         return times
 
     def keyboard(self, view: View) -> dict[str, NDArray[Any]] | None:
-        """Return what a view shows of a piano's keys, by array of `tasks.keyboards.stored`; None where none is found."""
+        """Return what a view shows of a piano's keys, by array of `tasks.keyboards.stored`; None without a keyboard."""
         arrays = self.open(view.take)
         start = keyboard_array(view.camera, "")
         stored = {name.removeprefix(start): arrays[name][:] for name in arrays if name.startswith(start)}

@@ -19,7 +19,7 @@ from tasks.families.keyboard_camera.examples import Example, Sampler, example_of
 from tasks.families.keyboard_camera.params import KeyboardCameraParams
 from tasks.families.keyboard_camera.strokes import fit_threshold, strokes
 from tasks.families.networks import deterministic_torch, load_network, save_network, torch_device
-from tasks.families.trained import config_of, load_trained, save_trained
+from tasks.families.trained import Needed, config_of, load_trained, save_trained
 from tasks.instruments.keyboard import LOWEST_PITCH, N_KEYS
 from tasks.instruments.notes import Notes, sorted_notes
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont

@@ -76,10 +76,11 @@ def project(road, monkeypatch):
     return road
 
 
+@pytest.mark.slow
 def test_the_take_names_no_corners_and_ingest_finds_the_keyboard(project):
     described = yaml.safe_load(Path("data/filmed/a/take.yaml").read_text())
     assert "cameras" not in described
-    device = read_capture("a").device("cam_top")
+    device = read_capture("a").device("cam_above")
     found = device.facts["keyboard"]
     assert (found["found"], found["place"]["lowest"], found["place"]["highest"]) == (True, 21, 108)
     assert found["score"] > 0.8
@@ -87,13 +88,14 @@ def test_the_take_names_no_corners_and_ingest_finds_the_keyboard(project):
     assert NO_KEYBOARD not in [flag for _, flag in quality_flags("a")]
 
 
+@pytest.mark.slow
 def test_chunk_keeps_what_the_reader_reads_the_notes_from_on_the_masters_clock(project):
     arrays = open_arrays(Path("data/chunked/a/arrays.zarr"))
-    start = keyboard_array("cam_top", "")
+    start = keyboard_array("cam_above", "")
     stored = {name.removeprefix(start): arrays[name][:] for name in arrays if name.startswith(start)}
     evidence, keys = keyboard_of(stored)
     assert keys == Keys(lowest=21, highest=108, guessed=False)
-    assert len(evidence.time_s) == read_capture("a").device("cam_top").n_pictures
+    assert len(evidence.time_s) == read_capture("a").device("cam_above").n_pictures
     mode, read = notes_of(evidence, keys, duration_s=10.0, lead_s=0.025, velocity=80)
     assert mode == "pressed"
     truth = read_truth(Path("data/filmed/a"))
@@ -106,11 +108,12 @@ def test_chunk_keeps_what_the_reader_reads_the_notes_from_on_the_masters_clock(p
     assert len(read) < 1.25 * len(near)
 
 
+@pytest.mark.slow
 def test_a_piano_whose_keys_cannot_be_found_is_its_cameras_row_and_no_failure(project, tmp_path):
     facts = json.loads(Path("data/ingested/a/take.json").read_text())
     params = section("ingest", IngestParams).of_a_take()
     params = params.model_copy(update={"keyboards": params.keyboards.model_copy(update={"min_white_px": 99.0})})
-    files = tuple(row["path"] for row in facts["media"]) + ("data/filmed/a/take.yaml",)
+    files = (*(row["path"] for row in facts["media"]), "data/filmed/a/take.yaml")
     source = Source(name="a", kind="capture", origin="filmed", files=files, piece="a", part="train")
     ingest_take(source, tmp_path, params)
     (row,) = (row for row in json.loads((tmp_path / "take.json").read_text())["media"] if row["role"] == "camera")
