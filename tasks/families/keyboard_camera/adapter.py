@@ -95,6 +95,7 @@ class KeyboardCamera(VideoFamily[KeyboardCameraParams, ViewSet]):
             threshold = fit_threshold([probabilities(network, one.features) for one in validation], validation)
         shared = {
             "instrument": INSTRUMENT,
+            "inputs": "keyboard",
             "gain": params.gain,
             "reader": params.reader.model_dump(mode="json"),
             "n_threads": params.n_threads,

@@ -26,7 +26,10 @@ from tasks.keyboards.layout import Keys
 from tasks.keyboards.params import FindParams
 from tasks.keyboards.read import Asked, evidence_of, find_in_film
 from tasks.keyboards.stored import arrays_of, keyboard_of
+from tasks.kinds.captures.perform import read_video
 from tasks.media.probe import NO_LIMITS, probe
+from tasks.media.process import MediaError
+from tasks.perform import PerformParams, Region
 from tasks.rig.keyboard_films import film_of
 from tasks.store.views import ViewSet, keyboard_array
 
@@ -34,18 +37,28 @@ DURATION_S = 6.0
 SECTION = yaml.safe_load(preset_text("demo"))["train"]["keyboard_camera"]
 SMALL = {"n_steps": 4, "steps_per_epoch": 2, "batch_size": 4, "n_channels": 8, "sequence_s": 1.0}
 PARAMS = KeyboardCameraParams.parse(SECTION | SMALL, "train.keyboard_camera")
+PERFORM = {
+    "params": PerformParams.parse(yaml.safe_load(preset_text("demo"))["perform"], "perform"),
+    "region": None,
+    "progress": lambda _: None,
+}
 READER = {"lead_s": 0.025, "velocity": 80}
 
 
 @pytest.fixture(scope="module")
-def filmed(tmp_path_factory):
-    """Draw a film of six seconds; return its true notes and what it shows of its keys, as chunk stores it."""
-    truth = film_of("overhead-640", 41, tmp_path_factory.mktemp("film"), duration_s=DURATION_S)
-    facts = probe(truth.path, policy=NO_LIMITS)
+def video(tmp_path_factory):
+    """Draw a film of six seconds; return its truth."""
+    return film_of("overhead-640", 41, tmp_path_factory.mktemp("film"), duration_s=DURATION_S)
+
+
+@pytest.fixture(scope="module")
+def filmed(video):
+    """Return the film's true notes and what it shows of its keys, as chunk stores it."""
+    facts = probe(video.path, policy=NO_LIMITS)
     params = FindParams(min_score=0.62, min_white_px=8.0)
-    found = find_in_film(truth.path, facts, policy=NO_LIMITS, params=params, asked=Asked())
-    evidence = evidence_of(truth.path, facts, found, policy=NO_LIMITS, progress=lambda _: None)
-    return truth.notes, arrays_of(evidence, found.place.keys)
+    found = find_in_film(video.path, facts, policy=NO_LIMITS, params=params, asked=Asked())
+    evidence = evidence_of(video.path, facts, found, policy=NO_LIMITS, progress=lambda _: None)
+    return video.notes, arrays_of(evidence, found.place.keys)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +171,7 @@ def test_training_examples_are_the_same_for_the_same_step_and_hold_the_keys_that
     assert not torch.equal(sampler.batch(0, 0)[0], sampler.batch(0, 1)[0])
 
 
-def test_it_learns_and_performs_four_systems_and_a_film_without_a_keyboard_is_silent(captures, filmed, tmp_path):
+def test_it_learns_and_performs_four_systems_and_a_film_without_a_keyboard_is_silent(captures, video, filmed, tmp_path):
     notes, stored = filmed
     out = tmp_path / "trained"
     out.mkdir()
@@ -179,6 +192,12 @@ def test_it_learns_and_performs_four_systems_and_a_film_without_a_keyboard_is_si
         assert not len(made["hidden", system].notes)
         assert not made["hidden", system].audio.any()
         assert made["tested", system].audio.any()
+    read = read_video(video.path, probe(video.path, policy=NO_LIMITS), out / "keyboard_camera", **PERFORM)
+    by_hand = next(family.perform(out, {read.name: read.film}, accelerator="cpu", truth=None))
+    assert onset_f1([by_hand.notes], [made["tested", "keyboard_camera"].notes]) == 1.0
+    other, facts = PERFORM | {"region": Region(instrument="marimba-18")}, probe(video.path, policy=NO_LIMITS)
+    with pytest.raises(MediaError, match=r"shows marimba-18, expected piano"):
+        read_video(video.path, facts, out / "keyboard_camera", **other)
     facts = json.loads((out / "keyboard_camera.json").read_text())
     (out / "keyboard_camera.json").write_text(json.dumps(facts | {"features": ["amount"]}))
     with pytest.raises(DamagedData, match="trained on other features"):
