@@ -140,7 +140,8 @@ class KeyboardCamera(VideoFamily[KeyboardCameraParams, ViewSet]):
                     MEAN: evenly_played(mean["notes_a_second"], film.duration_s, mean_facts["velocity"]),
                 }
                 if truth is not None and isinstance(known := truth[name], CaptureTruth):
-                    played[TRUE] = known.notes.take(known.notes.onset_s < film.duration_s)
+                    onset_s = known.notes.onset_s
+                    played[TRUE] = known.notes.take((onset_s >= 0) & (onset_s < film.duration_s))
                 for system, notes in played.items():
                     yield _performance(system, name, film, notes, synthesizer)
 
