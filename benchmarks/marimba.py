@@ -47,7 +47,7 @@ from tasks.families.base import film_of_view  # noqa: E402
 from tasks.families.note_regression.inputs import n_windows_of  # noqa: E402
 from tasks.kinds.captures.chunk import chunk_take  # noqa: E402
 from tasks.kinds.captures.evaluate import played_scores  # noqa: E402
-from tasks.kinds.captures.synthesize import true_amplitudes  # noqa: E402
+from tasks.kinds.captures.synthesize import truth_of  # noqa: E402
 from tasks.metrics.intervals import paired_interval  # noqa: E402
 from tasks.step import file_sha256, json_sha256, write_whole  # noqa: E402
 from tasks.store.arrays import write_arrays  # noqa: E402
@@ -211,7 +211,7 @@ class Bench:
         views = ViewSet(heard, instrument=INSTRUMENT, cameras=cameras)
         tests = {view.name: view for view in views.views("test")}
         films = Lazy(tests, lambda name: film_of_view(views, tests[name]))
-        truth = Lazy(tests, lambda name: true_amplitudes(views, name))
+        truth = Lazy(tests, lambda name: truth_of(views, name))
         found: dict[str, list[dict[str, Any]]] = {}
         for one in load_family(family).perform(trained, films, accelerator="cpu", truth=truth):
             view = tests[f"{one.take}/{one.camera}"]

@@ -17,6 +17,7 @@ from tasks.errors import ParamsError
 from tasks.instruments.midi import MidiPolicy
 from tasks.instruments.synth import SOUNDFONT_SHA256, Synthesizer, find_soundfont
 from tasks.params import Section
+from tasks.rig.played_pianos import HandsParams
 from tasks.rig.rigs import Instrument, RigParams
 from tasks.step import write_whole
 from tasks.takes import PARTS, Part
@@ -38,6 +39,7 @@ class RecordingParams(Section):
     excerpt_s: Annotated[float, Field(gt=0)]  # a longer piece is left as soon as no key is down after this
     tail_s: Annotated[float, Field(ge=0, le=60)]  # recorded after the last note
     rig: RigParams
+    hands: HandsParams  # of the pianos that hands are seen to play
 
 
 class EnsemblesParams(Section):
@@ -51,10 +53,11 @@ class EnsemblesParams(Section):
 
 
 class FilmParams(Section):
-    """The takes that are filmed: captures by ``n_takes`` and ``pieces``, and ensembles."""
+    """The takes that are filmed: captures by ``n_takes`` and ``pieces``, played pianos, and ensembles."""
 
     n_takes: Annotated[int, Field(ge=0, le=10_000)]
     pieces: dict[Instrument, tuple[str, ...]]  # filmed in turn, and again when there are more takes
+    played_pianos: tuple[str, ...]  # pieces that hands are seen to play, from above and in colour, a take each
     ensembles: EnsemblesParams
     seed: int
     recording: RecordingParams

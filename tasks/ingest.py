@@ -37,6 +37,7 @@ from tasks.intake.folder import (
 )
 from tasks.intake.originals import Holding, Originals
 from tasks.intake.quality import HoldBackParams
+from tasks.keyboards.params import FindParams
 from tasks.media.probe import MediaPolicy
 from tasks.params import Section
 from tasks.registry import KINDS, kind_module
@@ -78,6 +79,7 @@ class TakeParams(Section):
     captures: CaptureParams
     ensembles: EnsembleParams
     hold_back: HoldBackParams
+    keyboards: FindParams  # in films of pianos
     max_devices: Annotated[int, Field(ge=1, le=10_000)]  # recordings of a take; a folder of more is refused unread
 
     @property

@@ -35,7 +35,15 @@ from tasks.page.page import (
     render_pages,
 )
 from tasks.page.pipeline import draw_pipeline, read_stages
-from tasks.page.scores import Evaluation, Table, figure_table, figures_of_take, score_table, standing
+from tasks.page.scores import (
+    Evaluation,
+    Table,
+    figure_table,
+    figures_of_take,
+    score_table,
+    standing,
+    tested_together,
+)
 from tasks.page.text import number
 from tasks.page.verdict import Choice, Headline, best_system, choose, headline
 from tasks.params import Section
@@ -106,7 +114,8 @@ class Source:
 
     def choose(self, names: Sequence[str]) -> list[Choice]:
         """Choose which of the test takes, or of their views, are shown: the best first."""
-        return choose(names, self.evaluations, self.headlines[0], n_shown=self.params.max_takes)
+        most = max(tested_together(self.evaluations), key=lambda group: len(set(group[0].takes["take"])), default=[])
+        return choose(names, most, self.headlines[0], n_shown=self.params.max_takes)
 
     def example(self, take: ShownTake) -> ShownTake:
         """Return a take with the best model by each headline and the best baseline that has a card.
@@ -246,34 +255,45 @@ def _in_step(card: Card) -> tuple[Picture, ...]:
 
 
 def _headlines(source: Source, part: KindPart) -> Iterator[Headline]:
-    for one in source.headlines:
-        found = headline(
-            part.title,
-            source.kind,
-            source.evaluations,
-            one,
-            n_resamples=source.params.n_resamples,
-            seed=source.params.seed,
-        )
-        if found is not None:
-            yield found
+    for group, evaluations in enumerate(tested_together(source.evaluations)):
+        for one in source.headlines:
+            found = headline(
+                _group_title(part, evaluations) if group else part.title,
+                source.kind,
+                evaluations,
+                one,
+                n_resamples=source.params.n_resamples,
+                seed=source.params.seed,
+            )
+            if found is not None:
+                yield found
+
+
+def _group_title(part: KindPart, evaluations: Sequence[Evaluation]) -> str:
+    return f"{part.title}: {', '.join(one.family for one in evaluations)}"
 
 
 def _results(source: Source, part: KindPart) -> Iterator[Result]:
-    grouped = metrics_of(source.kind)
-    table = score_table(
-        part.title,
-        source.evaluations,
-        grouped.pop(""),
-        n_resamples=source.params.n_resamples,
-        seed=source.params.seed,
-        remarks=part.remarks,
-        headline=source.headlines[0],
-    )
-    if table is not None:
-        groups = (figure_table(title, source.evaluations, metrics) for title, metrics in grouped.items())
-        details = (*part.details, *(group for group in groups if group is not None))
-        yield Result(name=source.kind, table=table, pictures=part.pictures, details=details)
+    for group, evaluations in enumerate(tested_together(source.evaluations)):
+        grouped = metrics_of(source.kind)
+        table = score_table(
+            _group_title(part, evaluations) if group else part.title,
+            evaluations,
+            grouped.pop(""),
+            n_resamples=source.params.n_resamples,
+            seed=source.params.seed,
+            remarks=part.remarks,
+            headline=source.headlines[0],
+        )
+        if table is not None:
+            more = (figure_table(title, evaluations, metrics) for title, metrics in grouped.items())
+            details = (*(() if group else part.details), *(one for one in more if one is not None))
+            yield Result(
+                name=f"{source.kind}-{evaluations[0].family}" if group else source.kind,
+                table=table,
+                pictures=() if group else part.pictures,
+                details=details,
+            )
 
 
 def _read_catalog(data: Path) -> list[CatalogRow]:

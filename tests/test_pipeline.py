@@ -32,6 +32,7 @@ SMALL = {
     "capture_baselines": {"n_windows": 64},
     "cnn_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
     "conv_lstm": {"n_steps": 4, "steps_per_epoch": 2, "sequence_length": 8, "batch_size": 2},
+    "keyboard_camera": {"n_steps": 4, "steps_per_epoch": 2, "batch_size": 4, "n_channels": 8},
     "bitmap_mlp": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
     "bitmap_stft": {"n_steps": 4, "steps_per_epoch": 2, "n_components": 8, "hidden": [16], "silent_clip_s": 1.0},
     "wave_unet": {
@@ -131,7 +132,9 @@ class Clone:
         params = yaml.safe_load((self.folder / "params.yaml").read_text())
         params["split"]["min_pieces"] = 1
         params["film"] |= {"n_takes": len(FILMED), "pieces": {"marimba-18": list(FILMED)}}
+        params["film"]["played_pianos"] = [PIECES[0], PIECES[2]]  # for training, and for testing
         params["film"]["recording"]["excerpt_s"] = MUSIC_S
+        params["film"]["recording"]["hands"]["length_s"] = MUSIC_S
         n_takes = {"train": 1, "validation": 1, "test": 1}
         params["film"]["ensembles"] |= {"n_takes": n_takes, "pieces": list(ENSEMBLES), "excerpt_s": MUSIC_S}
         params["film"]["recording"]["rig"] |= {"sizes": [[128, 72]], "n_cameras": 2, "n_microphones": 1}

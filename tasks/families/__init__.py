@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "conv_lstm": "tasks.families.conv_lstm:ConvLstmFamily",
         "deepsynth": "tasks.families.deepsynth:DeepSynthFamily",
         "fc_lstm": "tasks.families.fc_lstm:FcLstmFamily",
+        "keyboard_camera": "tasks.families.keyboard_camera:KeyboardCamera",
         "piano_roll": "tasks.families.piano_roll:PianoRollFamily",
         "separation_baselines": "tasks.families.separation_baselines:SeparationBaselines",
         "wave_unet": "tasks.families.wave_unet:WaveUnetFamily",

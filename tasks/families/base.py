@@ -47,6 +47,7 @@ class Film:
         camera: the device, where a camera took the film.
         instrument: what the film shows, where it is known.
         margins: shares of width and height beside a rectified instrument, where it is one.
+        keyboard: what the film shows of a piano's keys, as the stage chunk stores it; None where that is not known.
     """
 
     pictures: NDArray[np.uint8]
@@ -55,6 +56,7 @@ class Film:
     camera: str | None = None
     instrument: str | None = None
     margins: tuple[float, float] | None = None
+    keyboard: Mapping[str, NDArray[Any]] | None = None
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.time_s) or not len(self.time_s):
@@ -81,6 +83,19 @@ class NoteAmplitudes:
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.pitches):
             raise ValueError(f"amplitudes are {self.values.shape}, expected (windows, {len(self.pitches)})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureTruth:
+    """What is known of a captured take, for bounds alone.
+
+    Attributes:
+        amplitudes: as they were measured in its sound.
+        notes: that were played.
+    """
+
+    amplitudes: NoteAmplitudes
+    notes: Notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +188,8 @@ class VideoFamily(Family[P, D]):
             trained: what `fit` wrote.
             films: by take; those of captures by ``TAKE/CAMERA``.
             accelerator: as in `fit`.
-            truth: for bounds alone, by film: the reference `Notes` of a score, the measured `NoteAmplitudes` of
-                a capture; with None those systems are left out.
+            truth: for bounds alone, by film: the reference `Notes` of a score, the `CaptureTruth` of a
+                capture; with None those systems are left out.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
@@ -235,6 +250,7 @@ def film_of_view(views: "ViewSet", view: "View") -> Film:
         camera=view.camera,
         instrument=str(attributes["instrument"]),
         margins=(float(across), float(down)),
+        keyboard=views.keyboard(view),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DamagedData, ParamsError
-from tasks.families.base import Film, NoteAmplitudes, Performance, Role, VideoFamily
+from tasks.families.base import CaptureTruth, Film, Performance, Role, VideoFamily
 from tasks.families.note_regression.examples import examples_of
 from tasks.families.note_regression.inputs import FilmInputs, PictureFormat, n_windows_of, stack_film
 from tasks.families.note_regression.notes import (
@@ -151,10 +151,10 @@ class CaptureBaselines(VideoFamily[CaptureBaselinesParams, ViewSet]):
                 frame_rate, pitches = facts["frame_rate"], facts["pitches"]
                 n_windows = n_windows_of(film.duration_s, frame_rate)
                 if system == TRUE:
-                    measured = None if truth is None else truth[name]
-                    if not isinstance(measured, NoteAmplitudes):
+                    known = None if truth is None else truth[name]
+                    if not isinstance(known, CaptureTruth):
                         continue
-                    amplitudes = np.asarray(measured.values / np.float32(facts["maximum"]), np.float32)
+                    amplitudes = np.asarray(known.amplitudes.values / np.float32(facts["maximum"]), np.float32)
                 elif system == MEAN:
                     amplitudes = np.tile(state["amplitudes"], (n_windows, 1))
                 else:

@@ -17,11 +17,11 @@ from tasks.keyboards.film import Frame, all_pictures, keyboard_band, median_pict
 from tasks.keyboards.find import Found, find_keyboards
 from tasks.keyboards.layout import Keys, is_black, name_of
 from tasks.keyboards.lit import LitNote, lit_notes, with_restrikes
+from tasks.keyboards.params import FindParams
 from tasks.keyboards.place import Place, place_of_corners
 from tasks.keyboards.pressed import pressed_notes
 from tasks.media.probe import MediaFacts, MediaPolicy, probe
 from tasks.media.process import MediaError, shown
-from tasks.params import Section
 
 _CRISP = 0.75  # share of its height that drawn light keeps; hands come and go in less even ways
 _RISE_S = 0.07  # that drawn light takes to come on, at most
@@ -38,11 +38,9 @@ _LEAST_GAP_S = 1e-3  # between a key's release and its next stroke
 Mode = Literal["lit", "pressed"]
 
 
-class KeyboardParams(Section):
+class KeyboardParams(FindParams):
     """How real keyboards are read."""
 
-    min_score: float  # correlation with the pattern of black keys: 0.9 and more on keyboards, under 0.5 elsewhere
-    min_white_px: float  # pixels a white key
     lead_s: float  # from when a pressed key is seen half way down to its sound
     velocity: int  # MIDI, of lit notes, and of the middle of pressed ones
     gain: float  # of the synthesizer; the sound is then fitted to full scale
@@ -159,7 +157,7 @@ def read_keyboard_film(
     found = find_in_film(video, facts, policy=policy, params=params, asked=asked, progress=progress)
     progress("reading the keys")
     views = [found] if found.moved is None else sorted([found, found.moved], key=lambda view: view.span_s)
-    seen = [_evidence(video, facts, view, policy=policy, progress=progress) for view in views]
+    seen = [evidence_of(video, facts, view, policy=policy, progress=progress) for view in views]
     time_s = np.concatenate([evidence.time_s for evidence in seen])
     if len(time_s) < 2:
         raise KeyboardError(f"{shown(video)}: holds one picture, expected a film", kind="ONE_PICTURE")
@@ -189,7 +187,7 @@ def read_keyboard_film(
     )
 
 
-def _evidence(
+def evidence_of(
     video: Path, facts: MediaFacts, view: FoundKeyboard, *, policy: MediaPolicy, progress: Callable[[str], None]
 ) -> Evidence:
     """Return what a film shows of the keys while they are where they were found."""
@@ -214,7 +212,7 @@ def find_in_film(
     facts: MediaFacts,
     *,
     policy: MediaPolicy,
-    params: KeyboardParams,
+    params: FindParams,
     asked: Asked,
     progress: Callable[[str], None] = _quiet,
 ) -> FoundKeyboard:

@@ -118,8 +118,9 @@ class Evaluation:
         return str(own[0]) if len(own) else "model"
 
     def is_baseline(self, system: str) -> bool:
-        """Return whether a system is a baseline: its family has the reference system, and it is no upper bound."""
-        return self.role(system) != "bound" and bool(np.any(self.takes["role"] == "reference"))
+        """Return whether a system is a baseline: beside the reference system, and neither a bound nor what is trained."""
+        is_else = system == self.family or self.role(system) == "bound"
+        return not is_else and bool(np.any(self.takes["role"] == "reference"))
 
     def value(self, system: str, metric: Metric) -> float | None:
         """Return a system's mean of a figure; None where it has none."""
@@ -168,6 +169,19 @@ def score_table(
 
     name = reference[1] if reference is not None else ""
     return _table(title, evaluations, metrics, reference=name, lead=lead, remarks=remarks or {}, headline=headline)
+
+
+def tested_together(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Return the families by what they were tested on: those that share no take with a group's first are another."""
+    groups: list[list[Evaluation]] = []
+    for one in evaluations:
+        takes = set(one.takes["take"].tolist())
+        group = next((group for group in groups if takes & set(group[0].takes["take"].tolist())), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return groups
 
 
 def figure_table(title: str, evaluations: Sequence[Evaluation], metrics: Sequence[Metric]) -> Table | None:

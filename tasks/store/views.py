@@ -112,6 +112,13 @@ class ViewSet:
         times: NDArray[np.float64] = self.open(view.take)[f"time_s_{view.camera}"][:]
         return times
 
+    def keyboard(self, view: View) -> dict[str, NDArray[Any]] | None:
+        """Return what a view shows of a piano's keys, by array of `tasks.keyboards.stored`; None without a keyboard."""
+        arrays = self.open(view.take)
+        start = keyboard_array(view.camera, "")
+        stored = {name.removeprefix(start): arrays[name][:] for name in arrays if name.startswith(start)}
+        return stored or None
+
     def amplitudes(self, take: str) -> NDArray[np.float32]:
         """Return a take's note amplitudes (F, n); row k covers frames k to k + 2."""
         amplitudes: NDArray[np.float32] = self.open(take)["amplitudes"][:]
@@ -169,6 +176,11 @@ class ViewSet:
             if value != first:
                 raise DamagedData(f"{self.folder}: take {take} has {name} {value}, expected {first} as {takes[0]}")
         return first
+
+
+def keyboard_array(camera: str, name: str) -> str:
+    """Return what an array of a camera's keyboard is called; no other array's name begins so, whatever the camera's."""
+    return f"keyboard.{camera}.{name}"
 
 
 def pictures_at(time_s: ArrayLike, moments_s: ArrayLike) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from tasks.instruments.midi_writer import write_midi
 from tasks.instruments.notes import sorted_notes
 from tasks.intake.devices import CaptureParams
 from tasks.intake.quality import HoldBackParams
+from tasks.keyboards.params import FindParams
 from tasks.kinds.scores.chunk import chunk_take
 from tasks.kinds.scores.extract import extract_take
 from tasks.kinds.scores.render import render_take
@@ -41,6 +42,7 @@ INGEST = IngestParams(
     captures=CaptureParams(lenient=True, min_duration_s=0.5, short_fraction=0.5, silence_db=-60.0),
     ensembles=EnsembleParams(max_length_difference_s=1.0, max_residual_db=-30.0),
     hold_back=HoldBackParams(truncated=0.5, clipped=1.0, silent=False, master_missing=True),
+    keyboards=FindParams(min_score=0.62, min_white_px=8.0),
 )
 RENDER = RenderParams(
     sample_rate=48_000,

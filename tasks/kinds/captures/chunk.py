@@ -14,10 +14,12 @@ from tasks.extract import EXTRACTED
 from tasks.intake.notes import note_rows, read_notes
 from tasks.intake.pictures import iter_views
 from tasks.intake.record import INGESTED, Capture, Device, read_capture
+from tasks.keyboards.stored import arrays_of, film_evidence, on_clock, place_of_facts
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import FULL_SCALE, iter_sound
 from tasks.store.arrays import Arrays, Parts, open_arrays, write_arrays
 from tasks.store.segments import ScoreSet
+from tasks.store.views import keyboard_array
 from tasks.takes import Take
 
 TOOLS = ("ffmpeg",)
@@ -53,7 +55,10 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
     camera_width), every picture that the camera took; ``time_s_CAMERA`` are seconds on the master's clock,
     before 0 where the camera began first. ``sound`` is the master's, mono, 16 bits, at ``sound_rate``; ``notes``
     (N, 4) are onset and offset on the master's clock in s, pitch and velocity, where MIDI was recorded with the take
-    and each of its notes has a place on that clock.
+    and each of its notes has a place on that clock. Of a piano's camera in which ingest found the keyboard there are
+    also ``keyboard.CAMERA.ARRAY``, what its pictures show of the keys on that clock: the arrays of
+    `tasks.keyboards.evidence.Evidence`. The keys are sampled where the film itself shows them, at its own size, since
+    the small pictures have too few pixels a key.
 
     Raises:
         MediaError: a film or the sound cannot be read.
@@ -86,6 +91,9 @@ def chunk_take(take: Take, out: Path, params: ChunkParams) -> None:
         # Written behind the pictures, in order of name: by then the times are known.
         arrays[times] = Parts((device.n_pictures,), np.dtype(np.float64), film.times(clocks[device.name]))
         chunk_lengths |= {pictures: params.pictures_per_chunk, times: 64 * params.pictures_per_chunk}
+        keyboard = _keyboard(device, clocks[device.name])
+        arrays |= keyboard
+        chunk_lengths |= dict.fromkeys(keyboard, 64 * params.pictures_per_chunk)
         cameras.append(device.name)
     write_arrays(
         out / "arrays.zarr",
@@ -149,6 +157,22 @@ class _Film:
 
     def times(self, clock: ClockFit) -> Iterator[NDArray[np.float64]]:
         yield clock.to_reference(np.concatenate(self._times))
+
+
+def _keyboard(device: Device, clock: ClockFit) -> dict[str, NDArray[Any]]:
+    """Return what a camera's film shows of the keyboard that ingest found in it, by array; nothing where it found none.
+
+    Args:
+        device: the camera.
+        clock: from the film's time to the master's.
+    """
+    found = device.facts.get("keyboard", {"found": False})
+    if not found["found"]:
+        return {}
+    place = place_of_facts(found["place"], source=f"{INGESTED}, {device.path.name}")
+    evidence = film_evidence(device.path, place, crop=device.crop, policy=NO_LIMITS)
+    stored = arrays_of(on_clock(evidence, clock.to_reference(evidence.time_s)), place.keys)
+    return {keyboard_array(device.name, name): array for name, array in stored.items()}
 
 
 def _sound(device: Device, sample_rate: int, n_samples: int) -> Iterator[NDArray[np.int16]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from tasks.instruments.notes import Notes
 from tasks.media.encode import encode_camera, encode_sound
 from tasks.rig.clocks import DeviceClock, notes_on_clock
 from tasks.rig.frames import picture_times, time_base
+from tasks.rig.played_pianos import PlayedRig, beginning, played_pictures, played_rig_of
 from tasks.rig.recording import record_sound
 from tasks.rig.rigs import VIEWS, CameraDevice, Defect, Instrument, Rig, Trait, rig_of
 from tasks.rig.truth import device_truth, note_rows, picture_truth, write_truth
@@ -43,6 +44,7 @@ PROGRAMS: dict[Instrument, int] = {"marimba-18": 12, "piano": 0}
 # One take in eight has each of these; the others are plain.
 _TRAITS: dict[int, Trait] = {1: "silent camera", 3: "lost block", 4: "variable rate", 6: "wandering clock"}
 _TRAITS_REPEAT = 8
+_OF_HANDS = 1  # parts the seeds of played pianos from those of other takes
 _CUT = 0.6  # of a truncated file's bytes are there
 
 
@@ -56,7 +58,7 @@ class FilmedTake:
     title: str
     instrument: Instrument
     midi: str  # path of the score
-    trait: Trait
+    trait: Trait | Literal["hands"]  # a piano that hands are seen to play
     seed: int
     data_set: ClassVar[str] = "captures"
 
@@ -71,7 +73,7 @@ def takes_to_film(params: FilmParams) -> list[FilmedTake]:
     pieces = [(instrument, piece) for instrument, names in params.pieces.items() for piece in names]
     if not pieces and params.n_takes:
         raise ParamsError("params.yaml: film.pieces names no piece, expected one or more")
-    if any(instrument == "piano" for instrument, _ in pieces):
+    if params.played_pianos or any(instrument == "piano" for instrument, _ in pieces):
         recording_step_s(params.recording)
     known = {view for views in VIEWS.values() for view in views}
     for view in params.recording.rig.views_held_out:
@@ -95,7 +97,21 @@ def takes_to_film(params: FilmParams) -> list[FilmedTake]:
                 seed=int(np.random.SeedSequence([params.seed, number]).generate_state(1)[0]),
             )
         )
-    return takes
+    return takes + [_played_piano(piece, number, params.seed) for number, piece in enumerate(params.played_pianos)]
+
+
+def _played_piano(piece: str, number: int, seed: int) -> FilmedTake:
+    title, part = describe_piece(FOLDERS["piano"], piece)
+    return FilmedTake(
+        name=f"filmed_{piece}_hands_{number + 1}",
+        piece=piece,
+        part=part,
+        title=title,
+        instrument="piano",
+        midi=(FOLDERS["piano"] / "midi" / f"{piece}.mid").as_posix(),
+        trait="hands",
+        seed=int(np.random.SeedSequence([seed, number, _OF_HANDS]).generate_state(1)[0]),
+    )
 
 
 def recording_step_s(params: RecordingParams) -> Fraction:
@@ -115,12 +131,16 @@ def inputs(take: FilmedTake) -> Sequence[Path]:
 def film_take(take: FilmedTake, out: Path, params: RecordingParams) -> None:
     """Write the films, the recordings, ``take.yaml``, ``rig.yaml``, ``truth.json`` and perhaps ``score.mid`` of a take.
 
-    A piano's notes and pedals are on one grid of times, as in render; a marimba's are where the score has them.
+    A piano's notes and pedals are on one grid of times, as in render; a marimba's are where the score has them. Where
+    hands are seen, take.yaml names no corners and no crop: ``ingest`` finds the keyboard.
 
     Raises:
         BadInput: the score cannot be used, or its sound leaves full scale.
         ToolError: ffmpeg, FluidSynth or the SoundFont is missing, or its output is not what was requested.
     """
+    if take.trait == "hands":
+        _film_played(take, out, params)
+        return
     notes, controls = excerpt(Path(take.midi), params.excerpt_s)
     if take.instrument == "piano":
         step_s = recording_step_s(params)
@@ -139,6 +159,20 @@ def film_take(take: FilmedTake, out: Path, params: RecordingParams) -> None:
         **({"master": f"mic_{rig.microphones[0].name}"} if rig.microphones else {}),
         **({"notes": "recorded"} if rig.notes else {}),
         "cameras": {camera.name: place_of_instrument(rig, camera) for camera in rig.cameras},
+    }
+    write_descriptions(out, rig, piece=take.piece, part=take.part, title=take.title, more=more)
+
+
+def _film_played(take: FilmedTake, out: Path, params: RecordingParams) -> None:
+    """Write the take of a piano that hands are seen to play, without pedals."""
+    score, _ = excerpt(Path(take.midi), params.hands.length_s)
+    notes = on_grid(beginning(score, params.hands.length_s), recording_step_s(params))
+    rig = played_rig_of(take.seed, duration_s=float(notes.offset_s.max()), params=params.rig, hands=params.hands)
+    record_rig(rig, notes, None, out, params)
+    more = {
+        "instrument": take.instrument,
+        **({"master": f"mic_{rig.microphones[0].name}"} if rig.microphones else {}),
+        "notes": "recorded",
     }
     write_descriptions(out, rig, piece=take.piece, part=take.part, title=take.title, more=more)
 
@@ -242,14 +276,20 @@ def _record_camera(
             is_silent=camera.defect == "silent",
             rng=rng,
         )
+    if isinstance(rig, PlayedRig):
+        pictures = played_pictures(rig, notes, world_s)
+        coding: dict[str, Any] = {"crf": rig.cameras[number].crf, "in_colour": True}
+    else:
+        pictures, coding = filmed(rig, camera, number, notes, world_s).pictures(), {}
     encode_camera(
         path,
-        filmed(rig, camera, number, notes, world_s).pictures(),
+        pictures,
         time_s=device_s,
         time_base=time_base(camera.frame_rate, is_variable=camera.is_variable),
         audio=audio,
         sample_rate=camera.sound.sample_rate if camera.sound else sample_rate,
         audio_codec=camera.sound.codec if camera.sound else None,
+        **coding,
     )
     _break(path, camera.defect)
     return {

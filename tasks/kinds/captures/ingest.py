@@ -19,14 +19,21 @@ from tasks.ingest import (
 )
 from tasks.instruments.midi import Score
 from tasks.instruments.midi_reader import read_midi
-from tasks.intake.describe import TakeFile, check_views, read_take_file
+from tasks.intake.describe import TakeFile, View, check_views, read_take_file
 from tasks.intake.folder import RECORDED, device_of, role_of, shown
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, picture_sizes, refused_media, unread_row
+from tasks.keyboards.read import Asked, find_in_film
+from tasks.keyboards.stored import place_facts
+from tasks.media.probe import probe
 from tasks.step import file_sha256
 
 TOOLS = ("ffmpeg",)
+
+PIANO = "piano"
+NO_KEYBOARD = "no keyboard"
+"""The flag of a piano's camera in which no keyboard is found, or none that can be read: its facts say why."""
 
 
 def recognizes(candidate: Candidate) -> bool:
@@ -86,6 +93,10 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     check_views(described.cameras, picture_sizes(rows), where=shown(folder))
     check_quality(rows, where=shown(folder), master=described.master, params=params.hold_back)
     cameras = {name: view for name, view in described.cameras.items() if name in used}
+    if described.instrument.name == PIANO:
+        for name, row in used.items():
+            if row["role"] == "camera" and row["facts"]["video"] is not None:
+                cameras[name] = _with_keyboard(row, cameras.get(name, View()), params)
     return {
         "duration_s": duration_s,
         "title": score.title if score is not None else None,
@@ -99,6 +110,37 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
         "media": sorted(rows, key=lambda row: (row["path"], row["device"])),
         "cameras": {name: view.model_dump(mode="json") for name, view in cameras.items()},
     }
+
+
+def _with_keyboard(row: Row, view: View, params: TakeParams) -> View:
+    """Find the keyboard in a camera's film, and add it to the facts of its row.
+
+    Corners that take.yaml names say where it is; else it is searched for. Its place stands in the facts; where none can
+    be read, the reason does, and the row is flagged: a camera that does not show the keys is no fault of the take.
+
+    Returns:
+        The camera's view, with the corners that were named or found.
+    """
+    path, facts = Path(row["path"]), row["facts"]
+    try:
+        found = find_in_film(
+            path,
+            probe(path, policy=params.media),
+            policy=params.media,
+            params=params.keyboards,
+            asked=Asked(crop=view.crop, corners=view.corners),
+        )
+    except BadInput as error:
+        facts["keyboard"] = {"found": False, "reason": str(error)}
+        row["flags"].append(NO_KEYBOARD)
+        return view
+    score = None if view.corners is not None else round(found.score, 3)
+    remarks = list(found.remarks)
+    facts["keyboard"] = {"found": True, "score": score, "remarks": remarks, "place": place_facts(found.place)}
+    if view.corners is not None:
+        return view
+    far_left, far_right, near_right, near_left = ((round(x, 2), round(y, 2)) for x, y in found.place.corners.tolist())
+    return view.model_copy(update={"corners": (far_left, far_right, near_right, near_left)})
 
 
 def _device_rows(source: Source, described: TakeFile, params: TakeParams) -> list[Row]:

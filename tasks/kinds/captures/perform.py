@@ -1,4 +1,4 @@
-"""Verb ``perform`` for families of captures: any video, read as the stage ``chunk`` stores a camera's pictures."""
+"""Verb ``perform`` for families of captures: any video, read as the stage ``chunk`` stores what a camera shows."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +13,15 @@ from tasks.families.trained import load_facts
 from tasks.features.rectify import Rectifier
 from tasks.instruments.plan import corner_places
 from tasks.instruments.plan_match import MIN_MATCH, plan_match
+from tasks.keyboards.read import Asked, evidence_of, find_in_film
+from tasks.keyboards.stored import arrays_of
 from tasks.media.pictures import iter_pictures
 from tasks.media.probe import MediaFacts, MediaPolicy, packets_of
 from tasks.media.process import MediaError
 from tasks.perform import PerformParams, ReadFilm, Region, check_crop
+
+KEYBOARD = "keyboard"
+"""The fact ``inputs`` of systems that take what a film shows of a keyboard's keys, in place of its pictures."""
 
 
 def read_video(
@@ -35,15 +40,13 @@ def read_video(
             known and what stands between them is not the instrument.
         DamagedData: the system is not trained, or its facts are damaged.
     """
-    width, height, instrument = trained_format(stem)
     region = region or Region()
-    if region.instrument == "none":
-        region = replace(region, instrument=instrument)
-    if instrument not in ("none", region.instrument):
-        raise MediaError(
-            f"{video}: shows {region.instrument}, expected {instrument}, which {stem.name} was trained on",
-            kind="OTHER_INSTRUMENT",
-        )
+    if load_facts(stem, {}).get("inputs") == KEYBOARD:
+        instrument = str(load_facts(stem, {"instrument": str})["instrument"])
+        region = _region_of(video, region, instrument, stem)
+        return keyboard_film(video, facts, instrument=instrument, params=params, region=region, progress=progress)
+    width, height, instrument = trained_format(stem)
+    region = _region_of(video, region, instrument, stem)
     if instrument != "none" and region.corners is None and region.crop is None:
         progress(f"no crop and no corners of {instrument} are known: all of the picture is used")
     progress("reading the video")
@@ -51,6 +54,58 @@ def read_video(
     if film.margins is not None:
         _check_instrument(video, film, region.instrument, film.margins)
     return ReadFilm(film=film, name=f"{video.name}/{film.camera}", n_decoded=n_decoded)
+
+
+def _region_of(video: Path, region: Region, instrument: str, stem: Path) -> Region:
+    """Return a region that shows the instrument which a system was trained on."""
+    if region.instrument == "none":
+        region = replace(region, instrument=instrument)
+    if instrument not in ("none", region.instrument):
+        raise MediaError(
+            f"{video}: shows {region.instrument}, expected {instrument}, which {stem.name} was trained on",
+            kind="OTHER_INSTRUMENT",
+        )
+    return region
+
+
+def keyboard_film(
+    video: Path,
+    facts: MediaFacts,
+    *,
+    instrument: str,
+    params: PerformParams,
+    region: Region,
+    progress: Callable[[str], None],
+) -> ReadFilm:
+    """Read what a film shows of a keyboard's keys, at the times of its pictures; the pictures themselves are not kept.
+
+    Raises:
+        MediaError: the video cannot be used, its keyboard is not found, or it holds one picture.
+    """
+    found = find_in_film(
+        video,
+        facts,
+        policy=params.media,
+        params=params.keyboard,
+        asked=Asked(crop=region.crop, corners=region.corners),
+        progress=progress,
+    )
+    for remark in found.remarks:
+        progress(remark)
+    evidence = evidence_of(video, facts, found, policy=params.media, progress=progress)
+    time_s = evidence.time_s
+    if len(time_s) < 2:
+        raise MediaError(f"{video}: holds one picture, expected a film", kind="ONE_PICTURE")
+    last_s = float(time_s[-1] + np.median(np.diff(time_s)))
+    film = Film(
+        pictures=np.zeros((len(time_s), 0, 0), np.uint8),
+        time_s=time_s,
+        duration_s=max(facts.duration_s or 0.0, last_s),
+        camera=video.stem,
+        instrument=instrument,
+        keyboard=arrays_of(evidence, found.place.keys),
+    )
+    return ReadFilm(film=film, name=f"{video.name}/{film.camera}", n_decoded=len(time_s))
 
 
 def camera_film(

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.families.base import LEVELS, Film, NoteAmplitudes, Performance, VideoFamily, film_of_view
+from tasks.families.base import LEVELS, CaptureTruth, Film, NoteAmplitudes, Performance, VideoFamily, film_of_view
 from tasks.intake.record import Device, read_capture
+from tasks.kinds.captures.played import played_notes
 from tasks.media.encode import replace_sound
 from tasks.metrics.sound import level_dbfs
 from tasks.step import whole_folder
@@ -66,7 +67,7 @@ def synthesize(
             trained,
             Lazy(films | even, lambda name: even[name] if name in even else film_of_view(views, films[name])),
             accelerator=accelerator,
-            truth=Lazy(films | even, lambda name: None if name in even else true_amplitudes(views, name)),
+            truth=Lazy(films | even, lambda name: None if name in even else truth_of(views, name)),
         )
         for performance in written(performances, write, workers):
             if f"{performance.take}/{performance.camera}" not in even:
@@ -98,17 +99,18 @@ def even_films(views: ViewSet) -> dict[str, Film]:
     return made
 
 
-def true_amplitudes(views: ViewSet, name: str) -> NoteAmplitudes | None:
-    """Return the amplitudes that were measured of the view's take; None where its instrument has no notes."""
-    take = name.partition("/")[0]
+def truth_of(views: ViewSet, name: str) -> CaptureTruth | None:
+    """Return what is known of the take of a view; None where its instrument has no notes."""
+    take, _, camera = name.partition("/")
     arrays = views.open(take)
     if "amplitudes" not in arrays:
         return None
-    return NoteAmplitudes(
+    amplitudes = NoteAmplitudes(
         values=views.amplitudes(take),
         pitches=tuple(arrays.attributes["pitches"]),
         frame_rate=Fraction(arrays.attributes["frame_rate"]),
     )
+    return CaptureTruth(amplitudes=amplitudes, notes=played_notes(views.view(take, camera), views))
 
 
 def on_cameras_clock(

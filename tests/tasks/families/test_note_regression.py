@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from models.fc_lstm import ImageEncoder
 from tasks.errors import DamagedData, ParamsError
 from tasks.families import load_family
-from tasks.families.base import Film, NoteAmplitudes, film_of_view
+from tasks.families.base import CaptureTruth, Film, NoteAmplitudes, film_of_view
 from tasks.families.capture_baselines import CaptureBaselines, CaptureBaselinesParams
 from tasks.families.cnn_lstm import CnnLstmFamily, CnnLstmParams
 from tasks.families.conv_lstm import ConvLstmFamily, ConvLstmParams
@@ -215,7 +215,10 @@ def test_cnn_lstm_finds_the_notes_of_a_test_take_from_either_camera(cnn, capture
 def test_the_baselines_are_below_it_and_true_features_above(baselines, captures):
     views = ViewSet(captures)
     truth = {
-        view.name: NoteAmplitudes(values=views.amplitudes(view.take), pitches=PITCHES, frame_rate=RATE)
+        view.name: CaptureTruth(
+            amplitudes=NoteAmplitudes(values=views.amplitudes(view.take), pitches=PITCHES, frame_rate=RATE),
+            notes=reference_notes(views, view.take, maximum=1.0, picker=CAREFUL),
+        )
         for view in views.views("test")
     }
     performances, films = performed(CaptureBaselines(), baselines, captures, truth)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.film import EnsemblesParams, FilmParams, RecordingParams
+from tasks.rig.played_pianos import HandsParams
 from tasks.rig.rigs import RigParams
 
 RECORDING = RecordingParams(
@@ -29,6 +30,7 @@ RECORDING = RecordingParams(
         max_wander_s=0.005,
         lost_s=(0.2, 0.4),
     ),
+    hands=HandsParams(length_s=4.0, noise=(1.0, 1.0), crf=(22, 22)),
 )
 DEMO = FilmParams(
     n_takes=8,
@@ -36,6 +38,7 @@ DEMO = FilmParams(
         "marimba-18": ("marimba_song", "marimba_rain"),
         "piano": ("schumann_melodie",),
     },
+    played_pianos=(),
     ensembles=EnsemblesParams(
         n_takes={"train": 3, "validation": 1, "test": 2},
         pieces=("ah_vous_dirai_clarinets", "low_voices_duo", "scarborough_cellos", "auld_lang_syne_duo"),
