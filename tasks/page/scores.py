@@ -118,7 +118,7 @@ class Evaluation:
         return str(own[0]) if len(own) else "model"
 
     def is_baseline(self, system: str) -> bool:
-        """Return whether a system is a baseline: beside the reference system, and neither a bound nor what is trained."""
+        """Return whether a system is a baseline: beside the reference system, and neither a bound nor trained."""
         is_else = system == self.family or self.role(system) == "bound"
         return not is_else and bool(np.any(self.takes["role"] == "reference"))
 
