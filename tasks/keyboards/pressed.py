@@ -14,11 +14,14 @@ from scipy.signal import find_peaks
 
 from tasks.keyboards.dynamics import travel_s
 from tasks.keyboards.evidence import PER_WHITE, Evidence
-from tasks.keyboards.templates import Presses, columns_of, presses_of
+from tasks.keyboards.templates import Presses, columns_of, needed, presses_of
 
 _SHADE_WHITES = 7  # white keys over which a shadow is even
 _SHADE_BLACKS = 9  # black keys
 _DRIFT_S = 40.0  # over which idle keys are taken to look the same
+_REDRAWN = 2.0  # levels, by which most columns change at once where a film draws all of them anew
+_REDRAWN_PICTURES = 8  # before and after, that are compared
+_LEAST_STRETCH_S = 3.0  # between two such moments
 _DRIFT_STEPS = 400  # pictures of such a stretch that are looked at
 _DIP = 0.12  # of a press, by which a key comes up between two strokes at least
 _DIP_TIMES = 6.0  # that this is above the noise of the amount
@@ -28,6 +31,8 @@ _BRIEF_S = 0.1  # a note
 _TOGETHER_S = 0.05
 _MOST_TOGETHER = 6  # brief notes that hands play together
 _LEAST_ALIKE = 0.55  # correlation of what is seen around a key with what is explained
+_NEEDED = 0.8  # of what no key explains, that the others alone leave more
+_NEEDED_PICTURES = 12  # of a press, from its beginning, in which that is seen
 _SKIN = 14.0  # levels of chroma from idle: something covers the key
 
 
@@ -88,7 +93,7 @@ def changes_of(evidence: Evidence) -> NDArray[np.float32]:
     shown = np.flatnonzero(evidence.is_shown)
     if not len(shown):
         return changes
-    changes[shown] = profile[shown] - _idle(profile, evidence.time_s, shown)
+    changes[shown] = profile[shown] - _idle(profile, evidence, shown)
     changes -= _shadows(changes, evidence)
     covered = _covered(evidence)
     for key, (first, last) in enumerate(evidence.spans):
@@ -97,8 +102,38 @@ def changes_of(evidence: Evidence) -> NDArray[np.float32]:
     return changes
 
 
-def _idle(profile: NDArray[np.float32], time_s: NDArray[np.float64], shown: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return what the keys look like where they are up, for the pictures ``shown``; it may drift slowly."""
+def _idle(profile: NDArray[np.float32], evidence: Evidence, shown: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return what the keys look like where they are up, for the pictures ``shown``; it may drift slowly.
+
+    A compressed film keeps what hardly changes as it was, until a key picture draws all of it anew: from there on idle
+    keys look another way.
+    """
+    whole = np.split(shown, _redrawn(profile[shown], evidence.time_s[shown], evidence.moves[shown]))
+    return np.concatenate([_drifting(profile, evidence.time_s, part) for part in whole])
+
+
+def _redrawn(profile: NDArray[np.float32], time_s: NDArray[np.float64], moves: NDArray[np.float32]) -> list[int]:
+    """Return the pictures from which on most columns look another way though the camera has not moved, ascending."""
+    n, width = len(profile), _REDRAWN_PICTURES
+    if n < 2 * width:
+        return []
+    total = np.cumsum(np.concatenate([np.zeros((1, profile.shape[1])), profile]), axis=0)
+    mean = (total[width:] - total[:-width]) / width  # of so many pictures, from each one on
+    step = np.median(np.abs(mean[width:] - mean[:-width]), axis=1)  # at picture width, width + 1, ...
+    step[moves[2 * width - 1 :] != moves[: -2 * width + 1]] = 0
+    found: list[int] = []
+    for at in np.argsort(-step, kind="stable").tolist():
+        if step[at] < _REDRAWN:
+            break
+        edges = [0, *found, n - 1]
+        if all(abs(time_s[at + width] - time_s[edge]) >= _LEAST_STRETCH_S for edge in edges):
+            found.append(at + width)
+    return sorted(found)
+
+
+def _drifting(
+    profile: NDArray[np.float32], time_s: NDArray[np.float64], shown: NDArray[np.intp]
+) -> NDArray[np.float32]:
     n_stretches = max(1, round((time_s[shown[-1]] - time_s[shown[0]]) / _DRIFT_S))
     parts = np.array_split(shown, n_stretches)
     idle = np.stack([np.median(profile[part[:: max(1, len(part) // _DRIFT_STEPS)]], axis=0) for part in parts])
@@ -203,7 +238,10 @@ def _note(
     seen, model = presses.changes[first:last, columns], explained[first:last, columns]
     size = float(np.sqrt((seen**2).sum() * (model**2).sum()))
     alike = float((seen * model).sum()) / size if size > 0 else 0.0
-    if alike < _LEAST_ALIKE:
+    if (
+        alike < _LEAST_ALIKE
+        or needed(presses, evidence, key, slice(first, min(last, first + _NEEDED_PICTURES))) < _NEEDED
+    ):
         return None
     full = max(float(np.quantile(line[first:last], 0.7)), _UP)
     is_again = first > 0 and line[first - 1] > _UP  # from a dip on

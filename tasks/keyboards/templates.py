@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from tasks.keyboards.evidence import PER_WHITE, Evidence, seen_spans
 
@@ -21,6 +22,7 @@ _CLEAR_TIMES = 6.0  # that a clear change is above the noise
 _N_CLEAR = 2  # pictures that a key's template needs
 _MOST_CLEAR = 60  # that it is learned from
 _ROUNDS = 2  # of learning
+_NEEDED_REACH = 1.5  # white keys on each side of a key that is held against the others
 _SWEEPS = 12  # of the least squares
 _ALONE = 0.35  # of a press, that neighbours may show in a clear picture
 _LOUDEST_RIVAL = 0.85  # of a key's own change, that those beside it may show where it is never down alone
@@ -84,6 +86,24 @@ def columns_of(evidence: Evidence, key: int, reach: float) -> slice:
     first, last = evidence.spans[key]
     n_columns = len(evidence.still_profile)
     return slice(max(0, int(first - reach * PER_WHITE)), min(n_columns, int(np.ceil(last + reach * PER_WHITE))))
+
+
+def needed(presses: Presses, evidence: Evidence, key: int, pictures: slice) -> float:
+    """Return how much more of what pictures show around a key is left without it, as a share of what is left with it.
+
+    Noise and templates that are a little wrong let a key beside one that is down seem to be a part of it.
+    """
+    columns = columns_of(evidence, key, _NEEDED_REACH)
+    near = [
+        other
+        for other in range(max(0, key - _NEIGHBOURS - 1), min(len(presses.templates), key + _NEIGHBOURS + 2))
+        if presses.templates[other].any()
+    ]
+    weighted = (presses.templates[near][:, columns] / presses.noise[columns]).T.astype(np.float64)
+    seen = (presses.changes[pictures, columns].mean(axis=0) / presses.noise[columns]).astype(np.float64)
+    rest = nnls(weighted, seen)[1] ** 2
+    rest_without = nnls(np.delete(weighted, near.index(key), axis=1), seen)[1] ** 2
+    return float((rest_without - rest) / max(rest, 1e-9))
 
 
 def _noise(changes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from tasks.keyboards.layout import Keys
 from tasks.keyboards.place import place_of_corners
 from tasks.keyboards.pressed import changes_of, pressed_notes
 from tasks.keyboards.read import Asked, KeyboardError, KeyboardParams, notes_of, read_keyboard_film
+from tasks.keyboards.templates import needed, presses_of
 from tasks.media.probe import MediaPolicy
 from tasks.rig.keyboard_films import film_of
 
@@ -250,6 +251,31 @@ def test_black_keys_that_turn_lighter_together_are_light_and_one_of_them_is_a_pr
     lighter = replace(evidence, profile=(evidence.profile + lift[:, None] * is_dark).astype(np.float16))
     np.testing.assert_allclose(changes_of(lighter), changes_of(evidence), atol=4)
     assert sorted(note.key for note in pressed_notes(lighter)) == [39, 40, 42, 46]
+
+
+def test_a_film_that_draws_all_of_its_picture_anew_presses_no_keys_by_it():
+    planted = [(39, 30, 50), (40, 60, 80), (42, 100, 120), (46, 130, 150)]
+    evidence = evidence_of(planted)
+    redrawn = evidence.profile.astype(np.float32)
+    redrawn[90:] += 5 * np.random.default_rng(3).standard_normal(redrawn.shape[1], np.float32)
+    notes = pressed_notes(replace(evidence, profile=redrawn.astype(np.float16)))
+    assert sorted(note.key for note in notes) == [39, 40, 42, 46]
+    onset_s = sorted(note.onset_s for note in notes)
+    np.testing.assert_allclose(onset_s, [first / RATE for _, first, _ in planted], atol=1 / RATE)
+
+
+def test_a_key_that_those_beside_it_explain_is_not_needed():
+    evidence = evidence_of([(39, 30, 50), (40, 70, 90), (41, 100, 120)])
+    presses = presses_of(changes_of(evidence), evidence)
+    assert needed(presses, evidence, 39, slice(34, 46)) > 100
+    # What key 41 looks like when it is down, a quarter of key 40 too, and something that no key explains.
+    rng = np.random.default_rng(1)
+    wrong = presses.changes[104:116].mean(axis=0) + 0.25 * presses.templates[40]
+    unexplained = rng.standard_normal((12, len(wrong)), np.float32) * 6
+    seen = presses.changes.copy()
+    seen[104:116] = wrong + np.repeat(unexplained[:1], 12, axis=0)
+    assert 0 <= needed(replace(presses, changes=seen), evidence, 40, slice(104, 116)) < 0.5
+    assert needed(replace(presses, changes=seen), evidence, 41, slice(104, 116)) > 1
 
 
 def test_a_note_whose_finger_came_before_its_bar_begins_with_the_bar():
