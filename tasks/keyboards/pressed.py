@@ -31,7 +31,7 @@ _BRIEF_S = 0.1  # a note
 _TOGETHER_S = 0.05
 _MOST_TOGETHER = 6  # brief notes that hands play together
 _LEAST_ALIKE = 0.55  # correlation of what is seen around a key with what is explained
-_NEEDED = 0.8  # of what no key explains, that the others alone leave more
+_NEEDED = 0.5  # of what no key explains, that the others alone leave more
 _NEEDED_PICTURES = 12  # of a press, from its beginning, in which that is seen
 _SKIN = 14.0  # levels of chroma from idle: something covers the key
 
