@@ -61,7 +61,7 @@ REFUSED = {
     "D1-track-of-4-GB": (score(NOTE)[:18] + b"\xff" * 4 + NOTE, "TRUNCATED", "4294967295 bytes"),
     "D2-tempo-0": (score(tempo(0), NOTE), "BAD_TEMPO", "byte 26: tempo of 0"),
     "D2-division-0": (score(NOTE, division=0), "BAD_DIVISION", "byte 12: 0 ticks"),
-    "D3-SMPTE": (score(NOTE, division=0xE728), "BAD_DIVISION", "byte 12: 0xe728 counts SMPTE frames"),
+    "D3-31-frames": (score(NOTE, division=0xE128), "BAD_DIVISION", "byte 12: 0xe128"),
     "D4-9.9-million-ticks": (score(on(0), off(9_900_000)), "TOO_LONG", "at 10312.5 s"),
     "D5-268-million-ticks": (score(on(0), off(2**28 - 1)), "TOO_LONG", "expected at most 7200 s"),
     "D5-number-of-9-bytes": (score(b"\x80" * 8 + NOTE), "BAD_EVENT", "byte 22: a number of variable length"),
