@@ -281,7 +281,7 @@ def _first_of(
     for performance in family.perform(trained, {read.name: read.film}, accelerator=accelerator, truth=None):
         if performance.system == system:
             return performance
-    raise PipelineError(f"{system} made no sound of {read.name}, expected one performance")
+    raise PipelineError(f"{system} made no sound of {read.name}: is the film one of train.{system}.cameras?")
 
 
 def _write_notes(path: Path, performance: Performance) -> None:

@@ -1,5 +1,6 @@
 """The adapter whose one system regresses the sound of a frame on its picture."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -113,7 +114,7 @@ class BitmapFamily(VideoFamily[Q, ViewSet]):
         accelerator: str,
         truth: Mapping[str, Any] | None,  # noqa: ARG002 - no system is a bound
     ) -> Iterator[Performance]:
-        """Make the sound of every film.
+        """Make the sound of every film of a camera that ``cameras`` names; of one of no known camera, always.
 
         Raises:
             DamagedData: what was trained is missing or damaged.
@@ -121,6 +122,8 @@ class BitmapFamily(VideoFamily[Q, ViewSet]):
         regressor, params, gain_db = self.load(trained)
         regressor.to(torch_device(accelerator))
         for name, film in films.items():
+            if film.camera is not None and not re.fullmatch(params.cameras, film.camera):
+                continue
             audio = sound_of(regressor, film, params) * np.float32(10 ** (gain_db / 20))
             take, _, camera = name.partition("/")
             yield Performance(

@@ -16,7 +16,7 @@ class BitmapParams(Section):
     renamed: ClassVar[Mapping[str, str]] = {"size": "side_px"}
 
     fidelity: Literal["corrected", "original"]
-    cameras: str  # whose pictures are learned from: a regular expression for the whole name
+    cameras: str  # that are learned from and given sound: a regular expression for the whole name
     side_px: int  # of the input picture
     n_past: int  # * pictures before it that are inputs too, as changes from one to the next
     past_step: int  # frames from one of them to the next

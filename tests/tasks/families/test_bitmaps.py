@@ -181,6 +181,15 @@ def test_a_film_is_called_by_its_name_and_not_by_its_camera(trained):
     assert (performance.take, performance.camera) == (".black", "gong")
 
 
+def test_cameras_that_the_parameter_leaves_out_get_no_sound(films, tmp_path, params):
+    only_top = params.model_copy(update={"cameras": "(?!cam_above).*"})
+    BitmapMlpFamily().fit(ViewSet(films), tmp_path, params=only_top, resume=tmp_path / "resume", accelerator="cpu")
+    shown = film(lamps([1, 0]))
+    two = {"c/cam_above_1": replace(shown, camera="cam_above_1"), "c/cam_top": shown}
+    performed = BitmapMlpFamily().perform(tmp_path, two, accelerator="cpu", truth=None)
+    assert [performance.camera for performance in performed] == ["cam_top"]
+
+
 def test_what_was_trained_says_which_pictures_it_learned_from(trained):
     facts = json.loads((trained / "bitmap_mlp.json").read_text())
     assert facts["pictures"] == {"width": 20, "height": 12}
