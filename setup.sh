@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make this checkout ready: system libraries, virtual environment, data/tools.json. Safe to run again: each part
 # is done only when it is missing or older than what it is made from. `./setup.sh browser` also sees to the Chromium
-# that the tests open the report page with, `./setup.sh docs` to what builds docs/ as a site.
+# that the tests open the report page with, `./setup.sh docs` to what builds docs/ as a site, `./setup.sh weights` to the
+# ImageNet weights (17 MB) that fc_lstm in preset study starts from.
 set -eu
 cd "$(dirname "$0")"
 
@@ -48,6 +49,7 @@ case " $* " in *" docs "*)
         cp "$stamp" .venv/installed-docs
     fi ;;
 esac
+case " $* " in *" weights "*) .venv/bin/python -m tasks.families.image_weights ;; esac
 # Compiled ahead, so that the first stage does not pay for it.
 [ -d .dvc ] || { say "setup: no .dvc folder here: is this a whole checkout?"; exit 1; }
 .venv/bin/python -m tasks.tools

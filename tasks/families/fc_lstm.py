@@ -1,14 +1,15 @@
 """Family ``fc_lstm``: a fixed image network's features of each stack, then LSTMs, to the amplitude of every note.
 
-The image network's ImageNet weights come from a safetensors file that the user names; without one they are drawn at
-random; a warning in the log and ``fc_lstm.json`` show it.
+The image network's ImageNet weights come from a safetensors file that params.yaml names: EfficientNet-lite0's, which
+``setup.sh weights`` fetches (`tasks.families.image_weights`), or one of the user's with the weights of the published
+AlexNet or VGG19. Without one they are drawn at random; a warning in the log and ``fc_lstm.json`` show it.
 """
 
 import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 
-from models.fc_lstm import N_FEATURES, FcLstm, FcLstmConfig, ImageEncoder
+from models.fc_lstm import FcLstm, FcLstmConfig, ImageEncoder, Kind, Layer
 from tasks.errors import DamagedData, ParamsError
 from tasks.families.networks import torch_device
 from tasks.families.note_regression.adapter import Instrument, NoteRegressionFamily
@@ -33,18 +34,19 @@ class FcLstmParams(NoteRegressionParams):
     """Section ``train.fc_lstm``.
 
     Attributes:
-        encoder: the image network.
-        layer: whose output is taken.
+        encoder: the image network; efficientnet_lite0 is a departure from the published ones.
+        layer: whose output is taken: fc1 or fc2, and pooled of efficientnet_lite0.
         image_side: pixels that stacks are scaled to before; 224 published.
-        weights: safetensors file with the image network's weights under torchvision's names; null draws them.
+        weights: safetensors file with the image network's weights, as ``setup.sh weights`` writes it or under
+            torchvision's names; null draws them.
         weights_sha256: of that file.
         n_recurrent: of the LSTM layers.
         dropout: of the LSTMs' input and between them.
         bidirectional: the LSTMs also run from the end.
     """
 
-    encoder: Literal["vgg19", "alexnet"]
-    layer: Literal["fc1", "fc2"]
+    encoder: Kind
+    layer: Layer
     image_side: Annotated[int, Field(ge=64)]
     weights: str | None
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
@@ -73,6 +75,9 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
             raise ParamsError(
                 "train.fc_lstm.subtract_still is true, expected false: ImageNet's networks take pictures as they are"
             )
+        if (params.encoder == "efficientnet_lite0") != (params.layer == "pooled"):
+            expected = "pooled" if params.encoder == "efficientnet_lite0" else "fc1 or fc2"
+            raise ParamsError(f"train.fc_lstm.layer is {params.layer}, expected {expected} of {params.encoder}")
         if (params.weights is None) != (params.weights_sha256 is None):
             raise ParamsError("train.fc_lstm has one of weights and weights_sha256, expected both or none")
 
@@ -86,7 +91,7 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
         device = torch_device(accelerator)
         encoder = self._encoder(encoding).to(device)
         n_windows = len(film.is_filmed)
-        features = np.zeros((n_windows, N_FEATURES), np.float32)
+        features = np.zeros((n_windows, encoder.n_features), np.float32)
         with torch.inference_mode():
             for start in range(0, n_windows, STACKS_AT_A_TIME):
                 last = min(start + STACKS_AT_A_TIME, n_windows)
@@ -97,7 +102,9 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
 
     def network_config(self, params: FcLstmParams, instrument: Instrument) -> FcLstmConfig:
         """Return the network's sizes."""
-        return config_of(FcLstmConfig, params, n_notes=len(instrument.pitches), n_features=N_FEATURES)
+        with torch.device("meta"):
+            encoder = ImageEncoder(params.encoder, params.layer)
+        return config_of(FcLstmConfig, params, n_notes=len(instrument.pitches), n_features=encoder.n_features)
 
     def _encoder(self, encoding: Mapping[str, Any]) -> ImageEncoder:
         key = tuple(sorted((name, str(value)) for name, value in encoding.items()))
@@ -109,8 +116,8 @@ class FcLstmFamily(NoteRegressionFamily[FcLstmParams]):
 
 def image_encoder(
     *,
-    encoder: Literal["vgg19", "alexnet"],
-    layer: Literal["fc1", "fc2"],
+    encoder: Kind,
+    layer: Layer,
     image_side: int,
     weights: str | None,
     weights_sha256: str | None,
@@ -122,7 +129,7 @@ def image_encoder(
         encoder: which network.
         layer: whose output is taken.
         image_side: pixels that stacks are scaled to.
-        weights: a safetensors file with torchvision's names; what lies behind the layer is left alone.
+        weights: a safetensors file with the network's names; what lies behind the layer is left alone.
         weights_sha256: that the file must have.
         seed: of weights that are drawn.
 
@@ -139,7 +146,10 @@ def image_encoder(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ParamsError(f"train.fc_lstm.weights names {path}, which cannot be read: {error.strerror}") from None
+        remedy = "; run ./setup.sh weights" if encoder == "efficientnet_lite0" else ""
+        raise ParamsError(
+            f"train.fc_lstm.weights names {path}, which cannot be read: {error.strerror}{remedy}"
+        ) from None
     found = hashlib.sha256(data).hexdigest()
     if found != weights_sha256:
         raise ParamsError(f"{path} has sha256 {found}, expected {weights_sha256} by train.fc_lstm.weights_sha256")

@@ -53,8 +53,40 @@ def test_fc_lstm_and_the_image_networks():
     with torch.device("meta"):
         assert n_parameters(fc_lstm.ImageEncoder("vgg19", "fc2")) == 139_570_240
         assert n_parameters(fc_lstm.ImageEncoder("alexnet", "fc2")) == 57_003_840
+        # Published: 4.652 million, with the last layer's 1,281,000.
+        assert n_parameters(fc_lstm.ImageEncoder("efficientnet_lite0", "pooled")) == 4_652_008 - 1_281_000
         names = set(fc_lstm.ImageEncoder("alexnet", "fc1").state_dict())
     assert {"features.0.weight", "features.10.bias", "classifier.1.weight"} <= names
+
+
+def test_efficientnet_lite0_computes_what_another_implementation_does():
+    """The expected features are those of efficientnet_lite_pytorch 0.1.0 from PyPI, with the same weights."""
+    network = fc_lstm.ImageEncoder("efficientnet_lite0", "pooled", 64).eval()
+    for number, (name, value) in enumerate(network.state_dict().items()):
+        if value.dtype == torch.int64:
+            continue
+        wave = torch.sin(torch.arange(value.numel(), dtype=torch.float64) * 0.7 + number).reshape(value.shape)
+        if value.ndim == 4:
+            wave = wave * (2 / value[0].numel()) ** 0.5 * 1.6
+        elif name.endswith("running_var"):
+            wave = 1 + 0.3 * wave
+        else:
+            wave = 1 + 0.2 * wave if name.endswith("weight") else 0.1 * wave
+        value.copy_(wave)
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    stack = torch.stack([127.5 + 127.5 * torch.sin(0.3 * columns + 0.2 * rows + n) for n in range(3)]).round()
+    with torch.inference_mode():
+        features = network(stack[None].to(torch.uint8))
+    expected = torch.tensor([0.6405981, 0.0, 1.5963469, 0.4504586, 0.0, 1.1727047])
+    torch.testing.assert_close(features[0, :6], expected, atol=1e-4, rtol=1e-4)
+    assert features.mean().item() == pytest.approx(0.4975685, abs=1e-4)
+    assert features.std().item() == pytest.approx(0.6445808, abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("efficientnet_lite0", "fc1"), ("alexnet", "pooled")])
+def test_an_image_network_has_its_own_layers(kind, layer):
+    with pytest.raises(ValueError, match=f"{kind} has no layer {layer}"):
+        fc_lstm.ImageEncoder(kind, layer)
 
 
 def small(kind, **changes):

@@ -5,12 +5,15 @@ import json
 import shutil
 from dataclasses import replace
 from fractions import Fraction
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
+from flows.presets import preset_text
 from models.fc_lstm import ImageEncoder
 from tasks.errors import DamagedData, ParamsError
 from tasks.families import load_family
@@ -19,6 +22,7 @@ from tasks.families.capture_baselines import CaptureBaselines, CaptureBaselinesP
 from tasks.families.cnn_lstm import CnnLstmFamily, CnnLstmParams
 from tasks.families.conv_lstm import ConvLstmFamily, ConvLstmParams
 from tasks.families.fc_lstm import FcLstmFamily, FcLstmParams, image_encoder
+from tasks.families.image_weights import WEIGHTS, WEIGHTS_SHA256, converted
 from tasks.families.note_regression.adapter import make_optimizer
 from tasks.families.note_regression.batches import Sampler, augmented
 from tasks.families.note_regression.examples import examples_of, targets_of
@@ -581,6 +585,48 @@ def test_weights_of_a_file_are_read_and_checked(tmp_path):
     sha256 = alexnet(path, **{"features.0.bias": torch.zeros(3)})
     with pytest.raises(DamagedData, match=r"weight features\.0\.bias has shape \(3,\), expected \(64,\)"):
         image_encoder(**about, weights_sha256=sha256)
+
+
+def checkpoint_of_lite0(network, **changes):
+    """Return a checkpoint with the network's weights under other names, as another program writes it."""
+    named = {f"_layer{number}": value for number, value in enumerate(network.state_dict().values())}
+    file = BytesIO()
+    torch.save(named | {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)} | changes, file)
+    return file.getvalue()
+
+
+def test_a_checkpoint_of_efficientnet_lite0_becomes_weights_of_our_names(tmp_path):
+    torch.manual_seed(2)
+    network = ImageEncoder("efficientnet_lite0", "pooled").eval()
+    content = converted(checkpoint_of_lite0(network))
+    path = tmp_path / "lite0.safetensors"
+    path.write_bytes(content)
+    about = {"encoder": "efficientnet_lite0", "layer": "pooled", "image_side": 64, "weights": str(path), "seed": 0}
+    read = image_encoder(**about, weights_sha256=hashlib.sha256(content).hexdigest())
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(read.state_dict()[name], value, msg=name)
+    with pytest.raises(DamagedData, match=r"_layer0 has shape \(3,\), expected \(32, 3, 3, 3\)"):
+        converted(checkpoint_of_lite0(network, _layer0=torch.zeros(3)))
+    with pytest.raises(DamagedData, match="has 295 weights"):
+        converted(checkpoint_of_lite0(network, _more=torch.zeros(3)))
+
+
+def test_preset_study_names_the_weights_that_set_up_fetches(tmp_path, monkeypatch):
+    section = yaml.safe_load(preset_text("study"))["train"]["fc_lstm"]
+    assert (section["weights"], section["weights_sha256"]) == (str(WEIGHTS), WEIGHTS_SHA256)
+    monkeypatch.chdir(tmp_path)
+    names = ("encoder", "layer", "image_side", "weights", "weights_sha256", "seed")
+    with pytest.raises(ParamsError, match=r"cannot be read: No such file or directory; run \./setup\.sh weights"):
+        image_encoder(**{name: section[name] for name in names})
+
+
+def test_a_layer_that_the_image_network_does_not_have_is_refused():
+    params = FcLstmParams.model_validate(yaml.safe_load(preset_text("study"))["train"]["fc_lstm"])
+    FcLstmFamily().check_more(params)
+    with pytest.raises(ParamsError, match=r"layer is fc1, expected pooled of efficientnet_lite0"):
+        FcLstmFamily().check_more(params.model_copy(update={"layer": "fc1"}))
+    with pytest.raises(ParamsError, match=r"layer is pooled, expected fc1 or fc2 of alexnet"):
+        FcLstmFamily().check_more(params.model_copy(update={"encoder": "alexnet"}))
 
 
 def test_fc_lstm_runs_without_weights_and_says_so(captures, tmp_path, caplog):
