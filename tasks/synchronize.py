@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tasks.clock.envelopes import fit_envelopes
 from tasks.clock.fit import ClockFit
 from tasks.clock.place import PlaceParams, place_file
 from tasks.clock.record import Placed, write_record
 from tasks.errors import BadInput
+from tasks.features.resample import resample
+from tasks.instruments.notes import Notes
+from tasks.instruments.synth import thread_synthesizer
 from tasks.media.probe import MediaPolicy
 from tasks.media.sound import read_pcm
 from tasks.media.tracks import Track, write_tracks
+
+TAIL_S = 1.0  # of the sound of notes, after the last one's end
+NOTES_MS = 10.0  # by how much the onsets of recorded MIDI lie beside those in the sound
+_PROGRAMS = {"piano": 0}  # general MIDI, of an instrument by name; any other is struck bars:
+_MARIMBA_PROGRAM = 12
+_RENDER_RATE = 48_000
+_RENDER_GAIN = 0.1  # so low that no score is too loud; how loud it is changes nothing here
 
 
 class SynchronizeParams(PlaceParams):
@@ -27,6 +39,28 @@ class SynchronizeParams(PlaceParams):
     """
 
     media: MediaPolicy
+
+
+def sound_of_notes(notes: Notes, *, instrument: str, sample_rate: int) -> NDArray[np.float32]:
+    """Return what a synthesizer makes of notes, to be held against a recording of them.
+
+    Args:
+        notes: at least one.
+        instrument: by which its program is chosen.
+        sample_rate: of the result, in Hz.
+
+    Returns:
+        (n,) samples, `TAIL_S` longer than the notes.
+    """
+    duration_s = float(notes.offset_s.max()) + TAIL_S
+    synthesizer = thread_synthesizer(sample_rate=_RENDER_RATE, gain=_RENDER_GAIN)
+    program = _PROGRAMS.get(instrument, _MARIMBA_PROGRAM)
+    return resample(synthesizer.render(notes, None, program=program, duration_s=duration_s), _RENDER_RATE, sample_rate)
+
+
+def fit_notes(recorded: NDArray[np.float32], rendered: NDArray[np.float32], *, params: SynchronizeParams) -> ClockFit:
+    """Place recorded MIDI on a recording's clock; both are `onset_flux`, of the recording and of the notes' sound."""
+    return fit_envelopes(recorded, rendered, method="notes", systematic_ms=NOTES_MS, params=params.onsets)
 
 
 def write_clocks(out: Path, master: str, duration_s: float, placed: Sequence[Placed]) -> None:

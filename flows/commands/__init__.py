@@ -36,6 +36,7 @@ ANYWHERE = {
     "perform",
     "notes",
     "evaluate-notes",
+    "audit",
     "sonify",
     "separate",
     "sync",

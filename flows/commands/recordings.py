@@ -103,6 +103,56 @@ def evaluate_notes(
 
 
 @app.command()
+def audit(
+    folder: Annotated[
+        Path, typer.Argument(help="Recordings beside their labels: piece.wav and piece.mid or .tsv; or takes.")
+    ],
+    instrument: Annotated[str, typer.Option(help="What plays the labels: piano or marimba.")] = "piano",
+    tolerance: Annotated[
+        float, typer.Option(metavar="MS", min=1.0, help="Labels farther than this from what is heard are off.")
+    ] = 20.0,
+    picture: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw offsets and lags.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold labels against the sound that they are of: offset, drift, wrong pairs, missing ends."""
+    check_there(folder)
+    from rich.table import Table
+
+    from tasks.audit import audit as audit_pairs
+    from tasks.audit import draw_audit, folder_summary, labelled_recordings
+    from tasks.synchronize import SynchronizeParams
+
+    if instrument not in ("piano", "marimba"):
+        raise typer.BadParameter(f"{instrument!r}, expected piano or marimba", param_hint="--instrument")
+    pairs, found = labelled_recordings(folder), []
+    params = section_of("synchronize", SynchronizeParams)
+    for one in audit_pairs(pairs, instrument=instrument, params=params, tolerance_ms=tolerance):
+        found.append(one)
+        typer.echo(f"{len(found)} of {len(pairs)}: {one.recording.relative_to(folder)}: {one.reason}", err=True)
+    found.sort(key=lambda one: one.recording)
+    if picture is not None:
+        draw_audit(found, picture)
+        typer.echo(f"wrote {picture}", err=True)
+    about = folder_summary(found)
+    if as_json:
+        print_json({"files": [one.as_json() for one in found], "folder": about})
+    else:
+        table = Table("recording", "verdict", "offset ms", "drift ppm", "heard", "why")
+        for one in found:
+            offset = "" if one.offset_ms != one.offset_ms else f"{one.offset_ms:+.1f} ± {one.error_ms:.1f}"
+            drift = "" if one.drift_ppm != one.drift_ppm else f"{one.drift_ppm:+.0f} ± {one.drift_error_ppm:.0f}"
+            heard = "" if one.heard != one.heard else f"{one.heard:.0%}"
+            table.add_row(str(one.recording.relative_to(folder)), one.verdict, offset, drift, heard, one.reason)
+        print_table(table)
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in about["counts"].items())
+        typer.echo(f"{len(found)} pairs: {counts}")
+        if about["is_constant"] and abs(about["offset_ms"]) > tolerance:
+            typer.echo(f"all are off by about {about['offset_ms']:+.0f} ms: a constant of the folder")
+    if any(one.verdict != "agrees" for one in found):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
+@app.command()
 def perform(
     video: Annotated[
         Path,

@@ -96,7 +96,7 @@ def follow_score(
     # Inside a long note or a roll one path is as good as the other: there the tempo goes on as around it.
     curve_s = _curve(fine / _RATE, _news(features))
     at = np.clip(np.rint(onset_s * _RATE).astype(np.int64), 0, len(rendered) - 1)
-    alone = _stand_alone(onset_s, pitch)
+    alone = stand_alone(onset_s, pitch)
     lag_s = _lags(recorded, rendered, curve_s[at], onset_s, pitch)
     found = np.isfinite(lag_s)
     n_found = np.bincount(at[found], minlength=len(rendered)).astype(np.float64)
@@ -151,7 +151,7 @@ def _lags(
     # A window contains an onset before its middle does, the earlier the less noise there is, and instruments have slow
     # or fast attacks: only the difference between two recordings is meaningful.
     lag_s = _note_lags(recorded, expected_s, pitch) - _note_lags(rendered, onset_s, pitch)
-    return np.where(_stand_alone(onset_s, pitch), lag_s, np.nan)
+    return np.where(stand_alone(onset_s, pitch), lag_s, np.nan)
 
 
 def _rises(audio: Samples, sample_rate: int) -> NDArray[np.float32]:
@@ -282,7 +282,7 @@ def _curve(values: Times, weight: Times) -> Times:
     return np.asarray(curve)
 
 
-def _stand_alone(onset_s: Times, pitch: NDArray[np.integer]) -> NDArray[np.bool_]:
+def stand_alone(onset_s: Times, pitch: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return which notes have no other onset of their pitch nearby that could be taken for theirs."""
     alone = np.ones(len(onset_s), bool)
     for note in np.unique(pitch):

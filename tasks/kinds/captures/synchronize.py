@@ -12,33 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.clock.envelopes import fit_envelopes
 from tasks.clock.fit import ClockFit, ScoreFit, Times, WindowTable
 from tasks.clock.onsets import onset_flux
 from tasks.clock.place import place_device, place_master, without_evidence
 from tasks.clock.record import Placed
 from tasks.clock.score import follow_score, note_lags
 from tasks.errors import BadInput
-from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
-from tasks.instruments.synth import thread_synthesizer
 from tasks.intake.notes import read_notes
 from tasks.intake.record import INGESTED, Capture, read_capture
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import FULL_SCALE, read_pcm
 from tasks.store.tables import write_table
-from tasks.synchronize import SynchronizeParams, write_clocks
+from tasks.synchronize import TAIL_S, SynchronizeParams, fit_notes, sound_of_notes, write_clocks
 from tasks.takes import Take
 
 TOOLS = ("ffmpeg", "fluidsynth", "soundfont")
 
-PROGRAMS = {"piano": 0}  # general MIDI, of an instrument by name; any other is struck bars:
-MARIMBA_PROGRAM = 12
-RENDER_RATE = 48_000
-RENDER_GAIN = 0.1  # so low that no score is too loud; how loud it is changes nothing here
 SCORE = "score"
 
-NOTES_MS = 10.0  # by how much the onsets of recorded MIDI lie beside those in the sound
 # Scores played by other instruments in other tempi: in a dry room 19 of 20 moments were within 40 ms, where
 # reverberation outweighs the direct sound within 65. Inside of rolls one moment is like the next.
 FOLLOWED_MS = 65.0
@@ -146,18 +138,10 @@ def _place_score(
     if not len(notes):
         fit = without_evidence("it has no notes", reference_s=master_s, duration_s=0.0)
         return Placed(name=SCORE, role="score", fit=fit), nowhere
-    duration_s = float(notes.offset_s.max()) + 1.0
-    synthesizer = thread_synthesizer(sample_rate=RENDER_RATE, gain=RENDER_GAIN)
-    program = PROGRAMS.get(capture.instrument, MARIMBA_PROGRAM)
-    rendered = resample(synthesizer.render(notes, None, program=program, duration_s=duration_s), RENDER_RATE, rate)
+    rendered = sound_of_notes(notes, instrument=capture.instrument, sample_rate=rate)
+    duration_s = float(notes.offset_s.max()) + TAIL_S
     if capture.notes == "recorded":
-        fit = fit_envelopes(
-            onset_flux(master, rate),
-            onset_flux(rendered, rate),
-            method="notes",
-            systematic_ms=NOTES_MS,
-            params=params.onsets,
-        )
+        fit = fit_notes(onset_flux(master, rate), onset_flux(rendered, rate), params=params)
         lag_s = nowhere
         if fit.verdict == "locked":
             expected_s = fit.to_reference(notes.onset_s)
