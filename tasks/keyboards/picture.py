@@ -14,6 +14,7 @@ from tasks.media.process import MediaError, shown
 
 _LEAST_WHITE_PX = 24.0  # pixels a white key in the picture that is drawn: names have to be readable
 _LARGEST = 3.0  # times that the film's picture is made larger, at most
+_BESIDE_WHITES = 2.0  # white keys' widths that are shown around the keyboard
 _ROLL_HEIGHT = 420  # pixels
 _WHITE_LINE, _BLACK_LINE = (60, 200, 60), (60, 120, 255)  # blue, green, red
 _INK, _PAPER, _GRID = (40, 40, 40), (255, 255, 255), (225, 225, 225)
@@ -44,6 +45,17 @@ def named_keys(found: FoundKeyboard) -> NDArray[np.uint8]:
         corner = round(float(at[0]) - width / 2), round(float(at[1]) + height / 2)
         cv2.putText(picture, name, corner, _FONT, size, colour, 1, cv2.LINE_AA)
     return np.asarray(picture, np.uint8)
+
+
+def keys_alone(found: FoundKeyboard) -> NDArray[np.uint8]:
+    """Return what `named_keys` does of the keyboard and a little around it, (height, width, 3)."""
+    picture = named_keys(found)
+    corners = _drawn_size(found)[1].corners
+    beside = _BESIDE_WHITES * _drawn_size(found)[1].white_px
+    (left, top), (right, bottom) = corners.min(axis=0) - beside, corners.max(axis=0) + beside
+    height, width = picture.shape[:2]
+    rows = slice(max(0, round(float(top))), min(height, round(float(bottom))))
+    return picture[rows, max(0, round(float(left))) : min(width, round(float(right)))]
 
 
 def keys_and_roll(found: FoundKeyboard, notes: Notes, duration_s: float) -> NDArray[np.uint8]:

@@ -28,6 +28,11 @@ Stored = Mapping[str, NDArray[Any]]
 """By name: `Evidence`'s arrays, and ``pitches`` (K,), its keys."""
 
 
+def keyboard_picture(device: str) -> str:
+    """Return the name of the picture of the keys that ingest found in a camera's film, beside the take's facts."""
+    return f"keyboard_{device}.png"
+
+
 def place_facts(place: Place) -> dict[str, Any]:
     """Return a place as JSON holds it."""
     return {

@@ -5,17 +5,23 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tasks.clock.fit import ClockFit, Span, WindowTable
 from tasks.clock.record import Placed
 from tasks.evaluate import EvaluateParams, evaluate_family, write_metrics
 from tasks.features.polyphony import TranscribeParams
+from tasks.keyboards.layout import Keys
+from tasks.keyboards.place import place_of_corners
+from tasks.keyboards.stored import place_facts
 from tasks.report import ReportParams, write_report
 from tasks.store.audio import read_audio
 from tasks.synchronize import write_clocks
 
 PARAMS = ReportParams(frame_rate=Fraction(25), max_frequency_hz=4000, max_takes=6, zoom_s=0.05, n_resamples=50, seed=1)
+KEY_CORNERS = np.array([[20.0, 20.0], [1060.0, 20.0], [1060.0, 160.0], [20.0, 160.0]])  # 52 white keys of 20 pixels
 FAMILIES = {"families": {"capture_baselines": "captures"}}
 
 
@@ -46,7 +52,25 @@ def page(captured):
     Path("data/metrics/data.json").write_text("{}")
     Path("data/chunked/scores").mkdir(parents=True)
     Path("data/chunked/scores/takes.json").write_text("{}")
-    Path("data/ingested").mkdir()
+    Path("data/ingested/t").mkdir(parents=True)
+    keys = place_of_corners(Keys(lowest=21, highest=108, guessed=False), KEY_CORNERS)
+    keyboards = {
+        "cam_a": {"found": True, "score": 0.83, "remarks": ["seen from above"], "place": place_facts(keys)},
+        "cam_b": {"found": False, "reason": "the keys are too small"},
+    }
+    media = [
+        {
+            "device": name,
+            "role": "camera",
+            "state": "used",
+            "path": f"data/raw/t/{name}.mp4",
+            "facts": {"keyboard": keyboard},
+        }
+        for name, keyboard in keyboards.items()
+    ]
+    about = {"media": media, "cameras": {}, "master": None, "notes": None, "duration_s": 8.0}
+    Path("data/ingested/t/take.json").write_text(json.dumps(about | {"instrument": {"name": "piano", "notes": []}}))
+    cv2.imwrite("data/ingested/t/keyboard_cam_a.png", np.full((30, 200, 3), 90, np.uint8))
     row = {
         "take": "t",
         "kind": "capture",
@@ -107,10 +131,28 @@ def test_the_clocks_of_a_capture_are_listed_and_its_views_shown(page):
         assert words in clocks
 
 
+def test_the_keyboard_that_was_found_is_shown_and_why_none_was_is_said(page):
+    keyboards = (page / "keyboards.html").read_text()
+    for words in (
+        "88 keys A0-C8; seen from above",
+        "cam_a · 20 px a white key · match 0.83 of 1",
+        "media/t/keyboard_cam_a.png",
+        "cam_b",
+        "the keys are too small",
+    ):
+        assert words in keyboards
+    assert "keyboards.html" in (page / "index.html").read_text()
+
+
 def test_a_project_whose_captures_no_system_performed_has_a_page_too(page):
     shutil.rmtree("data/synthesized")
     out = Path("again")
     out.mkdir()
     write_report(out, data=Path("data"), dvc_file=Path("dvc.yaml"), all_params=FAMILIES, params=PARAMS)
     assert "No test take has been synthesized yet" in (out / "index.html").read_text()
-    assert {path.name for path in (out / "media/t").iterdir()} == {"residuals.png", "cam_a.png", "cam_b.png"}
+    assert {path.name for path in (out / "media/t").iterdir()} == {
+        "residuals.png",
+        "cam_a.png",
+        "cam_b.png",
+        "keyboard_cam_a.png",
+    }

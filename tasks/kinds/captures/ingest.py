@@ -24,8 +24,9 @@ from tasks.intake.folder import RECORDED, device_of, role_of, shown
 from tasks.intake.originals import Holding
 from tasks.intake.quality import check_quality
 from tasks.intake.rows import Row, device_row, media_row, missing_row, picture_sizes, refused_media, unread_row
+from tasks.keyboards.picture import keys_alone, write_picture
 from tasks.keyboards.read import Asked, find_in_film
-from tasks.keyboards.stored import place_facts
+from tasks.keyboards.stored import keyboard_picture, place_facts
 from tasks.media.probe import probe
 from tasks.step import file_sha256
 
@@ -63,7 +64,7 @@ def inputs(source: Source) -> Sequence[Path]:
 
 
 def ingest_take(source: Source, out: Path, params: TakeParams) -> None:
-    """Write ``take.json`` and, when there is a MIDI file, ``notes.parquet`` and ``controls.parquet``.
+    """Write ``take.json``, a MIDI file's ``notes.parquet`` and ``controls.parquet``, and pictures of a piano's keys.
 
     Raises:
         BadInput: no device can be used, or take.yaml cannot.
@@ -96,7 +97,7 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     if described.instrument.name == PIANO:
         for name, row in used.items():
             if row["role"] == "camera" and row["facts"]["video"] is not None:
-                cameras[name] = _with_keyboard(row, cameras.get(name, View()), params)
+                cameras[name] = _with_keyboard(row, cameras.get(name, View()), out, params)
     return {
         "duration_s": duration_s,
         "title": score.title if score is not None else None,
@@ -112,11 +113,12 @@ def _facts(source: Source, described: TakeFile, out: Path, params: TakeParams) -
     }
 
 
-def _with_keyboard(row: Row, view: View, params: TakeParams) -> View:
+def _with_keyboard(row: Row, view: View, out: Path, params: TakeParams) -> View:
     """Find the keyboard in a camera's film, and add it to the facts of its row.
 
-    Corners that take.yaml names say where it is; else it is searched for. Its place stands in the facts; where none can
-    be read, the reason does, and the row is flagged: a camera that does not show the keys is no fault of the take.
+    Corners that take.yaml names say where it is; else it is searched for. Its place stands in the facts, and
+    ``keyboard_DEVICE.png`` shows it; where none can be read, the reason does, and the row is flagged: a camera that
+    does not show the keys is no fault of the take.
 
     Returns:
         The camera's view, with the corners that were named or found.
@@ -137,6 +139,7 @@ def _with_keyboard(row: Row, view: View, params: TakeParams) -> View:
     score = None if view.corners is not None else round(found.score, 3)
     remarks = list(found.remarks)
     facts["keyboard"] = {"found": True, "score": score, "remarks": remarks, "place": place_facts(found.place)}
+    write_picture(out / keyboard_picture(row["device"]), keys_alone(found))
     if view.corners is not None:
         return view
     far_left, far_right, near_right, near_left = ((round(x, 2), round(y, 2)) for x, y in found.place.corners.tolist())

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.intake.record import read_capture
+from tasks.keyboards.layout import name_of
+from tasks.keyboards.stored import keyboard_picture, place_of_facts
 from tasks.kinds.captures.played import played_notes
 from tasks.media.encode import encode_film
 from tasks.metrics.table import metric
@@ -56,7 +59,7 @@ def report(source: Source) -> KindPart:
         details=(by_camera,) if by_camera is not None else (),
         takes=chapter if takes else None,
         examples=(*takes[:1], *takes[1:][-1:]),  # the best and the worst
-        chapters=tuple(_clocks(source)),
+        chapters=(*_keyboards(source), *_clocks(source)),
     )
 
 
@@ -171,6 +174,49 @@ def _clocks(source: Source) -> Iterator[Chapter]:
         ),
         has_page=True,
         cards=tuple(_clock_card(source, row) for row in shown),
+    )
+
+
+def _keyboards(source: Source) -> Iterator[Chapter]:
+    """Copy the pictures of the keyboards that ingest found in films of pianos, and say why where it found none."""
+    cards, rows = [], []
+    for row in source.takes:
+        for device in read_capture(row.take, source.data / "ingested").devices:
+            keyboard = device.facts.get("keyboard")
+            if keyboard is None:
+                continue
+            if not keyboard["found"]:
+                rows.append(
+                    (Entry(text=row.title), Entry(text=device.name, style="code"), Entry(text=keyboard["reason"]))
+                )
+                continue
+            cards.append(_keyboard_card(source, row, device.name, keyboard))
+    if not cards and not rows:
+        return
+    columns = (("Take", False), ("Camera", False), ("Why no keyboard is read", False))
+    yield Chapter(
+        name="keyboards",
+        title="Keyboards",
+        intro="In a film of a piano the keys are found before they are read: in the picture that remains when all that "
+        "moves is taken away. Where take.yaml names corners, these say where the keyboard is.",
+        listings=(Listing(columns=columns, rows=tuple(rows)),) if rows else (),
+        has_page=True,
+        cards=tuple(cards),
+    )
+
+
+def _keyboard_card(source: Source, row: CatalogRow, camera: str, keyboard: Mapping[str, Any]) -> Card:
+    picture = source.media(row.take) / keyboard_picture(camera)
+    place = place_of_facts(keyboard["place"], source=f"{row.take}: {camera}")
+    shutil.copyfile(source.data / "ingested" / row.take / picture.name, picture)
+    lowest, highest = name_of(place.keys.lowest), name_of(place.keys.pitches[-1])
+    how = "corners named in take.yaml" if keyboard["score"] is None else f"match {keyboard['score']:.2f} of 1"
+    words = f"The keys of {row.title} as {camera} shows them, outlined and named"
+    caption = "; ".join([f"{len(place.keys.pitches)} keys {lowest}-{highest}", *keyboard["remarks"]])
+    return Card(
+        title=row.title,
+        remark=f"{camera} · {place.white_px:.0f} px a white key · {how}",
+        pictures=(picture_at(picture, source.out, words, "view", caption),),
     )
 
 

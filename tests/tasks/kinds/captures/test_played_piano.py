@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -82,6 +83,10 @@ def test_the_take_names_no_corners_and_ingest_finds_the_keyboard(project):
     assert "cameras" not in described
     device = read_capture("a").device("cam_above")
     found = device.facts["keyboard"]
+    drawn = cv2.imread("data/ingested/a/keyboard_cam_above.png")
+    # Of 88 keys 52 are white, each at least 24 pixels wide so that names can be read, and two more on either side.
+    assert 56 * 23 <= drawn.shape[1] <= 56 * 30
+    assert drawn.shape[0] < drawn.shape[1] / 3
     assert (found["found"], found["place"]["lowest"], found["place"]["highest"]) == (True, 21, 108)
     assert found["score"] > 0.8
     assert device.corners is not None
