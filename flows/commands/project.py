@@ -12,7 +12,7 @@ from tasks.errors import PipelineError
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="demo, study or paper")],
+    name: Annotated[str, typer.Argument(help="demo, study, study-8khz, study-16khz or paper")],
     force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited, too.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,7 @@
-"""Presets of params.yaml: ``demo`` whole, ``study`` and ``paper`` as what differs from it."""
+"""Presets of params.yaml: ``demo`` whole, ``study`` and ``paper`` as what differs from it.
+
+``study-8khz`` and ``study-16khz`` are ``study`` with DeepSynth's codes at these rates.
+"""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -13,7 +16,7 @@ from tasks.errors import ParamsError
 from tasks.step import write_whole
 
 FOLDER = Path(__file__).parent
-PRESETS = ("demo", "study", "paper")
+PRESETS = ("demo", "study", "study-8khz", "study-16khz", "paper")
 
 
 def preset_text(name: str) -> str:
@@ -28,11 +31,17 @@ def preset_text(name: str) -> str:
     yaml.width = 110
     yaml.preserve_quotes = True
     params = yaml.load(FOLDER / "demo.yaml")
-    if name != "demo":
-        _overlay(params, yaml.load(FOLDER / f"{name}.yaml"), name)
+    for layer in _layers(name):
+        _overlay(params, yaml.load(FOLDER / f"{layer}.yaml"), layer)
     text = StringIO()
     yaml.dump(params, text)
     return text.getvalue().replace("# Preset demo", f"# Preset {name}", 1)
+
+
+def _layers(name: str) -> tuple[str, ...]:
+    """Return the presets whose changes to demo make this one, in order."""
+    base, dash, _ = name.partition("-")
+    return () if name == "demo" else (base, name) if dash else (name,)
 
 
 def check_sections(params: Mapping[str, Any]) -> None:

@@ -120,7 +120,7 @@ def test_every_stage_has_a_command(audiate):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("preset", "huge"), "'huge' is unknown, expected one of demo, study, paper"),
+        (("preset", "huge"), "'huge' is unknown, expected one of demo, study, study-8khz, study-16khz, paper"),
         (("train", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("promote", "nobody"), "'nobody' is unknown, expected one of baselines, "),
         (("search", "nobody", "--trials", "1"), "'nobody' is unknown, expected one of baselines, "),
