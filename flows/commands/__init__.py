@@ -36,6 +36,7 @@ ANYWHERE = {
     "perform",
     "notes",
     "evaluate-notes",
+    "evaluate-stems",
     "audit",
     "sonify",
     "separate",

@@ -102,6 +102,53 @@ def evaluate_notes(
         raise typer.Exit(EXIT_QUARANTINED)
 
 
+@app.command("evaluate-stems")
+def evaluate_stems(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder a mix, with a stem a player: stem_1_vn.wav, stem_2_vc.wav, perhaps mix.wav."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Score what separate makes of mixes whose stems are known."""
+    check_there(folder)
+    from rich.table import Table
+
+    from tasks.evaluate_stems import FIGURES, known_mixes, score_mixes, summary
+    from tasks.separate import SeparateParams
+    from tasks.synchronize import SynchronizeParams
+
+    mixes, scores = known_mixes(folder), []
+    for score in score_mixes(
+        mixes,
+        params=section_of("separate", SeparateParams),
+        clock=section_of("synchronize", SynchronizeParams),
+        progress=lambda _: None,
+    ):
+        scores.append(score)
+        gains = ", ".join(f"{player.get('si_sdr_improvement_db', float('nan')):+.1f}" for player in score.players)
+        told = score.reason or f"SI-SDR improvement {gains} dB"
+        typer.echo(f"{len(scores)} of {len(mixes)}: {score.known.folder.relative_to(folder)}: {told}", err=True)
+    means = summary(scores)
+    if as_json:
+        print_json({"mixes": [score.as_json() for score in scores], "mean": means})
+    else:
+        heads = ("SI-SDRi dB", "SI-SDR dB", "SDR dB", "SIR dB", "SAR dB")
+        table = Table("mix", "player", *heads)
+        for score in scores:
+            for code, player in zip(score.known.instruments, score.players, strict=False):
+                cells = (f"{player[name]:.1f}" if name in player else "" for name in FIGURES)
+                table.add_row(str(score.known.folder.relative_to(folder)), code, *cells)
+        table.add_section()
+        for title in ("mean", "low", "high", "worst"):
+            if any(one[title] is not None for one in means.values()):
+                cells = (f"{means[name][title]:.1f}" if name in means else "" for name in FIGURES)
+                table.add_row({"low": "95 %, low", "high": "95 %, high"}.get(title, title), "", *cells)
+        print_table(table)
+    if any(score.reason for score in scores):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
 @app.command()
 def audit(
     folder: Annotated[
