@@ -430,6 +430,19 @@ def test_baselines_are_folded_and_a_heading_sorts(browser, page):
     assert browser.evaluate(f"{systems}.map(one => one.textContent)")[:2] == ["upper_bound", "roll"]
 
 
+def test_on_a_phone_a_list_sorts(browser, page):
+    browser.open(page, width=390)
+    systems = "[...document.querySelector('.ranking').querySelectorAll('.system')].filter(one => one.checkVisibility())"
+    ranking = "document.querySelector('.ranking').closest('.scroll').querySelector('.sort-by')"
+    assert browser.evaluate(f"{ranking}.checkVisibility()")
+    assert browser.evaluate(f"{systems}.map(one => one.textContent)") == ["roll", "upper_bound"]
+    choose = f"(() => {{ const list = {ranking}; list.selectedIndex = 2; list.dispatchEvent(new Event('change')); }})()"
+    browser.evaluate(choose)  # the second heading: lower is better
+    assert browser.evaluate(f"{systems}.map(one => one.textContent)") == ["upper_bound", "roll"]
+    browser.open(page, width=1280)
+    assert not browser.evaluate(f"{ranking}.checkVisibility()")
+
+
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (375, True), (768, False), (1280, True)])
 def test_nothing_overflows(browser, page, width, dark):
     browser.open(page, width=width, dark=dark)

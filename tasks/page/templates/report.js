@@ -215,27 +215,45 @@
     const number = Number.parseFloat(text.replace("−", "-"));
     return Number.isNaN(number) ? Infinity : number;
   };
+  const sortBy = (heading, is_rising) => {
+    for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", is_rising ? "ascending" : "descending");
+    const { cellIndex: column, dataset: { sort: kind } } = heading;
+    for (const body of heading.closest("table").tBodies) {
+      const rows = [...body.rows].map((row) => [value(row, column, kind), row]);
+      rows.sort(([a], [b]) => {
+        if (a === b) return 0;
+        if (a === Infinity || b === Infinity) return a === Infinity ? 1 : -1;  // no value: last
+        return (a < b ? -1 : 1) * (is_rising ? 1 : -1);
+      });
+      body.append(...rows.map(([, row]) => row));
+    }
+  };
   for (const heading of document.querySelectorAll("th[data-sort]")) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "sort";
     button.append(...heading.childNodes);
     heading.append(button);
-    button.addEventListener("click", () => {
-      const is_rising = heading.getAttribute("aria-sort") !== "ascending";
-      for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
-      heading.setAttribute("aria-sort", is_rising ? "ascending" : "descending");
-      const { cellIndex: column, dataset: { sort: kind } } = heading;
-      for (const body of heading.closest("table").tBodies) {
-        const rows = [...body.rows].map((row) => [value(row, column, kind), row]);
-        rows.sort(([a], [b]) => {
-          if (a === b) return 0;
-          if (a === Infinity || b === Infinity) return a === Infinity ? 1 : -1;  // no value: last
-          return (a < b ? -1 : 1) * (is_rising ? 1 : -1);
-        });
-        body.append(...rows.map(([, row]) => row));
-      }
+    button.addEventListener("click", () => sortBy(heading, heading.getAttribute("aria-sort") !== "ascending"));
+  }
+
+  // Where there is no room for headings, a list of them sorts.
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    const headings = [...table.querySelectorAll("th[data-sort]")];
+    if (headings.length === 0 || [...table.tBodies].every((body) => body.rows.length < 2)) continue;
+    const list = document.createElement("select");
+    list.className = "sort-by";
+    list.setAttribute("aria-label", "Sort the table");
+    list.add(new Option("Sort by", ""));
+    for (const [index, heading] of headings.entries()) {
+      const name = heading.querySelector(".metric") ?? heading;
+      list.add(new Option(name.textContent.trim(), String(index)));
+    }
+    list.addEventListener("change", () => {
+      if (list.value !== "") sortBy(headings[Number(list.value)], true);
     });
+    table.before(list);
   }
 
   // A field above a long table keeps the rows that have all its words.
