@@ -54,8 +54,8 @@ class Picture:
     Attributes:
         src: relative to the page.
         words: what it shows, for readers who cannot see it.
-        kind: its style: ``spectrogram``, ``spectrograms``, ``notes``, ``waveform``, ``loss``, ``residuals``, ``view``
-            or ``stage``.
+        kind: its style: ``spectrogram``, ``spectrograms``, ``notes``, ``waveform``, ``loss``, ``residuals``, ``view``,
+            ``keyboard`` or ``stage``.
         caption: a few words above it; empty for none.
         width: in pixels, so that the page keeps the room before the image is loaded.
         height: in pixels.

@@ -56,7 +56,7 @@ def page(captured):
     keys = place_of_corners(Keys(lowest=21, highest=108, guessed=False), KEY_CORNERS)
     keyboards = {
         "cam_a": {"found": True, "score": 0.83, "remarks": ["seen from above"], "place": place_facts(keys)},
-        "cam_b": {"found": False, "reason": "the keys are too small"},
+        "cam_b": {"found": False, "reason": "data/raw/t/cam_b.mp4: the keys are too small"},
     }
     media = [
         {
@@ -134,13 +134,13 @@ def test_the_clocks_of_a_capture_are_listed_and_its_views_shown(page):
 def test_the_keyboard_that_was_found_is_shown_and_why_none_was_is_said(page):
     keyboards = (page / "keyboards.html").read_text()
     for words in (
-        "88 keys A0-C8; seen from above",
-        "cam_a · 20 px a white key · match 0.83 of 1",
+        "Kalimba, cam_a: 88 keys A0-C8, 20 px a white key, match 0.83 of 1; seen from above",
         "media/t/keyboard_cam_a.png",
         "cam_b",
         "the keys are too small",
     ):
         assert words in keyboards
+    assert "data/raw/t/cam_b.mp4" not in keyboards
     assert "keyboards.html" in (page / "index.html").read_text()
 
 

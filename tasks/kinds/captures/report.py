@@ -179,19 +179,18 @@ def _clocks(source: Source) -> Iterator[Chapter]:
 
 def _keyboards(source: Source) -> Iterator[Chapter]:
     """Copy the pictures of the keyboards that ingest found in films of pianos, and say why where it found none."""
-    cards, rows = [], []
+    pictures, rows = [], []
     for row in source.takes:
         for device in read_capture(row.take, source.data / "ingested").devices:
             keyboard = device.facts.get("keyboard")
             if keyboard is None:
                 continue
-            if not keyboard["found"]:
-                rows.append(
-                    (Entry(text=row.title), Entry(text=device.name, style="code"), Entry(text=keyboard["reason"]))
-                )
-                continue
-            cards.append(_keyboard_card(source, row, device.name, keyboard))
-    if not cards and not rows:
+            if keyboard["found"]:
+                pictures.append(_keyboard(source, row, device.name, keyboard))
+            else:
+                why = str(keyboard["reason"]).removeprefix(f"{device.path}: ")
+                rows.append((Entry(text=row.title), Entry(text=device.name, style="code"), Entry(text=why)))
+    if not pictures and not rows:
         return
     columns = (("Take", False), ("Camera", False), ("Why no keyboard is read", False))
     yield Chapter(
@@ -200,24 +199,20 @@ def _keyboards(source: Source) -> Iterator[Chapter]:
         intro="In a film of a piano the keys are found before they are read: in the picture that remains when all that "
         "moves is taken away. Where take.yaml names corners, these say where the keyboard is.",
         listings=(Listing(columns=columns, rows=tuple(rows)),) if rows else (),
+        pictures=tuple(pictures),
         has_page=True,
-        cards=tuple(cards),
     )
 
 
-def _keyboard_card(source: Source, row: CatalogRow, camera: str, keyboard: Mapping[str, Any]) -> Card:
+def _keyboard(source: Source, row: CatalogRow, camera: str, keyboard: Mapping[str, Any]) -> Picture:
     picture = source.media(row.take) / keyboard_picture(camera)
-    place = place_of_facts(keyboard["place"], source=f"{row.take}: {camera}")
     shutil.copyfile(source.data / "ingested" / row.take / picture.name, picture)
-    lowest, highest = name_of(place.keys.lowest), name_of(place.keys.pitches[-1])
+    place = place_of_facts(keyboard["place"], source=f"{row.take}: {camera}")
+    keys = f"{len(place.keys.pitches)} keys {name_of(place.keys.lowest)}-{name_of(place.keys.highest)}"
     how = "corners named in take.yaml" if keyboard["score"] is None else f"match {keyboard['score']:.2f} of 1"
+    about = [f"{row.title}, {camera}: {keys}, {place.white_px:.0f} px a white key, {how}", *keyboard["remarks"]]
     words = f"The keys of {row.title} as {camera} shows them, outlined and named"
-    caption = "; ".join([f"{len(place.keys.pitches)} keys {lowest}-{highest}", *keyboard["remarks"]])
-    return Card(
-        title=row.title,
-        remark=f"{camera} · {place.white_px:.0f} px a white key · {how}",
-        pictures=(picture_at(picture, source.out, words, "view", caption),),
-    )
+    return picture_at(picture, source.out, words, "keyboard", "; ".join(about))
 
 
 def _clock_card(source: Source, row: CatalogRow) -> Card:
