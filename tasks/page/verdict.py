@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tasks.metrics.metric import Metric
 from tasks.page.scores import UNRANKED_ROLES, Evaluation, Lead, lead_over, standing
+from tasks.page.text import number
 
 System = tuple[Evaluation, str]
 
@@ -39,6 +40,18 @@ class Headline:
     lead: Lead | None
     n_takes: int
     n_pieces: int
+
+    @property
+    def stands(self) -> str:
+        """Say how the best model stands beside the best baseline, to the digits that are shown."""
+        if self.baseline_value is None:
+            return "is best, and there is no baseline beside it"
+        shown = number(self.baseline_value, self.metric.digits)
+        if shown == number(self.value, self.metric.digits):
+            return f"is no better than the best baseline, {self.baseline}"
+        if self.metric.cost(self.value) > self.metric.cost(self.baseline_value):
+            return f"is the best model, and worse than a baseline: {self.baseline} has {shown}"
+        return f"is best; the best baseline, {self.baseline}, has {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,24 @@ def test_a_headline_is_the_best_model_over_the_best_baseline():
     assert found.lead.difference == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.3, "is best; the best baseline, nearest, has 0.200"),
+        (0.2001, "is no better than the best baseline, nearest"),
+        (0.1, "is the best model, and worse than a baseline: nearest has 0.200"),
+    ],
+)
+def test_a_headline_says_how_the_model_stands_beside_the_baseline(value, words):
+    net = evaluation("net", net=("model", [value] * 9))
+    found = headline("Keys", "keys", [BASE, net], F1, n_resamples=50, seed=1)
+    assert found is not None
+    assert found.stands == words
+    alone = headline("Keys", "keys", [net], F1, n_resamples=50, seed=1)
+    assert alone is not None
+    assert alone.stands == "is best, and there is no baseline beside it"
+
+
 def test_without_a_model_there_is_no_headline_and_without_a_baseline_no_lead():
     assert headline("Keys", "keys", [BASE], F1, n_resamples=50, seed=1) is None
     alone = headline("Keys", "keys", [NET], F1, n_resamples=50, seed=1)
