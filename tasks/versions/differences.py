@@ -4,7 +4,7 @@ A row is a system on a take, or on a view of one (``TAKE/CAMERA``). A table is t
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from tasks.metrics.intervals import CONFIDENCE, holm, least_difference, p_value,
 from tasks.metrics.metric import Direction
 from tasks.metrics.table import METRICS, within
 from tasks.versions.causes import Changed
+from tasks.versions.flips import LEAST_PIECES, flip_test
 
 _METRICS = {metric.key: metric for metric in METRICS}
 
@@ -75,9 +76,11 @@ class Difference:
         seen_above: size of a difference that this number of pieces can show beside the other figures; None where it is
             larger than the metric can differ by: nothing can be shown.
         spread: standard deviation of both versions' figures over the takes: what a move is large or small beside.
-        verdict: ``same`` when no take differs; ``better`` or ``worse`` where `p_joint` is at most 0.05.
+        verdict: ``same`` when no take differs; ``better`` or ``worse`` where `p_joint` is at most 0.05 and the interval
+            leaves 0 out.
         reason: why a verdict is open where that is not for want of pieces, or what the figures lack.
         moved: the takes that differ most.
+        by_piece: of each piece, the summed difference over its takes.
     """
 
     family: str
@@ -100,6 +103,7 @@ class Difference:
     verdict: Verdict
     reason: str
     moved: tuple[Move, ...]
+    by_piece: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
 def differences(
@@ -182,6 +186,9 @@ def _compare(
         own = pieces[chosen]
         test = paired_test(b - a, own, n_resamples=n_resamples, rng=np.random.default_rng(seed))
         p_values, gaps = test.p_values(), np.abs(b - a)
+        of_piece, piece = np.unique(own, return_inverse=True)
+        summed = np.zeros((len(of_piece), len(columns)))
+        np.add.at(summed, piece, b - a)
         # Rows are in order of their names: so are those that moved equally far.
         largest = np.argsort(-gaps, axis=0, kind="stable")[:n_moved]
         means, spreads, kept = (a.mean(axis=0), b.mean(axis=0)), np.concatenate([a, b]).std(axis=0), names[chosen]
@@ -211,6 +218,7 @@ def _compare(
                 "verdict": "open" if gaps[:, place].any() else "same",
                 "reason": "",
                 "moved": moves,
+                "by_piece": dict(zip(of_piece.tolist(), summed[:, place].tolist(), strict=True)),
             }
     for column in sorted(found):
         yield keys[column], found[column]
@@ -271,8 +279,11 @@ def judge(
 ) -> list[Difference]:
     """Return the differences with the verdicts that hold jointly over all of them.
 
-    A difference is called one where neither other pieces nor other seeds would make it so large: its p-value is the
-    larger of the two, and Holm's procedure goes over all figures that moved and have a direction.
+    A difference is called one where neither other pieces nor other seeds would make it so large. Over pieces, figures
+    of at least six are tested together by exchanges (`tasks.versions.flips`), the others by Holm's procedure; the level
+    is shared between both by how many figures there are of each (Bonferroni). What seeds would do is Holm's procedure
+    over all of them. The larger of both p-values counts, and the figure's own interval has to leave 0 out: it is wary
+    of skewed differences, which exchanges are not.
 
     Args:
         rows: of all families.
@@ -287,15 +298,36 @@ def judge(
         else 0.0
         for row in tested
     ]
-    singles = [max(row.p or 0.0, seeds) for row, seeds in zip(tested, p_seeds, strict=True)]
-    joint = dict(zip(map(id, tested), zip(p_seeds, holm(singles), strict=True), strict=True))
+    joint_seeds = holm(p_seeds)
+    flipped = [place for place, row in enumerate(tested) if row.n_pieces >= LEAST_PIECES]
+    others = [place for place, row in enumerate(tested) if row.n_pieces < LEAST_PIECES]
+    p_pieces, seen = np.zeros(len(tested)), [np.inf] * len(tested)
+    if flipped:
+        share = len(flipped) / len(tested)
+        test = flip_test([tested[place].by_piece for place in flipped], level=1 - (1 - CONFIDENCE) * share)
+        p_pieces[flipped] = np.minimum(1.0, test.p / share)
+        for place, error in zip(flipped, test.error, strict=True):
+            seen[place] = max(test.critical * float(error) / tested[place].n_takes, _reach(tested[place]))
+    if others:
+        p_pieces[others] = np.minimum(
+            1.0, holm([tested[place].p or 0.0 for place in others]) * len(tested) / len(others)
+        )
+        for place in others:
+            row = tested[place]
+            seen[place] = np.inf if row.error is None else least_difference(row.error, row.n_pieces - 1, len(tested))
+    joint = {
+        id(row): (seeds, max(pieces, seeds_joint), least)
+        for row, seeds, pieces, seeds_joint, least in zip(
+            tested, p_seeds, p_pieces.tolist(), joint_seeds.tolist(), seen, strict=True
+        )
+    }
     judged = []
     for row in rows:
         if id(row) not in joint:
             judged.append(row)
             continue
-        seeds, p_joint = joint[id(row)]
-        is_called = p_joint <= 1 - CONFIDENCE and row.family not in luck
+        seeds, p_joint, least = joint[id(row)]
+        is_called = p_joint <= 1 - CONFIDENCE and _leaves_out_zero(row) and row.family not in luck
         if is_called:
             reason = ""
         elif row.family in luck:
@@ -307,7 +339,7 @@ def judge(
             replace(
                 row,
                 p_joint=float(p_joint),
-                seen_above=_seen_above(row, noise.get((row.family, row.system, row.metric)), len(tested)),
+                seen_above=_seen_above(row, least, noise.get((row.family, row.system, row.metric)), len(tested)),
                 verdict=("better" if sign > 0 else "worse") if is_called else "open",
                 reason=reason,
             )
@@ -315,11 +347,26 @@ def judge(
     return judged
 
 
-def _seen_above(row: Difference, noise: Noise | None, n_figures: int) -> float | None:
-    """Return above which size a difference would be called one, or None where the metric cannot differ by so much."""
-    if row.error is None:
-        return None
-    least = least_difference(row.error, row.n_pieces - 1, n_figures)
+def _reach(row: Difference) -> float:
+    """Return how far a difference's interval reaches, on the side where the metric's range does not cut it."""
+    if row.low is None or row.high is None:
+        return np.inf
+    return max(row.high - row.difference, row.difference - row.low)
+
+
+def _leaves_out_zero(row: Difference) -> bool:
+    return row.low is not None and row.high is not None and not row.low <= 0 <= row.high
+
+
+def _seen_above(row: Difference, least: float, noise: Noise | None, n_figures: int) -> float | None:
+    """Return above which size a difference would be called one, or None where the metric cannot differ by so much.
+
+    Args:
+        row: the difference.
+        least: what its pieces can show.
+        noise: of seeds.
+        n_figures: that are called together.
+    """
     if noise is not None:
         least = max(least, least_difference(noise.error, noise.n_seeds - 1, n_figures))
     low, high = _METRICS[row.metric].range()
