@@ -87,6 +87,8 @@ def compare_versions(old: Version, new: Version, params: CompareParams) -> Compa
     trained = [family for family in both if len({v.hashes("outs").get(f"{TRAINED}/{family}") for v in (old, new)}) > 1]
     noise = read_noise(new, trained)
     judged = judge([row for family in both for row in rows[family]], noise, _luck(causes))
+    called = {row.family for row in judged if row.verdict in ("better", "worse")}
+    measured = {family for family, _, _ in noise}
     tested = {take_of(row) for a, b in tables.values() for row in set(a["take"]) & set(b["take"])}
     moved = [family for family in tables if any(row.verdict != "same" for row in rows[family])]
     return Comparison(
@@ -117,6 +119,7 @@ def compare_versions(old: Version, new: Version, params: CompareParams) -> Compa
         parts=tuple(
             move for family in moved for move in part_moves(family, old, new, takes=same_bytes, n_moved=params.n_moved)
         ),
+        unmeasured=tuple(family for family in trained if family in called - measured),
     )
 
 

@@ -56,6 +56,8 @@ class Comparison:
         differences: of every figure of every system that both have.
         moves: the takes and views that moved most, with their sounds.
         parts: the notes, or the players of an ensemble, that moved most.
+        unmeasured: families with a figure that is called better or worse, that were trained anew, and of which it was
+            never measured what seeds move: another seed alone may have done it.
     """
 
     old: Side
@@ -83,6 +85,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     moves: tuple[LargestMove, ...]
     parts: tuple[PartMove, ...]
+    unmeasured: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON's own types."""

@@ -141,6 +141,9 @@ def advice(comparison: Comparison) -> str:
     pieces = [row.n_pieces for row in moved if row.seen_above is None]
     if len(pieces) == len(moved):
         return f"{said}; with {_span(pieces)} pieces no difference that these metrics can have would be seen"
+    if comparison.unmeasured:
+        names = ", ".join(comparison.unmeasured)
+        said += f"; what seeds move in {names} was not measured and may be all of it: `audiate replicate FAMILY`"
     several = [one.family for one in comparison.causes if len(one.names) > 1 and _is_moved(comparison, one)]
     if several:
         return f"{said}; several causes: `--attribute {several[0]}` reruns {several[0]} with one of them at a time"

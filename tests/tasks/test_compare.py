@@ -497,6 +497,29 @@ def test_what_seeds_or_machines_move_is_no_difference(project, rates, onset_f1, 
     assert rows["onset_f1"].seen_above == pytest.approx(scipy.stats.t.ppf(1 - 0.05 / 4, 4) * error)
 
 
+def test_a_family_that_was_trained_anew_and_never_replicated_is_named(project):
+    before = np.random.default_rng(1).uniform(0.3, 0.6, 12)
+    for rate, values in ((1, before), (2, before - 0.1)):
+        project.commit(
+            takes=TWELVE,
+            tables={"f": of_twelve(onset_f1=values), "g": of_twelve(onset_f1=values)},
+            machines={"f": {"cpu": rate}, "g": {"cpu": 1}},
+            params={"train": {"f": {"rate": rate}}},
+            read={"f": {"params.yaml": {"train.f": {"rate": rate}}}},
+        )
+    found = project.compare()
+    assert {row.family: row.verdict for row in found.differences} == {"f": "worse", "g": "worse"}
+    assert found.unmeasured == ("f",)  # the weights of g are the same
+    assert "what seeds move in f was not measured and may be all of it: `audiate replicate FAMILY`" in advice(found)
+    replicates = project.folder / "data/replicates"
+    replicates.mkdir(parents=True)
+    systems = {"s": {"onset_f1": [0.4, 0.4001, 0.4002, 0.4001, 0.4]}}
+    (replicates / "f.json").write_text(replicates_text(range(5), systems))
+    found = project.compare("HEAD~1", WORKSPACE)
+    assert found.unmeasured == ()
+    assert "not measured" not in advice(found)
+
+
 def test_replicates_that_are_none_are_damage(project):
     for _ in range(2):
         project.commit(takes=[take("a")], tables={"f": table("a", mr_stft=[1])}, machines={"f": {"cpu": "a"}})
