@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.clock.fit import ClockFit, Times
 from tasks.clock.lines import robust_line
-from tasks.clock.onsets import onset_flux
+from tasks.clock.onsets import FLUX_RATE, onset_flux
 from tasks.clock.score import follow_score, note_lags, stand_alone
 from tasks.errors import BadInput, PipelineError
 from tasks.evaluate_notes import MIDI_SUFFIXES, known_recordings, reference_notes
@@ -181,8 +181,8 @@ def _audited(
     rendered = sound_of_notes(notes, instrument=instrument, sample_rate=rate)
     recorded_flux, rendered_flux = onset_flux(sound, rate), onset_flux(rendered, rate)
     fit = fit_notes(recorded_flux, rendered_flux, params=params)
-    if min(recorded_flux.shape[1], rendered_flux.shape[1]) < params.onsets.min_overlap_s * 100:
-        return replace(nothing, reason=f"{fit.reason}")
+    if min(recorded_flux.shape[1], rendered_flux.shape[1]) < params.onsets.min_overlap_s * FLUX_RATE:
+        return replace(nothing, reason=fit.reason)
     if fit.verdict != "locked":
         followed = follow_score(
             sound,
