@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from tasks.clock.fit import ClockFit, Times
 from tasks.clock.lines import robust_line
 from tasks.clock.onsets import FLUX_RATE, onset_flux
-from tasks.clock.score import follow_score, note_lags, stand_alone
+from tasks.clock.score import note_lags, stand_alone
 from tasks.errors import BadInput, PipelineError
 from tasks.evaluate_notes import MIDI_SUFFIXES, known_recordings, reference_notes
 from tasks.instruments.notes import Notes
 from tasks.media.formats import RECORDING_SUFFIXES
 from tasks.media.sound import FULL_SCALE, read_pcm
-from tasks.synchronize import NOTES_MS, SynchronizeParams, fit_notes, sound_of_notes
+from tasks.synchronize import NOTES_MS, SynchronizeParams, fit_notes, follow_notes, sound_of_notes
 
 Verdict = Literal["agrees", "offset", "drifts", "ends", "other tempo", "wrong pair", "unsure", "unreadable"]
 
@@ -184,15 +184,7 @@ def _audited(
     if min(recorded_flux.shape[1], rendered_flux.shape[1]) < params.onsets.min_overlap_s * FLUX_RATE:
         return replace(nothing, reason=fit.reason)
     if fit.verdict != "locked":
-        followed = follow_score(
-            sound,
-            rendered,
-            sample_rate=rate,
-            onset_s=notes.onset_s,
-            pitch=notes.pitch,
-            min_margin=params.onsets.min_margin,
-            min_agreement=params.onsets.min_agreement,
-        )
+        followed = follow_notes(sound, rendered, notes, params=params)
         if followed.verdict == "followed":
             first, last = followed.to_reference(notes.onset_s[[0, -1]])
             tempo = (notes.onset_s[-1] - notes.onset_s[0]) / max(last - first, 1e-9)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.clock.envelopes import fit_envelopes
-from tasks.clock.fit import ClockFit
+from tasks.clock.fit import ClockFit, ScoreFit
 from tasks.clock.place import PlaceParams, place_file
 from tasks.clock.record import Placed, write_record
+from tasks.clock.score import follow_score
 from tasks.errors import BadInput
 from tasks.features.resample import resample
 from tasks.instruments.notes import Notes
@@ -61,6 +62,21 @@ def sound_of_notes(notes: Notes, *, instrument: str, sample_rate: int) -> NDArra
 def fit_notes(recorded: NDArray[np.float32], rendered: NDArray[np.float32], *, params: SynchronizeParams) -> ClockFit:
     """Place recorded MIDI on a recording's clock; both are `onset_flux`, of the recording and of the notes' sound."""
     return fit_envelopes(recorded, rendered, method="notes", systematic_ms=NOTES_MS, params=params.onsets)
+
+
+def follow_notes(
+    sound: NDArray[np.int16], rendered: NDArray[np.float32], notes: Notes, *, params: SynchronizeParams
+) -> ScoreFit:
+    """Follow notes through a recording of them in another tempo: the recording's sound, and the notes' own."""
+    return follow_score(
+        sound,
+        rendered,
+        sample_rate=params.sample_rate,
+        onset_s=notes.onset_s,
+        pitch=notes.pitch,
+        min_margin=params.onsets.min_margin,
+        min_agreement=params.onsets.min_agreement,
+    )
 
 
 def write_clocks(out: Path, master: str, duration_s: float, placed: Sequence[Placed]) -> None:

@@ -1,7 +1,8 @@
-"""The ends of a recording: a buffer lost within seconds of one leaves too little behind it for a part of its own.
+"""The ends of what is heard: a buffer lost within seconds of one leaves too little behind it for a part of its own.
 
 The windows that a map is settled on see mostly the side that is longer. Short windows at the ends alone see the other
-one: what they contradict bounds the error there.
+one: what they contradict bounds the error there. Music may begin long after a recording does, and end long before it:
+the ends are those of the windows that agree with the map, and what lies beyond them.
 """
 
 import numpy as np
@@ -10,23 +11,25 @@ from tasks.clock.fit import Times
 from tasks.clock.windows import AGREES_S, Pair, Stretch, Windows, correlate_along
 
 _WINDOWS_S = (1.0, 0.6)  # a loss some tenths of a second before the end fills no longer one
-_REACH_S = 5.0  # from each end: farther from it a step has a side of its own
+_REACH_S = 5.0  # from each end inwards: farther from it a step has a side of its own
+_BEYOND_S = 60.0  # most that is looked through outwards: a recorder may run on for hours after the music
 _CONTRADICTS = 0.6  # of a peak's height at the map: one of a tone's period is higher there
 
 
-def against_the_ends(pair: Pair, stretches: list[Stretch]) -> tuple[Times, Times]:
-    """Return short windows near the ends of the shared time whose sound contradicts a map.
+def against_the_ends(pair: Pair, stretches: list[Stretch], heard_s: tuple[float, float]) -> tuple[Times, Times]:
+    """Return short windows near the ends of what is heard whose sound contradicts a map.
 
     Args:
         pair: the recordings.
         stretches: the map, in order of time.
+        heard_s: from where to where in the other's time windows agree with it.
 
     Returns:
         Middles of the windows in the other's time, ascending, and how far from the map each one's peak lies, in s.
     """
     time_s, lag_s = [np.zeros(0)], [np.zeros(0)]
     for window_s in _WINDOWS_S:
-        middle = _middles(stretches, window_s)
+        middle = _middles(stretches, heard_s, window_s)
         if len(middle):
             windows = correlate_along(pair, stretches, middle, window_s)
             against = _contradicts(windows)
@@ -37,17 +40,18 @@ def against_the_ends(pair: Pair, stretches: list[Stretch]) -> tuple[Times, Times
     return times[order], lags[order]
 
 
-def _middles(stretches: list[Stretch], window_s: float) -> Times:
+def _middles(stretches: list[Stretch], heard_s: tuple[float, float], window_s: float) -> Times:
     """Return middles of windows within reach of an end, each inside of the first or the last stretch."""
     first, last = stretches[0], stretches[-1]
+    begin, end = max(heard_s[0], first.start_s), min(heard_s[1], last.end_s)
     spots = []
-    for start, end, is_end in (
-        (first.start_s, min(first.end_s, first.start_s + _REACH_S), False),
-        (max(last.start_s, last.end_s - _REACH_S), last.end_s, True),
+    for low, high, is_end in (
+        (max(first.start_s, begin - _BEYOND_S), min(first.end_s, begin + _REACH_S), False),
+        (max(last.start_s, end - _REACH_S), min(last.end_s, end + _BEYOND_S), True),
     ):
-        count = int((end - start - window_s) / (window_s / 2)) + 1
+        count = int((high - low - window_s) / (window_s / 2)) + 1
         steps = window_s / 2 * (1 + np.arange(max(count, 0)))
-        spots.append(end - steps if is_end else start + steps)
+        spots.append(high - steps if is_end else low + steps)
     return np.unique(np.concatenate(spots))
 
 

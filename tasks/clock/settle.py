@@ -102,7 +102,8 @@ def settle(pair: Pair, stretches: list[Stretch], along: Windows | None) -> Settl
     height, near_height = _contrast(pair, windows, offset, model.basis @ fitted.values)
     deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", model.basis, fitted.covariance, model.basis), 0))
     error_ms = float(2e3 * deviation.max() + _MIN_ERROR_MS)
-    end_s, away_s = against_the_ends(pair, stretches)
+    heard_s = float(middle[used][0] - window_s / 2), float(middle[used][-1] + window_s / 2)
+    end_s, away_s = against_the_ends(pair, stretches, heard_s)
     return Settled(
         spans=_spans(stretches, pair.other.duration_s),
         windows=_with_ends(_table(windows, residual, used), end_s, away_s),

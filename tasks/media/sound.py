@@ -43,6 +43,10 @@ PADDING_SAMPLES = 2 * 1152
 MP3_BLOCK_BYTES = 1441  # of the longest block
 FULL_SCALE = 32767  # of samples of 16 bits
 MOST_LOST = 0.5  # of a recording's length: with more holes it is refused, however lenient one is
+# Codecs whose every block has a checksum. Unasked, ffmpeg does not look at it and hands out what a flipped bit made of
+# the samples; asked, it leaves the block out, which makes a hole.
+CHECKED_CODECS = ("flac", "tta", "wavpack")
+CHECKED = {"err_detect": "crccheck+explode"}
 PUT_IN = re.compile(rb"adding (\d+) audio samples of silence")
 
 
@@ -234,7 +238,11 @@ class SoundBlocks:
         if self.n_patched:
             found.append(f"{self.n_patched} samples are not numbers: zeros take their place")
         if self.holes:
-            found.append(f"{len(self.holes)} holes in its sound are filled with silence")
+            found.append(
+                "1 hole in its sound is filled with silence"
+                if len(self.holes) == 1
+                else f"{len(self.holes)} holes in its sound are filled with silence"
+            )
         if self.truncated_at_s is not None:
             found.append(f"its sound ends at {self.truncated_at_s:.3f} s, before its header says")
         return tuple(found)
@@ -437,20 +445,28 @@ def _counts_blocks(path: Path) -> bool:
 
 def _holes(path: Path, stream: AudioStream, time_zero_s: float, policy: MediaPolicy) -> tuple[tuple[float, float], ...]:
     """Decode once more and list where the next samples come later than the last ones end."""
-    command = [*ffprobe(policy), "-select_streams", str(stream.index), "-show_frames"]
+    options = (word for key, value in _checked(stream).items() for word in (f"-{key}", value))
+    command = [*ffprobe(policy), *options, "-select_streams", str(stream.index), "-show_frames"]
     command += ["-show_entries", "frame=pts_time,nb_samples", "-of", "csv=p=0:nk=0", url(path)]
     ran = run(command, timeout_s=patience_s(policy))
     found: list[tuple[float, float]] = []
     end_s: float | None = None
     for line in ran.stdout.decode("ascii", "replace").splitlines():
         values = dict(field.partition("=")[::2] for field in line.split(","))
-        if values.get("pts_time", "N/A") == "N/A" or not values.get("nb_samples", "").isdigit():
+        if not values.get("nb_samples", "").isdigit():
+            continue
+        if values.get("pts_time", "N/A") == "N/A":  # behind damage: it goes on from the block before
+            end_s = None if end_s is None else end_s + int(values["nb_samples"]) / stream.sample_rate
             continue
         start_s = float(values["pts_time"]) - time_zero_s
         if end_s is not None and start_s > end_s + HOLE_S:
             found.append((max(end_s, 0.0), start_s))
         end_s = max(end_s or 0.0, start_s + int(values["nb_samples"]) / stream.sample_rate)
     return tuple(found)
+
+
+def _checked(stream: AudioStream) -> dict[str, str]:
+    return CHECKED if stream.codec in CHECKED_CODECS else {}
 
 
 def _command(
@@ -473,7 +489,7 @@ def _command(
         gains = "+".join(f"{1 / len(used):.9f}*c{channel}" for channel in used)
         chain.insert(0, f"pan=mono|c0={gains}")
     whole = {"ignore_length": 1} if to_the_end else {}  # of a WAV file, whatever its header counts
-    sound = ffmpeg.input(token(path), **SAFE_INPUT, **whole)[str(stream.index)]
+    sound = ffmpeg.input(token(path), **SAFE_INPUT, **whole, **_checked(stream))[str(stream.index)]
     output = sound.output("pipe:", format="f32le", acodec="pcm_f32le", af=",".join(chain), copyts=None)
     # Verbose, for then it tells of the silence that it puts in.
     output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+verbose")

@@ -311,7 +311,8 @@ def test_a_server_that_does_not_come_to_answer_is_ended_and_told_how_far_it_came
     monkeypatch.setattr(serving, "START_TIMEOUT_S", 0.2)
     # How far it comes within that time depends on how busy the machine is.
     far = r"(did not come to take a port|took its port and did not answer there)"
-    with pytest.raises(ToolError, match=rf"^the Prefect server {far} within 0 s: it said nothing: see "), prefect_server():
+    said = rf"^the Prefect server {far} within 0 s: it said nothing: see "
+    with pytest.raises(ToolError, match=said), prefect_server():
         pytest.fail("it started")
     assert wait_until(lambda: not keepers(tmp_path), 10)
 

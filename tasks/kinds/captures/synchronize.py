@@ -16,7 +16,7 @@ from tasks.clock.fit import ClockFit, ScoreFit, Times, WindowTable
 from tasks.clock.onsets import onset_flux
 from tasks.clock.place import place_device, place_master, without_evidence
 from tasks.clock.record import Placed
-from tasks.clock.score import follow_score, note_lags
+from tasks.clock.score import note_lags
 from tasks.errors import BadInput
 from tasks.instruments.notes import Notes
 from tasks.intake.notes import read_notes
@@ -24,7 +24,7 @@ from tasks.intake.record import INGESTED, Capture, read_capture
 from tasks.media.probe import NO_LIMITS
 from tasks.media.sound import FULL_SCALE, read_pcm
 from tasks.store.tables import write_table
-from tasks.synchronize import TAIL_S, SynchronizeParams, fit_notes, sound_of_notes, write_clocks
+from tasks.synchronize import TAIL_S, SynchronizeParams, fit_notes, follow_notes, sound_of_notes, write_clocks
 from tasks.takes import Take
 
 TOOLS = ("ffmpeg", "fluidsynth", "soundfont")
@@ -149,15 +149,7 @@ def _place_score(
                 master, rendered, sample_rate=rate, expected_s=expected_s, onset_s=notes.onset_s, pitch=notes.pitch
             )
         return Placed(name=SCORE, role="score", fit=fit), lag_s
-    followed = follow_score(
-        master,
-        rendered,
-        sample_rate=rate,
-        onset_s=notes.onset_s,
-        pitch=notes.pitch,
-        min_margin=params.onsets.min_margin,
-        min_agreement=params.onsets.min_agreement,
-    )
+    followed = follow_notes(master, rendered, notes, params=params)
     fit = _without_clock(followed, notes, master_s, duration_s)
     is_followed = followed.verdict == "followed"
     return Placed(name=SCORE, role="score", fit=fit, followed=followed if is_followed else None), followed.lag_s

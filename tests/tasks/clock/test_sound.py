@@ -185,13 +185,19 @@ def test_a_dropped_block_is_located_and_both_sides_are_right(loser, lost_s):
     np.testing.assert_allclose(fit.to_reference(device_s), truth_s, rtol=0, atol=2e-4)
 
 
-def with_losses(losses, duration_s=30.0):
+def played_within(notes, first_s, last_s):
+    onset_s, hz = notes
+    inside = (onset_s >= first_s) & (onset_s < last_s)
+    return onset_s[inside], hz[inside]
+
+
+def with_losses(losses, duration_s=30.0, notes=None):
     """A recorder's sound and the true time of each of its samples; a negative loss is a block that came twice."""
     world_s = moments(duration_s, 3.0, 20.0)
     for at_s, lost_s in losses:
         world_s[round(at_s * RATE) :] += lost_s
     pieces = np.split(world_s, [round(at_s * RATE) for at_s, _ in losses])
-    sound = np.concatenate([heard_at(score(1, 70), piece) for piece in pieces])
+    sound = np.concatenate([heard_at(notes or score(1, 70), piece) for piece in pieces])
     noise = np.random.default_rng(7).standard_normal(len(sound)) * sound.std() * 0.1
     return ((sound + noise) * 0.1).astype(np.float32), world_s
 
@@ -228,6 +234,25 @@ def test_a_buffer_lost_near_an_end_is_covered_by_the_error_bar_and_told(lost_s, 
     assert (np.diff(fit.windows.time_s) >= 0).all()
     turned = estimate(sound, reference())
     assert turned.error_ms == fit.error_ms
+
+
+@pytest.mark.parametrize(("lost_s", "at_s"), [(-0.005, 9.0), (0.02, 23.2)])
+def test_a_buffer_lost_near_the_first_or_last_note_is_covered_though_the_recording_is_longer(lost_s, at_s):
+    notes = played_within(score(1, 70), 11.0, 27.0)  # 8 to 24 s of the device's time
+    sound, world_s = with_losses([(at_s, lost_s)], notes=notes)
+    fit = estimate(device(notes, moments(40.0), snr_db=20.0, seed=100), sound)
+    assert fit.verdict == "locked"
+    device_s = np.arange(len(world_s)) / RATE
+    away = np.abs(device_s - at_s) > 0.5
+    worst_ms = 1e3 * np.abs(fit.to_reference(device_s[away]) - world_s[away]).max()
+    assert worst_ms <= fit.error_ms <= 1e3 * abs(lost_s) + 1.0
+    assert "disagree" in fit.reason
+
+
+def test_silence_around_the_music_contradicts_nothing():
+    notes = played_within(score(1, 70), 11.0, 27.0)
+    fit = estimate(device(notes, moments(40.0), snr_db=20.0, seed=100), with_losses([], notes=notes)[0])
+    assert fit.error_ms < 0.1
 
 
 def test_ends_of_a_whole_recording_contradict_nothing():

@@ -126,6 +126,38 @@ def test_a_truncated_recording_is_refused_or_kept_with_its_end(folder, tmp_path)
     assert len(kept.samples) == pytest.approx(kept.truncated_at_s * RATE)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.flac", "flac"), ("a.mka", "flac"), ("a.mka", "wavpack")])
+@pytest.mark.parametrize("at", [0.4, 0.7])
+def test_a_flipped_bit_of_a_lossless_codec_is_a_hole_and_never_wrong_samples(tmp_path, name, codec, at):
+    """The codec's own checksums tell; ffmpeg alone hands out what became of the samples."""
+    noise = np.random.default_rng(5).normal(0, 0.1, 4 * 44_100).astype(np.float32)
+    encode_sound(tmp_path / "a.wav", noise, sample_rate=44_100, codec="pcm_s16le")
+    path = tmp_path / name
+    ffmpeg("-i", tmp_path / "a.wav", "-c:a", codec, path)
+    whole = read_sound(path, sample_rate=None, policy=POLICY)
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="do not decode") as error:
+        read_sound(path, sample_rate=None, policy=POLICY)
+    assert error.value.kind == "DAMAGED_STREAM"
+    kept = read_sound(path, sample_rate=None, policy=POLICY, lenient=True)
+    assert not whole.holes
+    ((start_s, end_s),) = kept.holes
+    assert start_s - 0.1 <= 4 * at <= end_s + 0.1  # a block's place in the file and in time are not quite the same
+    assert end_s - start_s < 1.1
+    assert "1 hole in its sound is filled with silence" in kept.remarks
+    before, after = round((start_s - 0.001) * 44_100), round((end_s + 0.001) * 44_100)
+    np.testing.assert_array_equal(kept.samples[:before], whole.samples[:before])
+    # Matroska counts times in ms: behind the hole the sound is as near to its place as that.
+    late = 0 if name == "a.flac" else round(delay_s(kept.samples[after:], whole.samples[after:], 1))
+    assert abs(late) <= 0.0005 * 44_100 + 1
+    n = min(len(kept.samples), len(whole.samples)) - after - 50
+    np.testing.assert_array_equal(
+        kept.samples[after + 50 + late : after + late + n], whole.samples[after + 50 : after + n]
+    )
+
+
 @pytest.mark.parametrize("rate", [16_000, 22_050, 32_000, 44_100])
 @pytest.mark.parametrize("codec", ["mp3", "m4a"])
 def test_an_encoders_padding_is_no_truncation(tmp_path, codec, rate):
