@@ -130,6 +130,7 @@ class Synced:
             ],
             "residual_p95_ms": _number(fit.residual_p95_ms),
             "error_ms": _number(fit.error_ms),
+            "heard_s": fit.heard_s,
             "margin": _number(fit.margin),
             "coverage": fit.coverage,
             "rivals": [{"delay_s": rival.delay_s, "score": rival.score} for rival in fit.rivals],

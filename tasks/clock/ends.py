@@ -2,8 +2,10 @@
 
 The windows that a map is settled on see mostly the side that is longer. Short windows at the ends alone see the other
 one: what they contradict bounds the error there. Music may begin long after a recording does, and end long before it:
-the ends are those of the windows that agree with the map, and what lies beyond them.
+the ends are those of the windows that agree with the map, and what lies beyond them. In silence nothing is known.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,34 +18,54 @@ _BEYOND_S = 60.0  # most that is looked through outwards: a recorder may run on 
 _CONTRADICTS = 0.6  # of a peak's height at the map: one of a tone's period is higher there
 
 
-def against_the_ends(pair: Pair, stretches: list[Stretch], heard_s: tuple[float, float]) -> tuple[Times, Times]:
-    """Return short windows near the ends of what is heard whose sound contradicts a map.
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """What short windows near the ends say.
+
+    Attributes:
+        against_s: (n,) middles of those whose sound contradicts the map, in the other's time, ascending.
+        lag_s: (n,) how far from the map each one's peak lies.
+        heard_s: from where to where both recordings surely have sound in common, in the other's time.
+    """
+
+    against_s: Times
+    lag_s: Times
+    heard_s: tuple[float, float]
+
+
+def listen_at_the_ends(pair: Pair, stretches: list[Stretch], agrees_s: tuple[float, float]) -> Ends:
+    """Hold short windows near the ends of what is heard against a map.
 
     Args:
         pair: the recordings.
         stretches: the map, in order of time.
-        heard_s: from where to where in the other's time windows agree with it.
-
-    Returns:
-        Middles of the windows in the other's time, ascending, and how far from the map each one's peak lies, in s.
+        agrees_s: from where to where in the other's time long windows agree with it.
     """
     time_s, lag_s = [np.zeros(0)], [np.zeros(0)]
+    first_s, last_s = agrees_s[::-1]  # by the end of the first short window with sound, and the begin of the last one
     for window_s in _WINDOWS_S:
-        middle = _middles(stretches, heard_s, window_s)
+        middle = _middles(stretches, agrees_s, window_s)
         if len(middle):
             windows = correlate_along(pair, stretches, middle, window_s)
             against = _contradicts(windows)
             time_s.append(middle[against])
             lag_s.append(windows.lag_s[against])
+            with_sound = middle[windows.is_significant]
+            first_s = min(first_s, float(with_sound.min(initial=np.inf)) + window_s / 2)
+            last_s = max(last_s, float(with_sound.max(initial=-np.inf)) - window_s / 2)
     times, lags = np.concatenate(time_s), np.concatenate(lag_s)
     order = np.argsort(times, kind="stable")
-    return times[order], lags[order]
+    return Ends(
+        against_s=times[order],
+        lag_s=lags[order],
+        heard_s=(first_s, last_s) if first_s < last_s else agrees_s,
+    )
 
 
-def _middles(stretches: list[Stretch], heard_s: tuple[float, float], window_s: float) -> Times:
+def _middles(stretches: list[Stretch], agrees_s: tuple[float, float], window_s: float) -> Times:
     """Return middles of windows within reach of an end, each inside of the first or the last stretch."""
     first, last = stretches[0], stretches[-1]
-    begin, end = max(heard_s[0], first.start_s), min(heard_s[1], last.end_s)
+    begin, end = max(agrees_s[0], first.start_s), min(agrees_s[1], last.end_s)
     spots = []
     for low, high, is_end in (
         (max(first.start_s, begin - _BEYOND_S), min(first.end_s, begin + _REACH_S), False),

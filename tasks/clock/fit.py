@@ -17,6 +17,7 @@ Times = NDArray[np.float64]
 
 _MIN_STEP_S = 0.0005  # of delay between two spans that is told as one
 _LISTED_STEPS = 3
+_SILENT_S = 2.0  # at an end of the shared time, without a sound in common: longer ones are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,9 @@ class ClockFit:
         residual_p95_ms: their 95th percentile; NaN unless locked.
         margin: evidence of the best place over that of the next; infinite when there is no other.
         coverage: part of the shared time, 0 to 1, that windows in agreement with the fit cover.
-        error_ms: a bound of the fit's own error that holds in 95 of 100 cases; NaN unless locked.
+        error_ms: a bound of the fit's own error that holds in 95 of 100 cases, within ``heard_s``; NaN unless locked.
+        heard_s: from where to where in the device's time both recordings have sound in common; None where that is not
+            known. Beyond it the map goes on, and a lost block would not be seen.
         rivals: best first, the best place itself among them when ambiguous.
         windows: the evidence over time.
     """
@@ -121,6 +124,7 @@ class ClockFit:
     margin: float = np.nan
     coverage: float = 0.0
     error_ms: float = np.nan
+    heard_s: tuple[float, float] | None = None
     rivals: tuple[Rival, ...] = ()
     windows: WindowTable
 
@@ -184,7 +188,20 @@ class ClockFit:
                     f"{len(time_s)} windows disagree, by up to {away_ms:.1f} ms,"
                     f" between {time_s.min():.1f} and {time_s.max():.1f} s"
                 )
+        remarks += self._silence()
         return replace(self, reason="; ".join([self.reason, *remarks]))
+
+    def _silence(self) -> list[str]:
+        """Return a remark where nothing is heard for long at an end of the time that both recorded."""
+        if self.heard_s is None or not self.spans:
+            return []
+        first, last = np.clip(self.from_reference([0.0, self.reference_duration_s]), 0.0, self.duration_s)
+        told = []
+        if self.heard_s[0] - first > _SILENT_S:
+            told.append(f"before {self.heard_s[0]:.1f} s")
+        if last - self.heard_s[1] > _SILENT_S:
+            told.append(f"after {self.heard_s[1]:.1f} s")
+        return [f"nothing is heard {' and '.join(told)}: a block lost there is not seen"] if told else []
 
     def to_reference(self, time_s: ArrayLike) -> Times:
         """Return the reference's time at moments of the device's; the outer spans go on beyond the ends.
@@ -231,11 +248,13 @@ class ClockFit:
                 rivals=tuple(replace(rival, delay_s=-rival.delay_s) for rival in self.rivals),
                 windows=WindowTable.empty(),
             )
+        heard = [] if self.heard_s is None else self.to_reference(self.heard_s).tolist()
         return replace(
             self,
             reference_duration_s=self.duration_s,
             duration_s=self.reference_duration_s,
             spans=self._inverse_spans(),
+            heard_s=None if self.heard_s is None else (heard[0], heard[1]),
             rivals=tuple(replace(rival, delay_s=-rival.delay_s / (1 + self.drift_ppm * 1e-6)) for rival in self.rivals),
             windows=replace(
                 self.windows,

@@ -76,6 +76,7 @@ def write_record(out: Path, master: str, duration_s: float, placed: Sequence[Pla
                 "method": one.fit.method,
                 "verdict": one.verdict,
                 "reason": one.fit.reason,
+                "heard_s": one.fit.heard_s,
                 "rivals": [{"delay_s": rival.delay_s, "score": rival.score} for rival in one.fit.rivals],
             }
             for one in placed

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.clock.corrections import MIN_CURVE_WINDOWS, Correction, curve_correction, line_correction
-from tasks.clock.ends import against_the_ends
+from tasks.clock.ends import Ends, listen_at_the_ends
 from tasks.clock.fit import Span, Times, WindowTable
 from tasks.clock.lines import Polished, envelope, find_lines, polish, robust_line
 from tasks.clock.spectra import Spectra, correlation, frequencies_hz
@@ -50,6 +50,7 @@ class Settled:
         spread: part of the shared time from the first to the last of them.
         error_ms: a bound of the fit's own error, and of where windows stand that contradict it, at the ends short
             ones too.
+        heard_s: from where to where it is known to hold, in the other's time: where both have sound.
         line_height: mean of the windows' highest peaks along it, less that of chance.
         height: of the correlation of all windows together, each moved to the fit.
         near_height: the same, at most elsewhere within the reach.
@@ -62,6 +63,7 @@ class Settled:
     n_used: int
     spread: float
     error_ms: float
+    heard_s: tuple[float, float] | None
     line_height: float
     height: float
     near_height: float
@@ -102,18 +104,21 @@ def settle(pair: Pair, stretches: list[Stretch], along: Windows | None) -> Settl
     height, near_height = _contrast(pair, windows, offset, model.basis @ fitted.values)
     deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", model.basis, fitted.covariance, model.basis), 0))
     error_ms = float(2e3 * deviation.max() + _MIN_ERROR_MS)
-    heard_s = float(middle[used][0] - window_s / 2), float(middle[used][-1] + window_s / 2)
-    end_s, away_s = against_the_ends(pair, stretches, heard_s)
+    agrees_s = float(middle[used][0] - window_s / 2), float(middle[used][-1] + window_s / 2)
+    ends = listen_at_the_ends(pair, stretches, agrees_s)
     return Settled(
         spans=_spans(stretches, pair.other.duration_s),
-        windows=_with_ends(_table(windows, residual, used), end_s, away_s),
+        windows=_with_ends(_table(windows, residual, used), ends),
         coverage=float(used.mean()),
         agreement=float(used.sum() / max(int(windows.is_significant.sum()), 1)),
         n_used=int(used.sum()),
         spread=float(np.ptp(middle[used]) + window_s) / (stretches[-1].end_s - stretches[0].start_s),
         error_ms=max(
-            error_ms, 1e3 * _contradiction_s(windows, used), *(error_ms + 1e3 * (np.abs(away_s) + AGREES_S)).tolist()
+            error_ms,
+            1e3 * _contradiction_s(windows, used),
+            *(error_ms + 1e3 * (np.abs(ends.lag_s) + AGREES_S)).tolist(),
         ),
+        heard_s=ends.heard_s,
         line_height=line.height - CHANCE_HEIGHT,
         height=height,
         near_height=near_height,
@@ -168,6 +173,7 @@ def _unsettled(windows: Windows) -> Settled:
         n_used=int(windows.agrees.sum()),
         spread=0.0,
         error_ms=np.nan,
+        heard_s=None,
         line_height=0.0,
         height=0.0,
         near_height=0.0,
@@ -179,8 +185,9 @@ def _table(windows: Windows, residual_s: Times, used: NDArray[np.bool_]) -> Wind
     return WindowTable(time_s=windows.time_s, residual_ms=residual_s * 1e3, weight=weight, used=used)
 
 
-def _with_ends(table: WindowTable, time_s: Times, lag_s: Times) -> WindowTable:
+def _with_ends(table: WindowTable, ends: Ends) -> WindowTable:
     """Put windows at the ends that contradict the fit among the others, in order of time."""
+    time_s, lag_s = ends.against_s, ends.lag_s
     if not len(time_s):
         return table
     order = np.argsort(np.append(table.time_s, time_s), kind="stable")

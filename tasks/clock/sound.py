@@ -196,6 +196,7 @@ def _verdict(
         residual_p50_ms=float(np.percentile(used, 50)),
         residual_p95_ms=float(np.percentile(used, 95)),
         error_ms=settled.error_ms,
+        heard_s=settled.heard_s,
         rivals=_rivals([(one, _strength(one, best)) for one in others], 0.0),
     )
 

@@ -249,10 +249,32 @@ def test_a_buffer_lost_near_the_first_or_last_note_is_covered_though_the_recordi
     assert "disagree" in fit.reason
 
 
-def test_silence_around_the_music_contradicts_nothing():
+def test_silence_around_the_music_contradicts_nothing_and_is_told():
     notes = played_within(score(1, 70), 11.0, 27.0)
-    fit = estimate(device(notes, moments(40.0), snr_db=20.0, seed=100), with_losses([], notes=notes)[0])
+    master = device(notes, moments(40.0), snr_db=20.0, seed=100)
+    fit = estimate(master, with_losses([], notes=notes)[0])
     assert fit.error_ms < 0.1
+    first_s, last_s = fit.heard_s
+    onset_s = notes[0] - 3.0
+    assert onset_s[0] <= first_s <= onset_s[0] + 1.0
+    assert onset_s[-1] - 1.0 <= last_s <= onset_s[-1] + NOTE_S
+    assert f"nothing is heard before {first_s:.1f} s and after {last_s:.1f} s" in fit.reason
+    turned = fit.inverse()
+    np.testing.assert_allclose(turned.heard_s, fit.to_reference(fit.heard_s), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("at_s", [4.0, 27.0])
+def test_a_buffer_lost_in_silence_changes_nothing_that_is_said_to_hold(at_s):
+    """Nobody can know of it: the map is right from the first sound that both have to the last."""
+    notes = played_within(score(1, 70), 11.0, 27.0)
+    sound, world_s = with_losses([(at_s, 0.02)], notes=notes)
+    fit = estimate(device(notes, moments(40.0), snr_db=20.0, seed=100), sound)
+    device_s = np.arange(len(world_s)) / RATE
+    heard = (device_s >= fit.heard_s[0]) & (device_s <= fit.heard_s[1])
+    away_s = np.abs(fit.to_reference(device_s) - world_s)
+    assert away_s[heard].max() < 5e-5
+    assert away_s.max() == pytest.approx(0.02, abs=5e-4)
+    assert "nothing is heard before" in fit.reason
 
 
 def test_ends_of_a_whole_recording_contradict_nothing():
