@@ -47,7 +47,8 @@ def check_quality(rows: Iterable[Mapping[str, Any]], *, where: str, master: str 
     for row in used:
         name, facts = f"{where}/{row['device']}", row["facts"]
         declared_s, end_s = facts.get("declared_s"), facts.get("truncated_at_s")
-        if declared_s is not None and 1 - end_s / declared_s > params.truncated:
+        # Without an end that was cut off the header alone says otherwise: that is a flag.
+        if declared_s is not None and end_s is not None and 1 - end_s / declared_s > params.truncated:
             raise QualityError(
                 f"{name}: ends at {end_s:.3f} s of the {declared_s:.3f} s that its header declares: more is missing "
                 f"than ingest.hold_back.truncated = {params.truncated} allows",

@@ -53,6 +53,13 @@ def test_what_stays_within_the_parameters_comes_in():
     check_quality(ROWS, where="raw/a", master=None, params=params)
 
 
+def test_a_header_that_says_otherwise_of_a_whole_file_holds_nothing_back():
+    whole = {"device": "cam_b", "state": "used", "flags": ["declared_otherwise"], "facts": {"audio": None}}
+    whole["facts"] |= {"declared_s": 12.0, "truncated_at_s": None}
+    params = NEVER.model_copy(update={"truncated": 0.1})
+    check_quality([whole], where="raw/a", master=None, params=params)
+
+
 def test_a_share_is_at_most_one():
     values = NEVER.model_dump() | {"truncated": 50}
     with pytest.raises(ParamsError, match=r"ingest\.hold_back\.truncated: .* less than or equal to 1, found 50"):
