@@ -78,7 +78,16 @@ def read_health(data: Path) -> Health:
         _table(
             "Loudness, silence and clipping",
             ("Recordings",),
-            ("Number", "Median peak, dBFS", "Softest peak, dBFS", "Silent", "Clipped", "Dead channels", "Gaps"),
+            (
+                "Number",
+                "Median loudness, LUFS",
+                "Median peak, dBFS",
+                "Softest peak, dBFS",
+                "Silent",
+                "Clipped",
+                "Dead channels",
+                "Gaps",
+            ),
             _sound(data, rows),
         ),
         _table(
@@ -143,9 +152,11 @@ def _sound(data: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
             sounds[f"{row['kind']}, rendered"].append({"peak_db": 20 * math.log10(peak) if peak > 0 else -math.inf})
     for name, own in sorted(sounds.items()):
         peaks_dbfs = [float(sound["peak_db"]) for sound in own if sound.get("peak_db") is not None]
+        loudness_lufs = [float(sound["loudness_lufs"]) for sound in own if sound.get("loudness_lufs") is not None]
         yield (
             name,
             str(len(own)),
+            f"{median(loudness_lufs):.1f}" if loudness_lufs else "",
             f"{median(peaks_dbfs):.1f}" if peaks_dbfs else "",
             f"{min(peaks_dbfs):.1f}" if peaks_dbfs else "",
             str(sum(peak < SILENT_DBFS for peak in peaks_dbfs)),

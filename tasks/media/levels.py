@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.media.channels import SILENT, ChannelMeter, UsedChannels
+from tasks.media.loudness import LoudnessMeter
 from tasks.media.probe import MediaFacts, MediaPolicy
 from tasks.media.sound import SoundBlocks
 
@@ -27,6 +28,7 @@ class SoundFacts:
         peak_db: of the largest sample; -120 for digital silence.
         rms_db: of the mean power of all channels; -120 for digital silence.
         constant: the mean sample of the channel where it is largest, sign kept: a microphone's is near 0.
+        loudness_lufs: integrated (`tasks.media.loudness`); None for silence, and for less than 0.4 s.
         clipped: part of the samples at full scale.
         is_silent: no sample above -80 dB.
         channels_used: those that its sound is the mean of; its ``dead`` hold silence or a constant.
@@ -38,6 +40,7 @@ class SoundFacts:
     peak_db: float
     rms_db: float
     constant: float
+    loudness_lufs: float | None
     clipped: float
     is_silent: bool
     channels_used: UsedChannels
@@ -54,6 +57,7 @@ class SoundMeter:
         self._power = np.zeros(channels)
         self._n_clipped = 0
         self._channels = ChannelMeter(channels)
+        self._loudness = LoudnessMeter(sample_rate, channels)
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Take the next samples, (n, channels).
@@ -68,6 +72,7 @@ class SoundMeter:
         if not np.isfinite(peak).all():
             raise ValueError("a sample is no number")
         self._channels.add(block)
+        self._loudness.add(block)
         self._n += len(block)
         self._peak = np.maximum(self._peak, peak)
         self._sum += block.sum(axis=0, dtype=np.float64)
@@ -88,6 +93,7 @@ class SoundMeter:
             peak_db=_db(peak),
             rms_db=_db(math.sqrt(float(self._power.sum()) / (n * channels))),
             constant=float(means[np.argmax(np.abs(means))]),
+            loudness_lufs=self._loudness.lufs(),
             clipped=self._n_clipped / (n * channels),
             is_silent=is_silent,
             channels_used=self._channels.used(),
@@ -95,13 +101,15 @@ class SoundMeter:
 
 
 def notable_facts(found: SoundFacts, *, n_patched: int) -> dict[str, Any]:
-    """Return the facts that only some recordings have: the channels used where not all are, samples that were put in.
+    """Return the facts that only some recordings have: a loudness, the channels used where not all are, samples put in.
 
     Args:
         found: what was measured.
         n_patched: samples that are not numbers.
     """
     facts: dict[str, Any] = {}
+    if found.loudness_lufs is not None:
+        facts["loudness_lufs"] = round(found.loudness_lufs, 1)
     if not found.channels_used.is_all:
         facts["channels_used"] = list(found.channels_used.used)
         facts["channels_cancel"] = found.channels_used.cancels

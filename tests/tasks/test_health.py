@@ -44,7 +44,10 @@ def data(tmp_path):
             notes="recorded",
             player="Ada",
             instrument={"name": "marimba"},
-            media=[recording("mic", "microphone", peak_db=-6.0, clipped=0.01), {**held, "reason": "1 s"}],
+            media=[
+                recording("mic", "microphone", peak_db=-6.0, clipped=0.01, loudness_lufs=-20.3),
+                {**held, "reason": "1 s"},
+            ],
         ),
         row(
             "two",
@@ -96,8 +99,8 @@ def test_clocks_are_counted_by_device_once_a_take_without_the_master(data):
 
 def test_levels_are_counted_by_kind_and_role(data):
     assert table(data, "Loudness, silence and clipping").rows == (
-        ("capture, microphone", "2", "-43.0", "-80.0", "1", "1", "0", "1"),
-        ("score, rendered", "1", "-6.0", "-6.0", "0", "0", "0", "0"),
+        ("capture, microphone", "2", "-20.3", "-43.0", "-80.0", "1", "1", "0", "1"),
+        ("score, rendered", "1", "", "-6.0", "-6.0", "0", "0", "0", "0"),
     )
 
 

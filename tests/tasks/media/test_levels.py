@@ -23,6 +23,7 @@ def test_a_tone_has_the_level_it_was_made_with():
     assert facts.rms_db == pytest.approx(-9.03, abs=0.01)
     assert (facts.duration_s, facts.channels, facts.clipped, facts.is_silent) == (1.0, 1, 0.0, False)
     assert abs(facts.constant) < 1e-6
+    assert facts.loudness_lufs == pytest.approx(-9.7, abs=0.5)  # BS.1770 lets 500 Hz pass nearly as it is, less 0.7
 
 
 def test_silence_is_silent_and_has_no_dead_channel():
