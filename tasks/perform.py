@@ -1,7 +1,7 @@
 """Verb ``perform``: give one silent video its sound."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,13 @@ class ReadFilm:
         film: its pictures.
         name: of the film, as `VideoFamily.perform` takes them.
         n_decoded: pictures of the video.
+        notes: that were read off it on the way; None where the family is given the pictures as they are.
     """
 
     film: Film
     name: str
     n_decoded: int
+    notes: Notes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +108,15 @@ def perform_video(
     """Write ``out``: the pictures of ``video`` as they are, with the sound that a family gives them.
 
     Args:
-        video: for a family of scores the keyboard from above, filling the picture, as the simulator draws it; for one
-            of captures any video. Any size.
+        video: for a family of scores the keyboard as the simulator draws it, or a film of a real one; for one of
+            captures any video. Any size.
         out: a ``.mp4``, ``.mov`` or ``.mkv``.
         family: its first system makes the sound.
         trained: what the family's `fit` wrote.
         params: typed values of the ``perform`` section.
         accelerator: Lightning's word.
         progress: called with what begins, in a few words.
-        region: of the picture; None reads all of it. A family of scores takes no corners.
+        region: of the picture; None reads all of it.
         notes_out: a MIDI file that the detected notes are written to, before the video is.
 
     Raises:
@@ -134,6 +136,8 @@ def perform_video(
     read: ReadFilm = reading(video, facts, trained / system, params=params, region=region, progress=progress)
     progress(f"{system} makes the sound of {len(read.film.pictures)} pictures")
     performance = _first_of(system, adapter, trained, read, accelerator=accelerator)
+    if performance.notes is None:
+        performance = replace(performance, notes=read.notes)
     if notes_out is not None:
         _write_notes(notes_out, performance)
     if not np.isfinite(performance.audio).all():

@@ -1,4 +1,8 @@
-"""Verb ``perform`` for families of scores: a video of the simulated keyboard, read as its changes."""
+"""Verb ``perform`` for families of scores: a video of the simulated keyboard, read as its changes.
+
+A film of a real keyboard is read by `tasks.keyboards`, and what it plays is drawn as the simulator draws it: on the
+simulator's grid of times, so that a network that learned from drawn pictures sees them in phase with its sound.
+"""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -8,12 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.families.base import Film
-from tasks.instruments.keyboard import HEIGHT, WIDTH, draw_keyboard, read_keyboard, read_pedal
+from tasks.instruments.grid import fine_step_s, on_grid
+from tasks.instruments.keyboard import (
+    HEIGHT,
+    WIDTH,
+    draw_keyboard,
+    key_states,
+    read_keyboard,
+    read_pedal,
+    with_pedal,
+)
+from tasks.keyboards.read import read_keyboard_film
+from tasks.media.encode import SOUND_RATE
 from tasks.media.pictures import DecodedFilm, read_film
 from tasks.media.probe import MediaFacts
 from tasks.media.process import MediaError, shown
-from tasks.perform import PerformParams, ReadFilm, Region, check_crop
+from tasks.perform import PerformParams, ReadFilm, Region, asked_of, check_crop
 
+NOT_DRAWN = "NO_KEYBOARD"
+# Of what is drawn of a real film: as `render` has them in every preset that is shipped.
+STEP_S = fine_step_s(SOUND_RATE, (4_000, 8_000, 16_000), section="render")
+RESTRIKE_GAP_S = 0.05
 # Luma. Films of `audiate render --preview` that x264 coded again (crf 28 and 35; a third to twice the size) are 2 to 32
 # away from what is read from them, most of it at edges; white 59; grey, black, noise, ffmpeg's test pictures and films
 # of the virtual rigs' cameras 78 and more.
@@ -31,21 +50,52 @@ def read_video(
     region: Region | None,
     progress: Callable[[str], None],
 ) -> ReadFilm:
-    """Read a video of the keyboard from above, as the simulator draws it; arguments as `tasks.perform` has them.
+    """Read a video of a keyboard, as the simulator draws it or a real one; arguments as `tasks.perform` has them.
+
+    Corners, which a drawn keyboard has no use for, are those of a real one.
 
     Raises:
-        MediaError: as `keyboard_film`; ``BAD_REGION``, corners are given, or a crop outside of the picture.
+        MediaError: as `keyboard_film`, and as `tasks.keyboards.read.read_keyboard_film` where it shows none that the
+            simulator drew; ``OTHER_INSTRUMENT``, the film's take.yaml says that it shows no piano.
     """
     region = region or Region()
     if region.corners is not None:
-        raise MediaError(
-            f"{shown(video)}: corners are given, but a family of scores reads a keyboard straight from above: expected "
-            "a crop, or all of the picture",
-            kind="BAD_REGION",
-        )
+        return played_film(video, params, region, progress=progress)
     progress("reading the video")
-    film, n_decoded = keyboard_film(video, facts, params, crop=region.crop)
+    try:
+        film, n_decoded = keyboard_film(video, facts, params, crop=region.crop)
+    except MediaError as error:
+        if error.kind != NOT_DRAWN:
+            raise
+        progress("no keyboard that the simulator drew: looking for a real one")
+        try:
+            return played_film(video, params, region, progress=progress)
+        except MediaError as other:
+            drawn = str(error).removeprefix(f"{shown(video)}: ")
+            raise MediaError(f"{other}; as the simulator's keyboard: {drawn}", kind=other.kind) from None
     return ReadFilm(film=film, name=video.name, n_decoded=n_decoded)
+
+
+def played_film(
+    video: Path, params: PerformParams, region: Region, *, progress: Callable[[str], None] = lambda _: None
+) -> ReadFilm:
+    """Read a film of a real keyboard, and draw what it plays as the simulator draws it; its pedals are not seen.
+
+    Raises:
+        MediaError: as `tasks.keyboards.read.read_keyboard_film`; ``OTHER_INSTRUMENT``.
+    """
+    asked = asked_of(video, region, lowest=None, lead_s=None)
+    reading = read_keyboard_film(video, policy=params.media, params=params.keyboard, asked=asked, progress=progress)
+    for remark in reading.remarks:
+        progress(remark)
+    notes = on_grid(reading.notes, STEP_S)
+    time_s, velocity, pedal = with_pedal(*key_states(notes, restrike_gap_s=RESTRIKE_GAP_S, step_s=STEP_S), None)
+    film = Film(
+        pictures=draw_keyboard(velocity, lit="velocity", pedal=pedal),
+        time_s=time_s,
+        duration_s=max(reading.duration_s, float(time_s[-1]) + float(STEP_S)),
+    )
+    return ReadFilm(film=film, name=video.name, n_decoded=reading.n_pictures, notes=notes)
 
 
 def keyboard_film(
@@ -83,7 +133,7 @@ def keyboard_film(
             f"{shown(video)}: its pictures differ by {found:.1f} luma from a keyboard that is read from them, expected"
             f" at most {MAX_DIFFERENCE:.0f}: the whole picture has to be the keyboard from above as audiate render"
             " --preview draws it",
-            kind="NO_KEYBOARD",
+            kind=NOT_DRAWN,
         )
     return film_of_video(decoded), decoded.n_decoded
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.instruments.keyboard import draw_keyboard, read_keyboard, read_pedal
-from tasks.keyboards.read import KeyboardParams
+from tasks.keyboards.read import KeyboardParams, read_keyboard_film
 from tasks.kinds.scores.perform import (
     MAX_DIFFERENCE,
     film_of_video,
@@ -21,6 +21,7 @@ from tasks.media.pictures import DecodedFilm
 from tasks.media.probe import MediaPolicy, probe
 from tasks.media.process import MediaError
 from tasks.perform import PerformParams, Region
+from tasks.rig.keyboard_films import film_of
 
 KEYBOARD = KeyboardParams(min_score=0.62, min_white_px=8.0, lead_s=0.03, velocity=80, gain=0.5)
 PARAMS = PerformParams(
@@ -127,7 +128,7 @@ def test_a_drawn_keyboard_is_taken_and_its_keys_and_pedal_are_read_though_it_was
     np.testing.assert_array_equal(read_keyboard(pictures) > 0, velocity > 0)
 
 
-def test_a_crop_finds_the_keyboard_in_a_larger_picture_and_corners_are_refused(tmp_path):
+def test_a_crop_finds_the_keyboard_in_a_larger_picture(tmp_path):
     velocity = np.zeros((30, 88), np.uint8)
     velocity[10:20, 39] = 80
     drawn = draw_keyboard(velocity, lit="velocity")
@@ -143,14 +144,32 @@ def test_a_crop_finds_the_keyboard_in_a_larger_picture_and_corners_are_refused(t
     film = read(crop=(50, 60, 780, 57)).film
     shown = film.pictures[np.searchsorted(film.time_s, 15 / 25, side="right") - 1]
     assert np.flatnonzero(read_keyboard(shown[None])[0]).tolist() == [39]
+    real = read()  # without the crop it is what any tutorial shows: a keyboard somewhere in the picture
+    assert real.notes is not None
+    assert real.notes.pitch.tolist() == [60]
     for region, kind, words in (
-        ({}, "NO_KEYBOARD", "differ by"),
         ({"crop": (200, 60, 780, 57)}, "BAD_REGION", "crop is 200,60,780,57, expected x,y,width,height within 900x200"),
-        ({"corners": ((0, 0), (9, 0), (9, 9), (0, 9))}, "BAD_REGION", "a family of scores reads a keyboard straight"),
+        ({"corners": ((0, 0), (9, 0), (9, 9), (0, 9))}, "KEYS_TOO_SMALL", "px"),
+        ({"instrument": "marimba-18"}, "OTHER_INSTRUMENT", "shows marimba-18, expected a piano"),
     ):
         with pytest.raises(MediaError, match=words) as caught:
             read(**region)
         assert caught.value.kind == kind
+
+
+def test_a_real_keyboards_film_is_drawn_as_the_simulator_draws_its_notes(tmp_path):
+    film = film_of("tutorial-partial", 3, tmp_path, duration_s=3.0)
+    given = probe(film.path, policy=PARAMS.media), tmp_path
+    read = read_video(film.path, *given, params=PARAMS, region=None, progress=lambda _: None)
+    reading = read_keyboard_film(film.path, policy=PARAMS.media, params=PARAMS.keyboard)
+    assert read.notes is not None
+    np.testing.assert_array_equal(np.sort(read.notes.pitch), np.sort(reading.notes.pitch))
+    steps = read.film.time_s / 0.004
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+    assert keyboard_difference(read.film.pictures) < 1.0
+    shown = np.searchsorted(read.film.time_s, read.notes.onset_s + 1e-6, side="right") - 1
+    down = read_keyboard(read.film.pictures[shown]) > 0
+    assert down[np.arange(len(shown)), read.notes.pitch - 21].all()
 
 
 OTHERS = {
@@ -171,8 +190,9 @@ def test_a_film_of_anything_else_is_refused_in_one_line_that_names_it(what, tmp_
     facts = probe(video, policy=PARAMS.media)
     with pytest.raises(
         MediaError,
-        match=r"^\S+/other\.mp4: its pictures differ by \d+\.\d luma from a keyboard that is read from them, expected"
-        r" at most 40: the whole picture has to be the keyboard from above as audiate render --preview draws it$",
+        match=r"^\S+/other\.mp4: .+; as the simulator's keyboard: its pictures differ by \d+\.\d luma from a"
+        r" keyboard that is read from them, expected at most 40: the whole picture has to be the keyboard from above"
+        r" as audiate render --preview draws it$",
     ) as caught:
         read_video(video, facts, tmp_path, params=PARAMS, region=None, progress=lambda _: None)
     assert caught.value.kind == "NO_KEYBOARD"
