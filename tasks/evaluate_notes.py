@@ -26,6 +26,7 @@ from tasks.notes import FoundNotes, InstrumentName, NotesParams, notes_of_file
 MIDI_SUFFIXES = (".mid", ".midi")
 TABLE_SUFFIXES = (".tsv", ".csv", ".txt")
 BIAS_WITHIN_S = 0.12  # a file's median timing error is taken from notes whose onsets agree within this
+LAG = "onset_lag_ms"
 FIGURES = (
     "onset_f1",
     "onset_f1_unbiased",
@@ -33,7 +34,7 @@ FIGURES = (
     "velocity_f1",
     "onset_precision",
     "onset_recall",
-    "onset_lag_ms",
+    LAG,
 )
 _POLICY = MidiPolicy(
     max_bytes=2**24, max_duration_s=86_400.0, max_notes=1_000_000, hanging="close", overlap="cut", channels=16
@@ -163,7 +164,8 @@ def summary(scores: Sequence[NotesScore]) -> dict[str, dict[str, Any]]:
     """Return each figure's mean over recordings with its 95 % interval; two recordings make no interval.
 
     Returns:
-        By figure: ``mean``, ``low``, ``high`` (None where there are fewer than three recordings) and ``n``.
+        By figure: ``mean``, ``low``, ``high`` (None where there are fewer than three recordings, or the interval would
+        leave what the figure can be) and ``n``.
     """
     made = {}
     for name in FIGURES:
@@ -175,5 +177,7 @@ def summary(scores: Sequence[NotesScore]) -> dict[str, dict[str, Any]]:
         if len(values) > 2:
             test = paired_test(values, files, n_resamples=_N_RESAMPLES, rng=np.random.default_rng(0))
             low, high = float(test.low[0]), float(test.high[0])
+            if name != LAG and not 0 <= low <= high <= 1:  # wider than a share can be: so few recordings show nothing
+                low = high = None
         made[name] = {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
     return made

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from flows.cli import main
 from tasks.errors import BadInput
-from tasks.evaluate_notes import figures_of, known_recordings, reference_notes, summary
+from tasks.evaluate_notes import NotesScore, figures_of, known_recordings, reference_notes, summary
 from tasks.instruments.notes import sorted_notes
 from tasks.notes import FoundNotes
 
@@ -83,8 +84,6 @@ def test_any_text_is_read_or_refused_in_words(tmp_path_factory, text):
 
 
 def test_two_recordings_make_no_interval_and_three_do():
-    from tasks.evaluate_notes import NotesScore
-
     def scores(n):
         return [
             NotesScore(recording=f"{i}.wav", reference=f"{i}.mid", figures={"onset_f1": 0.8 + i / 50}) for i in range(n)
@@ -93,6 +92,16 @@ def test_two_recordings_make_no_interval_and_three_do():
     assert summary(scores(2))["onset_f1"] == {"mean": pytest.approx(0.81), "low": None, "high": None, "n": 2}
     three = summary(scores(3))["onset_f1"]
     assert three["low"] < three["mean"] < three["high"]
+
+
+def test_an_interval_that_leaves_the_range_is_none():
+    made = [
+        NotesScore(recording=Path(str(f1)), reference=Path("a.mid"), figures={"onset_f1": f1, "onset_lag_ms": -f1})
+        for f1 in (0.5, 0.98, 1.0)
+    ]
+    found = summary(made)
+    assert (found["onset_f1"]["low"], found["onset_f1"]["high"]) == (None, None)
+    assert found["onset_lag_ms"]["low"] < found["onset_lag_ms"]["high"]  # which may be negative
 
 
 def test_a_folder_is_scored_and_a_file_that_is_none_is_told_while_the_others_go_on(tmp_path, capsys, monkeypatch):
