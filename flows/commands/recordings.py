@@ -184,13 +184,16 @@ def audit(
     if as_json:
         print_json({"files": [one.as_json() for one in found], "folder": about})
     else:
-        table = Table("recording", "verdict", "offset ms", "drift ppm", "heard", "why")
+        table = Table("recording", "verdict", "offset ms", "drift ppm", "heard")
         for one in found:
             offset = "" if one.offset_ms != one.offset_ms else f"{one.offset_ms:+.1f} ± {one.error_ms:.1f}"
             drift = "" if one.drift_ppm != one.drift_ppm else f"{one.drift_ppm:+.0f} ± {one.drift_error_ppm:.0f}"
             heard = "" if one.heard != one.heard else f"{one.heard:.0%}"
-            table.add_row(str(one.recording.relative_to(folder)), one.verdict, offset, drift, heard, one.reason)
+            table.add_row(str(one.recording.relative_to(folder)), one.verdict, offset, drift, heard)
         print_table(table)
+        for one in found:
+            if one.verdict != "agrees":
+                typer.echo(f"{one.recording.relative_to(folder)}: {one.reason}")
         counts = ", ".join(f"{n} {verdict}" for verdict, n in about["counts"].items())
         typer.echo(f"{len(found)} pairs: {counts}")
         if about["is_constant"] and abs(about["offset_ms"]) > tolerance:
@@ -578,7 +581,8 @@ def sync(
     if as_json:
         print_json(shown)
     else:
-        table = Table("file", "status", "delay s", "drift ppm", "error ms", "p95 ms", "by", "why")
+        table = Table("file", "status", "delay s", "drift ppm", "error ms", "p95 ms", "by")
+        reasons = []  # below the table: a terminal of 80 columns would break each into a column of syllables
         for row in shown["others"]:
             numbers = [
                 "" if row.get(key) is None else f"{row[key]:.{digits}f}"
@@ -587,8 +591,12 @@ def sync(
             why = row["reason"]
             if row["status"] == "ambiguous":
                 why += ": " + ", ".join(f"{rival['delay_s']:.3f} s" for rival in row["rivals"][:5])
-            table.add_row(Path(row["file"]).name, row["status"], *numbers, row.get("method", ""), why)
+            name = Path(row["file"]).name
+            table.add_row(name, row["status"], *numbers, row.get("method", ""))
+            reasons.append(why if name in why.partition(": ")[0] else f"{name}: {why}")
         print_table(table)
+        for line in reasons:
+            typer.echo(line)
         for words in report.remarks:
             typer.echo(f"{reference.name}: {words}")
         if write is not None:
