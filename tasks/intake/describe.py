@@ -15,6 +15,8 @@ from tasks.intake.plain_yaml import PlainYamlError, read_plain
 from tasks.params import Section
 from tasks.takes import TAKE_NAME, Part
 
+_LONGEST_SHOWN = 80  # characters of a name or a value in a message
+
 # Instruments known by name, as MIDI notes. The black keys from F sharp 4 to B flat 7 are what the marimba
 # recordings of Deep Auditory Hallucinations use.
 INSTRUMENT_NOTES: dict[str, tuple[int, ...]] = {
@@ -227,16 +229,20 @@ def parse_take_file(data: bytes, *, name: str) -> TakeFile:
         return TakeFile.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = shown(".".join(str(part) for part in first["loc"]))
+        key = shown(".".join(_short(str(part)) for part in first["loc"]))
         found = "" if first["type"] == "missing" else f", found {_found(first['input'])}"
         message = re.sub(r"^Value error, ", "", first["msg"])
         raise refused(_line_of(node, first["loc"]), f"{key}: {message}{found}") from None
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+
+
 def _found(value: object) -> str:
     if isinstance(value, Mapping | list | tuple):
         return f"{type(value).__name__} of {len(value)}"
-    return ascii(value)[:80]
+    return ascii(value)[:_LONGEST_SHOWN]
 
 
 def _line_of(node: Any, where: Sequence[int | str]) -> int:

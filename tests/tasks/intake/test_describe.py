@@ -68,6 +68,7 @@ def test_instruments_are_those_of_audiate_notes():
         ("instrument: {name: x}\n", 1, "instrument.notes: Field required"),
         ("cameras:\n  top:\n    crop: [0, 0, 0, 5]\n", 3, "cameras.top.crop: x, y, width, height are [0, 0, 0, 5]"),
         ("cameras:\n  top:\n    corners: [[0, 0]]\n", 3, "cameras.top.corners"),
+        ("a" * 900 + ": 1\n", 1, "a" * 80 + "...: Extra inputs are not permitted, found 1"),
         ("cameras:\n  top:\n    zoom: 2\n", 3, "cameras.top.zoom: Extra inputs are not permitted"),
         ("cameras: {top: {}, cam_top: {}}\n", 1, "cameras: a camera stands there twice"),
         ("cameras: {a b: {}}\n", 1, "cameras: a camera's name has letters"),
